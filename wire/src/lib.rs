@@ -1,0 +1,33 @@
+//! The event contract: what an event may hold, how it travels, how it is counted.
+//!
+//! In the order an event meets them:
+//! - [`json`]: the body of `POST /v1/events` to checked events, decoded once, borrowed;
+//! - [`event`], [`method`], [`limits`]: what a checked event is;
+//! - [`record`]: one accepted batch as one record of the log (`record.proto`);
+//! - [`histogram`]: durations as HdrHistogram buckets; quantiles; the V2 encoding;
+//! - [`live`]: what the rollup announces about events not yet committed;
+//! - [`receipt`]: the place in the log, for the client to keep.
+//!
+//! Next station: `peep-log`. This crate does no I/O and depends on nothing of ours.
+
+pub mod json;
+
+pub mod event;
+
+pub mod method;
+
+pub mod limits;
+
+pub mod record;
+
+pub mod histogram;
+
+pub mod live;
+
+pub mod receipt;
+
+pub mod ids;
+
+mod varint;
+
+pub use ids::{Identity, KeyId, ProjectId};

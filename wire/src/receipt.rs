@@ -1,0 +1,65 @@
+//! Receipts: where in the log an acknowledged batch lies, as opaque text.
+//!
+//! A 202 carries one; it later answers "is my event in the numbers?" by comparing the offset with the
+//! partition's cursor. The text is dotted hex, fit for copy and paste: version, project, partition,
+//! offset and a CRC that catches typing errors. It grants nothing: looking one up needs a read key
+//! of the same project.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::ids::ProjectId;
+
+/// The place of one record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// Whose batch it is.
+    pub project: ProjectId,
+    /// Log partition.
+    pub partition: u32,
+    /// Offset in it.
+    pub offset: u64,
+}
+
+/// Text that is no receipt.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("not a receipt: copy the whole `receipt` of a 202 answer")]
+pub struct ReceiptError;
+
+impl fmt::Display for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let body = format!("{:x}.{:x}.{:x}", self.project.0, self.partition, self.offset);
+        write!(f, "r1.{body}.{:08x}", crc32fast::hash(body.as_bytes()))
+    }
+}
+
+impl FromStr for Receipt {
+    type Err = ReceiptError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let body = text.strip_prefix("r1.").ok_or(ReceiptError)?;
+        let (body, crc) = body.rsplit_once('.').ok_or(ReceiptError)?;
+        if crc.len() != 8 || u32::from_str_radix(crc, 16) != Ok(crc32fast::hash(body.as_bytes())) {
+            return Err(ReceiptError);
+        }
+        let mut parts = body.split('.');
+        let mut part = || parts.next().and_then(|part| u64::from_str_radix(part, 16).ok()).ok_or(ReceiptError);
+        let (project, partition, offset) = (part()?, part()?, part()?);
+        let partition = u32::try_from(partition).map_err(|_| ReceiptError)?;
+        Ok(Receipt { project: ProjectId(project), partition, offset })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_reads_back_and_a_typo_is_found() {
+        let receipt = Receipt { project: ProjectId(7), partition: 3, offset: 88_412 };
+        let text = receipt.to_string();
+        assert_eq!(text.parse(), Ok(receipt));
+        assert_eq!(text.replacen('3', "4", 1).parse::<Receipt>(), Err(ReceiptError));
+        assert_eq!("".parse::<Receipt>(), Err(ReceiptError));
+    }
+}
