@@ -1,0 +1,24 @@
+//! What every peep process needs and no process is about: configuration, telemetry, the admin port, the lifecycle of a
+//! process, the database pool and the keys of its users.
+//!
+//! In the order a process meets them:
+//!
+//! - [`config`]: environment variables become checked values; every knob registers itself;
+//! - [`telemetry`]: log lines and the metrics recorder;
+//! - [`clock`]: the only wall clock;
+//! - [`lifecycle`]: signals, the shutdown order and its budgets;
+//! - [`admin`]: `/metrics`, `/healthz`, `/readyz`;
+//! - [`database`]: the Postgres pool;
+//! - [`keys`]: API keys, login links and browser sessions.
+//!
+//! Depends on no service and on no event format: the next stations are `log`, then `ingest`, `rollup` and `stream`.
+
+pub mod config;
+
+pub mod clock;
+
+pub mod lifecycle;
+
+pub mod admin;
+
+pub use secrecy::{ExposeSecret, SecretString};
