@@ -1,0 +1,228 @@
+//! Every knob of the log, with its unit and what happens at the extremes.
+
+use std::time::Duration;
+
+use peep_chassis::config::Settings;
+
+use crate::Topic;
+
+/// Which system keeps the records.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Backend {
+    /// Tables in the same database as everything else: the single machine's choice.
+    Postgres,
+    /// Apache Kafka: the cluster's choice.
+    Kafka,
+    /// Gone with the process: tests and experiments only.
+    Memory,
+}
+
+/// How long a topic keeps records. Whichever bound is reached first removes the oldest.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Retention {
+    pub age: Duration,
+    /// For the whole topic, all partitions together.
+    pub bytes: u64,
+}
+
+/// What only the Kafka backend needs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KafkaSettings {
+    /// `host:port`, comma separated. `PEEP_KAFKA_BROKERS`.
+    pub brokers: String,
+    /// Copies of each record for topics that peep creates; 0 leaves it to the broker's default.
+    pub replication: u32,
+    /// Copies that must exist before an append is acknowledged, for topics that peep creates; 0 leaves
+    /// it to the broker's default.
+    pub insync_replicas_min: u32,
+}
+
+/// The log as configured; the same value opens both topics.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LogConfig {
+    pub backend: Backend,
+    /// Topics are named `<prefix>.events` and `<prefix>.live`.
+    pub topic_prefix: String,
+    /// For a topic that does not exist yet; an existing one keeps its number, because the partition of
+    /// a batch must never change between a first try and a retry.
+    pub partitions: u32,
+    /// Payload bytes waiting to be acknowledged, per topic; beyond it appends are refused as `Full`.
+    pub queue_bytes_max: usize,
+    /// Larger records are refused as `TooLarge`.
+    pub record_bytes_max: usize,
+    /// An append that is not acknowledged by then fails as `Unavailable`. Keep it below the HTTP
+    /// deadline: no success may follow a failure answer.
+    pub append_timeout: Duration,
+    pub events_retention: Retention,
+    pub live_retention: Retention,
+    pub kafka: KafkaSettings,
+}
+
+impl LogConfig {
+    pub fn read(settings: &mut Settings<'_>) -> Self {
+        let default = Self::default();
+        let config = Self {
+            backend: read_backend(settings),
+            topic_prefix: settings.string(
+                "PEEP_LOG_TOPIC_PREFIX",
+                &default.topic_prefix,
+                "topics are named <prefix>.events and <prefix>.live",
+            ),
+            partitions: settings.u64(
+                "PEEP_LOG_PARTITIONS",
+                u64::from(default.partitions),
+                1..=1024,
+                "partitions of a topic that does not exist yet; an existing one keeps its number",
+            ) as u32,
+            queue_bytes_max: settings.bytes(
+                "PEEP_LOG_QUEUE_BYTES_MAX",
+                default.queue_bytes_max,
+                1 << 10..=4 << 30,
+                "payload bytes per topic that may wait for the log; beyond it appends are refused",
+            ),
+            record_bytes_max: settings.bytes(
+                "PEEP_LOG_RECORD_BYTES_MAX",
+                default.record_bytes_max,
+                1 << 10..=64 << 20,
+                "largest record the log takes",
+            ),
+            append_timeout: settings.duration_ms(
+                "PEEP_LOG_APPEND_TIMEOUT_MS",
+                default.append_timeout.as_millis() as u64,
+                100..=60_000,
+                "an append without an answer fails after this time; keep it below the HTTP deadline",
+            ),
+            events_retention: read_retention(
+                settings,
+                default.events_retention,
+                ["PEEP_LOG_RETENTION_AGE_MS", "PEEP_LOG_RETENTION_BYTES"],
+            ),
+            live_retention: read_retention(
+                settings,
+                default.live_retention,
+                [
+                    "PEEP_LOG_LIVE_RETENTION_AGE_MS",
+                    "PEEP_LOG_LIVE_RETENTION_BYTES",
+                ],
+            ),
+            kafka: KafkaSettings::read(settings),
+        };
+        if config.backend == Backend::Kafka && config.kafka.brokers.is_empty() {
+            settings.problem("PEEP_KAFKA_BROKERS", "is required with PEEP_LOG=kafka");
+        }
+        if !is_topic_prefix(&config.topic_prefix) {
+            settings.problem(
+                "PEEP_LOG_TOPIC_PREFIX",
+                "must be 1 to 200 characters of a-z A-Z 0-9 . _ -",
+            );
+        }
+        config
+    }
+
+    /// The topic's full name.
+    pub fn topic_name(&self, topic: Topic) -> String {
+        format!("{}.{}", self.topic_prefix, topic.name())
+    }
+
+    pub(crate) fn retention(&self, topic: Topic) -> Retention {
+        match topic {
+            Topic::Events => self.events_retention,
+            Topic::Live => self.live_retention,
+        }
+    }
+}
+
+impl KafkaSettings {
+    fn read(settings: &mut Settings<'_>) -> Self {
+        Self {
+            brokers: settings.string(
+                "PEEP_KAFKA_BROKERS",
+                "",
+                "host:port of one or more Kafka brokers, comma separated",
+            ),
+            replication: settings.u64(
+                "PEEP_KAFKA_REPLICATION",
+                0,
+                0..=9,
+                "copies of each record for topics that peep creates; 0 = the broker's default",
+            ) as u32,
+            insync_replicas_min: settings.u64(
+                "PEEP_KAFKA_INSYNC_REPLICAS_MIN",
+                0,
+                0..=9,
+                "copies that must exist before an append is acknowledged; 0 = the broker's default",
+            ) as u32,
+        }
+    }
+}
+
+fn read_backend(settings: &mut Settings<'_>) -> Backend {
+    match settings.choice(
+        "PEEP_LOG",
+        "postgres",
+        &["postgres", "kafka", "memory"],
+        "where accepted events are kept until they are rolled up; memory forgets them on exit",
+    ) {
+        "kafka" => Backend::Kafka,
+        "memory" => Backend::Memory,
+        _ => Backend::Postgres,
+    }
+}
+
+fn read_retention(
+    settings: &mut Settings<'_>,
+    default: Retention,
+    [age, bytes]: [&'static str; 2],
+) -> Retention {
+    let minute_ms = 60_000;
+    Retention {
+        age: settings.duration_ms(
+            age,
+            default.age.as_millis() as u64,
+            minute_ms..=366 * 24 * 60 * minute_ms,
+            "records older than this are removed, rolled up or not",
+        ),
+        bytes: settings.bytes(
+            bytes,
+            default.bytes as usize,
+            1 << 20..=1 << 50,
+            "a topic larger than this loses its oldest records, rolled up or not",
+        ) as u64,
+    }
+}
+
+/// What Kafka allows in a topic name, with room left for the suffix.
+fn is_topic_prefix(prefix: &str) -> bool {
+    (1..=200).contains(&prefix.len())
+        && prefix
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            backend: Backend::Postgres,
+            topic_prefix: "peep".to_owned(),
+            partitions: 4,
+            queue_bytes_max: 64 << 20,
+            record_bytes_max: 1 << 20,
+            append_timeout: Duration::from_secs(4),
+            // Three days: a long weekend with the rollup down loses nothing.
+            events_retention: Retention {
+                age: Duration::from_hours(72),
+                bytes: 16 << 30,
+            },
+            // Stream processes only look back to the last checkpoint, which is seconds old.
+            live_retention: Retention {
+                age: Duration::from_mins(30),
+                bytes: 1 << 30,
+            },
+            kafka: KafkaSettings {
+                brokers: String::new(),
+                replication: 0,
+                insync_replicas_min: 0,
+            },
+        }
+    }
+}
