@@ -424,8 +424,8 @@ impl<'a> SeriesKey<'a> {
                     series.method = method.ok_or(RecordError::Malformed("unknown method"))?.as_str();
                 }
                 tag::STATUS => {
-                    series.status =
-                        u16::try_from(number(&mut input)?).map_err(|_| RecordError::Malformed("status out of range"))?;
+                    series.status = u16::try_from(number(&mut input)?)
+                        .map_err(|_| RecordError::Malformed("status out of range"))?;
                 }
                 _ => return Err(RecordError::Malformed("unknown field in a series")),
             }

@@ -28,8 +28,14 @@ fn encoded(histogram: &Histogram) -> Vec<u8> {
 
 /// Values that hurt: zero, the exact range, every octave, the end.
 fn durations() -> impl Strategy<Value = Vec<u64>> {
-    let value =
-        prop_oneof![Just(0), Just(1), Just(DURATION_US_MAX), 0..4096u64, (0u32..32).prop_map(|bit| 1 << bit), 0..=DURATION_US_MAX];
+    let value = prop_oneof![
+        Just(0),
+        Just(1),
+        Just(DURATION_US_MAX),
+        0..4096u64,
+        (0u32..32).prop_map(|bit| 1 << bit),
+        0..=DURATION_US_MAX
+    ];
     // Long enough at times to turn the list into pages.
     prop_oneof![prop::collection::vec(value.clone(), 0..200), prop::collection::vec(value, 2000..3000)]
 }

@@ -1,0 +1,325 @@
+use super::*;
+use crate::ids::{KeyId, ProjectId};
+use crate::record;
+use proptest::prelude::*;
+
+const NOW_MS: i64 = 1_795_200_000_000;
+
+fn context() -> Context<'static> {
+    Context {
+        bound_env: None,
+        age_ms_max: 30 * 24 * 3_600_000,
+        ahead_ms_max: 300_000,
+        events_max: 5000,
+        event_bytes_max: 64 * 1024,
+        depth_max: 32,
+        lines: false,
+    }
+}
+
+/// What a body comes to: each accepted event as readable text, and the refused ones.
+fn decode_in(body: &[u8], context: &Context<'_>) -> Result<(Vec<String>, Vec<Rejection>), BodyError> {
+    let mut record = RecordBuilder::default();
+    record.start(NOW_MS);
+    let mut rejected = Vec::new();
+    Decoder::default().decode(body, context, &mut record, &mut rejected)?;
+    let bytes = record.finish(ProjectId(1), KeyId(1), None);
+    Ok((readable(&bytes), rejected))
+}
+
+fn readable(bytes: &[u8]) -> Vec<String> {
+    record::parse(bytes)
+        .unwrap()
+        .events()
+        .map(|row| {
+            let row = row.unwrap();
+            let attrs = row.attrs.to_json().unwrap();
+            format!(
+                "{:?} {} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {attrs:?}",
+                row.series.decode().unwrap(),
+                row.ended_ms - NOW_MS,
+                row.duration_us,
+                row.error,
+                row.host,
+                row.version,
+                row.source,
+                row.bytes_in,
+                row.bytes_out,
+                row.trace_id,
+                row.span_id
+            )
+        })
+        .collect()
+}
+
+fn decode(body: &str) -> Result<(Vec<String>, Vec<Rejection>), BodyError> {
+    decode_in(body.as_bytes(), &context())
+}
+
+fn codes(rejected: &[Rejection]) -> Vec<(usize, &'static str)> {
+    rejected.iter().map(|rejection| (rejection.index, rejection.code.as_str())).collect()
+}
+
+/// One event through the thorough way only.
+fn slowly(body: &str, context: &Context<'_>) -> Result<Vec<String>, RejectionCode> {
+    let mut record = RecordBuilder::default();
+    record.start(NOW_MS);
+    field::event(body, context, &mut EncodedAttrs::default(), &mut record).map_err(|(code, _)| code)?;
+    Ok(readable(&record.finish(ProjectId(1), KeyId(1), None)))
+}
+
+/// One event through the scanner only; `None` when it passes the event on.
+fn quickly(body: &str, context: &Context<'_>) -> Option<Vec<String>> {
+    let mut record = RecordBuilder::default();
+    record.start(NOW_MS);
+    scan::event(body, 0, scan::Ending::Nothing, context, &mut EncodedAttrs::default(), &mut record)?;
+    Some(readable(&record.finish(ProjectId(1), KeyId(1), None)))
+}
+
+#[test]
+fn the_contract_example_decodes_to_every_field() {
+    let body = format!(
+        r#"{{"service":"checkout","duration_ms":12.345,"ts":{NOW_MS},"route":"/api/orders/{{id}}","method":"post","status":502,
+        "error":"upstream \"timeout\"","env":"production","host":"web-1","version":"v2.14.0","bytes_in":10,"bytes_out":20,
+        "trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","span_id":"00f067aa0ba902b7","source":"sdk","attrs":{{"b":true,"n":1.5,"s":"x"}},
+        "unknown":{{"nested":[1,2]}}}}"#
+    );
+    let (events, rejected) = decode(&body).unwrap();
+    assert_eq!(rejected, []);
+    let row = &events[0];
+    for part in [
+        "\"checkout\"",
+        "\"production\"",
+        "\"/api/orders/{id}\"",
+        "\"POST\"",
+        "502",
+        " 0 Some(12345)",
+        "timeout",
+        "web-1",
+        r#"{\"b\":true"#,
+    ] {
+        assert!(row.contains(part), "{part} in {row}");
+    }
+}
+
+#[test]
+fn one_object_an_array_and_lines_mean_the_same() {
+    let event = r#"{"service":"a","duration_ms":1}"#;
+    let (one, _) = decode(event).unwrap();
+    for body in [
+        format!("[{event}]"),
+        format!(" \n {event} \r\n"),
+        format!("{event}\n\n"),
+        format!("[\n{event}\n]\n"),
+        "{\n  \"service\": \"a\",\n  \"duration_ms\": 1\n}".to_owned(),
+    ] {
+        assert_eq!(decode(&body).unwrap(), (one.clone(), vec![]), "{body}");
+    }
+    for body in [format!("{event}\n{event}"), format!("[{event},{event}]"), format!("{event}\r\n\r\n{event}\n")] {
+        assert_eq!(decode(&body).unwrap().0.len(), 2, "{body}");
+    }
+}
+
+#[test]
+fn each_bad_event_is_named_and_the_good_ones_are_kept() {
+    let long = "x".repeat(200);
+    let big = format!(r#"{{"service":"a","error":"{}"}}"#, "y".repeat(70_000));
+    let deep = format!(r#"{{"service":"a","attrs":{}1{}}}"#, "[".repeat(1000), "]".repeat(1000));
+    let cases: Vec<(String, &str, &str)> = vec![
+        (r#"{"duration_ms":1}"#.into(), "missing_service", "service"),
+        (r#"{"service":null}"#.into(), "missing_service", "service"),
+        (r#"{"service":""}"#.into(), "invalid_service", "service"),
+        (r#"{"service":7}"#.into(), "invalid_service", "service"),
+        (format!(r#"{{"service":"{long}"}}"#), "invalid_service", "service"),
+        (r#"{"service":"a b"}"#.into(), "invalid_service", "service"),
+        (r#"{"service":"a","duration_ms":-1}"#.into(), "invalid_duration", "duration_ms"),
+        (r#"{"service":"a","duration_ms":NaN}"#.into(), "invalid_duration", "duration_ms"),
+        (r#"{"service":"a","duration_ms":-Infinity}"#.into(), "invalid_duration", "duration_ms"),
+        (r#"{"service":"a","duration_ms":3600000.001}"#.into(), "invalid_duration", "duration_ms"),
+        (r#"{"service":"a","duration_ms":1e999}"#.into(), "invalid_duration", "duration_ms"),
+        (r#"{"service":"a","duration_ms":"12"}"#.into(), "invalid_duration", "duration_ms"),
+        (r#"{"service":"a","ts":1}"#.into(), "ts_too_old", "ts"),
+        (r#"{"service":"a","ts":9999999999999}"#.into(), "ts_in_future", "ts"),
+        (r#"{"service":"a","ts":"yesterday"}"#.into(), "invalid_ts", "ts"),
+        (r#"{"service":"a","ts":1.5}"#.into(), "invalid_ts", "ts"),
+        (r#"{"service":"a","status":99}"#.into(), "invalid_status", "status"),
+        (r#"{"service":"a","status":"200"}"#.into(), "invalid_status", "status"),
+        (r#"{"service":"a","route":""}"#.into(), "invalid_route", "route"),
+        (r#"{"service":"a","route":"a\u0000b"}"#.into(), "invalid_route", "route"),
+        (r#"{"service":"a","method":1}"#.into(), "invalid_method", "method"),
+        (r#"{"service":"a","env":"no spaces"}"#.into(), "invalid_env", "env"),
+        (r#"{"service":"a","error":{}}"#.into(), "invalid_error", "error"),
+        (format!(r#"{{"service":"a","host":"{long}{long}"}}"#), "invalid_host", "host"),
+        (r#"{"service":"a","version":1}"#.into(), "invalid_version", "version"),
+        (r#"{"service":"a","bytes_out":-1}"#.into(), "invalid_bytes", "bytes_out"),
+        (r#"{"service":"a","bytes_in":1.5}"#.into(), "invalid_bytes", "bytes_in"),
+        (r#"{"service":"a","trace_id":"xyz"}"#.into(), "invalid_trace_id", "trace_id"),
+        (r#"{"service":"a","span_id":"00f067aa0ba902b"}"#.into(), "invalid_span_id", "span_id"),
+        (format!(r#"{{"service":"a","source":"{long}"}}"#), "invalid_source", "source"),
+        (r#"{"service":"a","attrs":{"k":{"deep":1}}}"#.into(), "invalid_attrs", "attrs.k"),
+        (r#"{"service":"a","attrs":[1]}"#.into(), "invalid_attrs", "attrs"),
+        (r#"{"service":"a","duration_ms":}"#.into(), "invalid_json", "duration_ms"),
+        (r#"{"service":"a","duration_ms":01}"#.into(), "invalid_json", "duration_ms"),
+        (r#"{"service":"a" "route":"b"}"#.into(), "invalid_json", "service"),
+        (r#"{"service":"\ud800"}"#.into(), "invalid_service", "service"),
+        ("17".into(), "not_an_object", "object"),
+        (r#"["a"]"#.into(), "not_an_object", "object"),
+        (big, "event_too_large", "attrs"),
+        (deep, "too_deep", "attrs"),
+    ];
+    let good = r#"{"service":"good","duration_ms":1}"#;
+    for (event, code, field) in cases {
+        for (body, lines) in [(format!("[{good},{event},{good}]"), false), (format!("{good}\n{event}\n{good}"), true)] {
+            let (events, rejected) = decode_in(body.as_bytes(), &Context { lines, ..context() }).unwrap();
+            let start: String = body.chars().take(120).collect();
+            assert_eq!(events.len(), 2, "the good events of {start}");
+            assert_eq!(codes(&rejected), [(1, code)], "{start}: {rejected:?}");
+            assert!(rejected[0].message.contains(field), "{} names {field}", rejected[0].message);
+        }
+    }
+}
+
+#[test]
+fn a_body_without_a_shape_is_refused_whole() {
+    for body in [
+        "",
+        "  \n",
+        "nonsense",
+        "12",
+        "\"a\"",
+        "[{\"service\":\"a\"}",
+        "[{\"service\":\"a\"} {\"service\":\"b\"}]",
+        "{\"service\":",
+        "[1,2]]",
+    ] {
+        assert!(matches!(decode(body), Err(BodyError::InvalidJson(_))), "{body:?} gave {:?}", decode(body));
+    }
+}
+
+#[test]
+fn bytes_that_are_not_utf8_cost_their_own_event_only() {
+    let body = b"{\"service\":\"a\"}\n{\"service\":\"a\",\"host\":\"\xff\"}\n{\"service\":\"b\"}\n";
+    let (events, rejected) = decode_in(body, &context()).unwrap();
+    assert_eq!(events.len(), 2);
+    assert_eq!(codes(&rejected), [(1, "invalid_utf8")]);
+}
+
+#[test]
+fn event_5001_refuses_the_body() {
+    let event = r#"{"service":"a"}"#;
+    let line = format!("{event}\n");
+    assert_eq!(decode(&line.repeat(5000)).unwrap().0.len(), 5000);
+    assert_eq!(decode(&line.repeat(5001)), Err(BodyError::TooManyEvents(5000)));
+    assert_eq!(decode(&format!("[{event}{}]", format!(",{event}").repeat(5000))), Err(BodyError::TooManyEvents(5000)));
+}
+
+#[test]
+fn a_bound_environment_fills_in_and_is_enforced() {
+    let bound = Context { bound_env: Some("production"), ..context() };
+    let body = r#"[{"service":"a"},{"service":"a","env":"production"},{"service":"a","env":"dev"}]"#;
+    let (events, rejected) = decode_in(body.as_bytes(), &bound).unwrap();
+    assert!(events.len() == 2 && events.iter().all(|event| event.contains("\"production\"")));
+    assert_eq!(codes(&rejected), [(2, "env_mismatch")]);
+}
+
+#[test]
+fn durations_round_to_the_nearest_microsecond() {
+    for (text, us) in [
+        ("0", 0),
+        ("0.0004", 0),
+        ("0.0005", 1),
+        ("12.3456", 12346),
+        ("3600000", 3_600_000_000u64),
+        ("1e3", 1_000_000),
+        ("0.001", 1),
+        ("-0", 0),
+        ("7.1", 7100),
+    ] {
+        let (events, _) = decode(&format!(r#"{{"service":"a","duration_ms":{text}}}"#)).unwrap();
+        assert!(events[0].contains(&format!("Some({us})")), "{text}: {}", events[0]);
+    }
+}
+
+#[test]
+fn a_plain_event_takes_the_fast_way() {
+    let body = format!(
+        r#"{{"service":"checkout","env":"prod","route":"/a/{{id}}","method":"GET","status":200,"duration_ms":1.25,"ts":{NOW_MS},"host":"h","unknown":1,"attrs":{{"k":"v","n":3}}}}"#
+    );
+    assert!(quickly(&body, &context()).is_some());
+}
+
+/// Events that are nearly right: known and unknown keys, right and wrong values, white space, odd notations.
+fn events() -> impl Strategy<Value = String> {
+    let key = prop::sample::select(vec![
+        "service",
+        "service",
+        "service",
+        "env",
+        "route",
+        "method",
+        "status",
+        "duration_ms",
+        "ts",
+        "error",
+        "host",
+        "version",
+        "source",
+        "bytes_in",
+        "bytes_out",
+        "trace_id",
+        "span_id",
+        "attrs",
+        "other",
+        "dur\\u0061tion_ms",
+    ]);
+    let value = prop_oneof![
+        4 => Just(r#""checkout""#.to_owned()),
+        1 => "[ -~]{0,12}".prop_map(|text| serde_json::to_string(&text).unwrap()),
+        1 => "\\PC{0,12}".prop_map(|text| serde_json::to_string(&text).unwrap()),
+        2 => (0u32..700).prop_map(|number| number.to_string()),
+        2 => (0u64..4_000_000_000, 1u32..6).prop_map(|(number, places)| format!("{:.*}", places as usize, number as f64 / 1000.0)),
+        1 => (-400_000i64..400_000).prop_map(|delta| (NOW_MS + delta).to_string()),
+        1 => any::<f64>().prop_map(|number| format!("{number:?}")),
+        1 => Just("4bf92f3577b34da6a3ce929d0e0e4736".to_owned()).prop_map(|id| format!("\"{id}\"")),
+        1 => Just("\"00f067aa0ba902b7\"".to_owned()),
+        1 => prop::sample::select(vec!["null", "true", "false", "-1", "01", "1e3", "{}", "[]", "\"2026-11-20T20:00:00Z\"", "\"\"",
+            r#"{"a":1,"b":"x","c":true}"#, r#"{"a":1,"a":2}"#, r#"{"a":{"b":1}}"#, r#"{"x":null}"#]).prop_map(str::to_owned),
+    ];
+    let blank = prop::sample::select(vec!["", "", "", " ", "\t", "  "]);
+    let pair =
+        (key, value, blank).prop_map(|(key, value, blank)| format!("{blank}\"{key}\"{blank}:{blank}{value}{blank}"));
+    (prop::collection::vec(pair, 0..8), any::<bool>()).prop_map(|(pairs, whole)| {
+        let head = if whole { "{\"service\":\"a\"," } else { "{" };
+        format!("{head}{}}}", pairs.join(","))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn the_scanner_agrees_with_the_thorough_way(event in events()) {
+        let context = context();
+        if let Some(scanned) = quickly(&event, &context) {
+            prop_assert_eq!(Ok(scanned), slowly(&event, &context), "{}", event);
+        }
+    }
+
+    #[test]
+    fn damaged_bodies_never_panic(event in events(), at in any::<prop::sample::Index>(), byte: u8, lines: bool) {
+        let mut body = format!("[{event},{event}]").into_bytes();
+        let at = at.index(body.len());
+        body[at] = byte;
+        let context = Context { lines, ..context() };
+        let _ = decode_in(&body, &context);
+        let _ = decode_in(&body[..at], &context);
+        let _ = decode_in(&body[at..], &context);
+    }
+
+    #[test]
+    fn every_event_has_exactly_one_outcome(events in prop::collection::vec(events(), 1..20)) {
+        let body = events.join("\n");
+        let (accepted, rejected) = decode_in(body.as_bytes(), &Context { lines: true, ..context() }).unwrap();
+        prop_assert_eq!(accepted.len() + rejected.len(), events.len());
+    }
+}
