@@ -397,7 +397,7 @@ impl Counts {
                 }
             }
             Counts::Pages(pages) => pages.add(index, n),
-            Counts::List(_) => self.to_pages().add(index, n),
+            Counts::List(_) => self.paged().add(index, n),
         }
     }
 
@@ -409,7 +409,7 @@ impl Counts {
                 }
             }
             _ => {
-                let pages = self.to_pages();
+                let pages = self.paged();
                 for &(index, count) in pairs {
                     pages.add(index, count);
                 }
@@ -423,27 +423,27 @@ impl Counts {
                 list.extend_from_slice(more);
             }
             (_, Counts::List(more)) => {
-                let pages = self.to_pages();
+                let pages = self.paged();
                 for &index in more {
                     pages.add(usize::from(index), 1);
                 }
             }
             (_, Counts::Pages(more)) => {
-                let pages = self.to_pages();
+                let pages = self.paged();
                 more.for_each(&mut |index, count| pages.add(index, count));
             }
         }
     }
 
     fn subtract(&mut self, other: &Counts) {
-        let pages = self.to_pages();
+        let pages = self.paged();
         match other {
             Counts::List(list) => list.iter().for_each(|&index| pages.remove(usize::from(index), 1)),
             Counts::Pages(more) => more.for_each(&mut |index, count| pages.remove(index, count)),
         }
     }
 
-    fn to_pages(&mut self) -> &mut Pages {
+    fn paged(&mut self) -> &mut Pages {
         if let Counts::List(list) = self {
             let mut pages =
                 Box::new(Pages { table: [0; PAGE_COUNT], pages: Vec::with_capacity(16), carries: Vec::new() });

@@ -31,6 +31,10 @@ pub struct BatchHeader {
     pub received_ms: i64,
     /// Events in the record.
     pub event_count: u32,
+    /// Which of several records of one request this is, from 0.
+    pub part: u32,
+    /// How many records the request became; 0 stands for "just this one".
+    pub parts: u32,
 }
 
 /// Why bytes are not a record.
@@ -47,42 +51,80 @@ pub enum RecordError {
     Format(u64),
 }
 
-/// Writes one record. Reusable: [`RecordBuilder::start`] forgets the last one, keeps the memory.
-#[derive(Debug, Default)]
+/// Writes the record of one request, or several when it outgrows the log's limit.
+///
+/// Reusable: [`RecordBuilder::start`] forgets the last request, keeps the memory. Where a request is cut depends on
+/// nothing but its events and the limit, so a retry of the same bytes is cut the same way.
+#[derive(Debug)]
 pub struct RecordBuilder {
-    /// Room for the header in front, then the events.
+    /// Per record: room for its header, then its events.
     bytes: Vec<u8>,
-    event_count: u32,
+    /// Where each finished record ends in `bytes`, and its events.
+    parts: Vec<(usize, u32)>,
+    /// Where the record being written starts.
+    part_start: usize,
+    part_events: u32,
+    record_bytes_max: usize,
     received_ms: i64,
+    routing_service: String,
+}
+
+impl Default for RecordBuilder {
+    fn default() -> Self {
+        RecordBuilder::new(RECORD_BYTES_MAX)
+    }
 }
 
 impl RecordBuilder {
-    /// Begins a record received at `received_ms`.
+    /// Records of at most `record_bytes_max` bytes; an event that alone is larger still gets a record of its own.
+    pub fn new(record_bytes_max: usize) -> Self {
+        RecordBuilder {
+            bytes: Vec::new(),
+            parts: Vec::new(),
+            part_start: 0,
+            part_events: 0,
+            record_bytes_max,
+            received_ms: 0,
+            routing_service: String::new(),
+        }
+    }
+
+    /// Begins a request received at `received_ms`.
     pub fn start(&mut self, received_ms: i64) {
         self.bytes.clear();
         self.bytes.resize(HEADER_BYTES_MAX, 0);
-        self.event_count = 0;
+        self.parts.clear();
+        self.part_start = 0;
+        self.part_events = 0;
         self.received_ms = received_ms;
+        self.routing_service.clear();
     }
 
-    /// Events so far.
+    /// Events so far, over all records.
     pub fn event_count(&self) -> u32 {
-        self.event_count
-    }
-
-    /// Bytes so far, the header's room included.
-    pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.part_events + self.parts.iter().map(|(_, events)| events).sum::<u32>()
     }
 
     /// Whether nothing was pushed.
     pub fn is_empty(&self) -> bool {
-        self.event_count == 0
+        self.event_count() == 0
     }
 
     /// When the batch was received: what `ts` means when it is absent.
     pub fn received_ms(&self) -> i64 {
         self.received_ms
+    }
+
+    /// The service of the first event, by which the whole request is routed; empty before the first push.
+    pub fn routing_service(&self) -> &str {
+        &self.routing_service
+    }
+
+    fn cut(&mut self) {
+        self.parts.push((self.bytes.len(), self.part_events));
+        self.part_start = self.bytes.len();
+        self.part_events = 0;
+        self.bytes.resize(self.part_start + HEADER_BYTES_MAX, 0);
     }
 
     /// Appends one event.
@@ -111,6 +153,11 @@ impl RecordBuilder {
             + event.span_id.map_or(0, |_| 10)
             + event.attrs.bytes.len();
 
+        if self.part_events == 0 && self.parts.is_empty() {
+            self.routing_service.push_str(event.service);
+        } else if self.part_events > 0 && self.bytes.len() - self.part_start + event_len + 8 > self.record_bytes_max {
+            self.cut();
+        }
         let out = &mut self.bytes;
         out.reserve(event_len + 8);
         out.push(tag::EVENT);
@@ -143,36 +190,56 @@ impl RecordBuilder {
         }
         out.extend_from_slice(&event.attrs.bytes);
         debug_assert_eq!(out.len() - start, event_len, "the announced length is the written length");
-        self.event_count += 1;
+        self.part_events += 1;
     }
 
-    /// Seals the record: header in front of the events, checksum over both.
-    pub fn finish(&mut self, project: ProjectId, key: KeyId, identity: Option<Identity>) -> Bytes {
-        let mut header = [0u8; HEADER_BYTES_MAX];
-        let mut cursor = HeaderCursor { bytes: &mut header, at: CRC_FIELD_BYTES };
-        cursor.number(tag::FORMAT, FORMAT);
-        cursor.number(tag::PROJECT, project.0);
-        cursor.number(tag::KEY, key.0);
-        if let Some(identity) = identity {
-            cursor.push(&[tag::PRODUCER, 16]);
-            cursor.push(&identity.producer);
-            cursor.push(&[tag::SEQ]);
-            cursor.varint(identity.seq);
+    /// Seals the records: headers in front of the events, checksums over both. Usually one.
+    pub fn finish(&mut self, project: ProjectId, key: KeyId, identity: Option<Identity>) -> Vec<Bytes> {
+        self.parts.push((self.bytes.len(), self.part_events));
+        let parts = std::mem::take(&mut self.parts);
+        let count = parts.len() as u32;
+        let mut start = 0;
+        let mut records = Vec::with_capacity(parts.len());
+        for (number, &(end, event_count)) in parts.iter().enumerate() {
+            let (part, parts) = if count > 1 { (number as u32, count) } else { (0, 0) };
+            let received_ms = self.received_ms;
+            let header = BatchHeader { project, key, identity, received_ms, event_count, part, parts };
+            records.push(seal(&mut self.bytes[start..end], &header));
+            start = end;
         }
-        if self.received_ms != 0 {
-            cursor.push(&[tag::RECEIVED_MS]);
-            cursor.push(&self.received_ms.to_le_bytes());
-        }
-        cursor.number(tag::EVENT_COUNT, u64::from(self.event_count));
-        let header_len = cursor.at;
-
-        let start = HEADER_BYTES_MAX - header_len;
-        self.bytes[start..HEADER_BYTES_MAX].copy_from_slice(&header[..header_len]);
-        let crc = crc32fast::hash(&self.bytes[start + CRC_FIELD_BYTES..]);
-        self.bytes[start] = tag::CRC;
-        self.bytes[start + 1..start + CRC_FIELD_BYTES].copy_from_slice(&crc.to_le_bytes());
-        Bytes::copy_from_slice(&self.bytes[start..])
+        self.parts = parts;
+        records
     }
+}
+
+/// Writes the header into the room in front of the events.
+fn seal(bytes: &mut [u8], header: &BatchHeader) -> Bytes {
+    let mut room = [0u8; HEADER_BYTES_MAX];
+    let mut cursor = HeaderCursor { bytes: &mut room, at: CRC_FIELD_BYTES };
+    cursor.number(tag::FORMAT, FORMAT);
+    cursor.number(tag::PROJECT, header.project.0);
+    cursor.number(tag::KEY, header.key.0);
+    if let Some(identity) = header.identity {
+        cursor.push(&[tag::PRODUCER, 16]);
+        cursor.push(&identity.producer);
+        cursor.push(&[tag::SEQ]);
+        cursor.varint(identity.seq);
+    }
+    if header.received_ms != 0 {
+        cursor.push(&[tag::RECEIVED_MS]);
+        cursor.push(&header.received_ms.to_le_bytes());
+    }
+    cursor.number(tag::EVENT_COUNT, u64::from(header.event_count));
+    cursor.number(tag::PART, u64::from(header.part));
+    cursor.number(tag::PARTS, u64::from(header.parts));
+    let len = cursor.at;
+
+    let start = HEADER_BYTES_MAX - len;
+    bytes[start..HEADER_BYTES_MAX].copy_from_slice(&room[..len]);
+    let crc = crc32fast::hash(&bytes[start + CRC_FIELD_BYTES..]);
+    bytes[start] = tag::CRC;
+    bytes[start + 1..start + CRC_FIELD_BYTES].copy_from_slice(&crc.to_le_bytes());
+    Bytes::copy_from_slice(&bytes[start..])
 }
 
 /// Checks a record and opens it.
@@ -182,7 +249,15 @@ impl RecordBuilder {
 pub fn parse(bytes: &[u8]) -> Result<Batch<'_>, RecordError> {
     let mut input = bytes;
     let mut batch = Batch {
-        header: BatchHeader { project: ProjectId(0), key: KeyId(0), identity: None, received_ms: 0, event_count: 0 },
+        header: BatchHeader {
+            project: ProjectId(0),
+            key: KeyId(0),
+            identity: None,
+            received_ms: 0,
+            event_count: 0,
+            part: 0,
+            parts: 0,
+        },
         events: &[],
     };
     let (crc_field, checked) = bytes.split_at_checked(CRC_FIELD_BYTES).ok_or(RecordError::Malformed("cut short"))?;
@@ -196,8 +271,7 @@ pub fn parse(bytes: &[u8]) -> Result<Batch<'_>, RecordError> {
     let mut format = 0;
     let mut producer = None;
     let mut seq = None;
-    loop {
-        let Some(&field) = input.first() else { break };
+    while let Some(&field) = input.first() {
         if field == tag::EVENT {
             batch.events = input;
             break;
@@ -213,9 +287,9 @@ pub fn parse(bytes: &[u8]) -> Result<Batch<'_>, RecordError> {
                 let bytes = varint::take_bytes(&mut input, 8).ok_or(CUT)?;
                 batch.header.received_ms = i64::from_le_bytes(bytes.try_into().expect("eight bytes were taken"));
             }
-            tag::EVENT_COUNT => {
-                batch.header.event_count = u32::try_from(number(&mut input)?).map_err(|_| CUT)?;
-            }
+            tag::EVENT_COUNT => batch.header.event_count = number32(&mut input)?,
+            tag::PART => batch.header.part = number32(&mut input)?,
+            tag::PARTS => batch.header.parts = number32(&mut input)?,
             _ => return Err(RecordError::Malformed("unknown field in the header")),
         }
     }
@@ -552,6 +626,10 @@ fn number(input: &mut &[u8]) -> Result<u64, RecordError> {
     varint::take(input).ok_or(CUT)
 }
 
+fn number32(input: &mut &[u8]) -> Result<u32, RecordError> {
+    u32::try_from(number(input)?).map_err(|_| RecordError::Malformed("number out of range"))
+}
+
 #[inline]
 fn text_bytes<'a>(input: &mut &'a [u8]) -> Result<&'a [u8], RecordError> {
     let len = number(input)?;
@@ -657,7 +735,9 @@ mod tag {
     pub(super) const SEQ: u8 = 6 << 3;
     pub(super) const RECEIVED_MS: u8 = 7 << 3 | 1;
     pub(super) const EVENT_COUNT: u8 = 8 << 3;
-    pub(super) const EVENT: u8 = 9 << 3 | 2;
+    pub(super) const PART: u8 = 9 << 3;
+    pub(super) const PARTS: u8 = 10 << 3;
+    pub(super) const EVENT: u8 = 11 << 3 | 2;
 
     pub(super) const SERIES: u8 = 1 << 3 | 2;
     pub(super) const ENDED_DELTA_MS: u8 = 2 << 3;
@@ -687,11 +767,13 @@ mod tag {
 const CUT: RecordError = RecordError::Malformed("cut short");
 const FORMAT: u64 = 1;
 const CRC_FIELD_BYTES: usize = 5;
-/// CRC 5, format 2, project and key 11 each, producer 18, seq 11, time 9, count 6: 73, rounded up.
-const HEADER_BYTES_MAX: usize = 80;
+/// CRC 5, format 2, project and key 11 each, producer 18, seq 11, time 9, count, part and parts 6 each: 85, rounded up.
+const HEADER_BYTES_MAX: usize = 88;
 
-/// The largest event a record can hold for the limits of the contract; a request's records are cut below the
-/// log's record limit with this much headroom.
+/// Where a request is cut into records: Kafka's default message limit of 1 MiB less room for its own headers.
+pub const RECORD_BYTES_MAX: usize = 1024 * 1024 - 4096;
+
+/// The largest event a record can hold for the limits of the contract.
 pub const EVENT_BYTES_MAX: usize = limits::SERVICE_BYTES_MAX
     + limits::ENV_BYTES_MAX
     + limits::ROUTE_BYTES_MAX

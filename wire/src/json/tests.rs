@@ -23,8 +23,8 @@ fn decode_in(body: &[u8], context: &Context<'_>) -> Result<(Vec<String>, Vec<Rej
     record.start(NOW_MS);
     let mut rejected = Vec::new();
     Decoder::default().decode(body, context, &mut record, &mut rejected)?;
-    let bytes = record.finish(ProjectId(1), KeyId(1), None);
-    Ok((readable(&bytes), rejected))
+    let bytes = &record.finish(ProjectId(1), KeyId(1), None)[0];
+    Ok((readable(bytes), rejected))
 }
 
 fn readable(bytes: &[u8]) -> Vec<String> {
@@ -65,7 +65,7 @@ fn slowly(body: &str, context: &Context<'_>) -> Result<Vec<String>, RejectionCod
     let mut record = RecordBuilder::default();
     record.start(NOW_MS);
     field::event(body, context, &mut EncodedAttrs::default(), &mut record).map_err(|(code, _)| code)?;
-    Ok(readable(&record.finish(ProjectId(1), KeyId(1), None)))
+    Ok(readable(&record.finish(ProjectId(1), KeyId(1), None)[0]))
 }
 
 /// One event through the scanner only; `None` when it passes the event on.
@@ -73,7 +73,7 @@ fn quickly(body: &str, context: &Context<'_>) -> Option<Vec<String>> {
     let mut record = RecordBuilder::default();
     record.start(NOW_MS);
     scan::event(body, 0, scan::Ending::Nothing, context, &mut EncodedAttrs::default(), &mut record)?;
-    Some(readable(&record.finish(ProjectId(1), KeyId(1), None)))
+    Some(readable(&record.finish(ProjectId(1), KeyId(1), None)[0]))
 }
 
 #[test]

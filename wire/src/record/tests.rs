@@ -22,7 +22,11 @@ mod generated {
         pub(super) received_ms: i64,
         #[prost(uint32, tag = "8")]
         pub(super) event_count: u32,
-        #[prost(message, repeated, tag = "9")]
+        #[prost(uint32, tag = "9")]
+        pub(super) part: u32,
+        #[prost(uint32, tag = "10")]
+        pub(super) parts: u32,
+        #[prost(message, repeated, tag = "11")]
         pub(super) events: Vec<Event>,
     }
 
@@ -153,6 +157,8 @@ fn batch() -> impl Strategy<Value = generated::Batch> {
                 seq,
                 received_ms,
                 event_count,
+                part: 0,
+                parts: 0,
                 events,
             }
         },
@@ -161,6 +167,11 @@ fn batch() -> impl Strategy<Value = generated::Batch> {
 
 fn none_if_empty(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
+}
+
+fn only(mut records: Vec<Bytes>) -> Bytes {
+    assert_eq!(records.len(), 1, "fits one record");
+    records.remove(0)
 }
 
 /// The same batch through the hand-written encoder.
@@ -198,7 +209,7 @@ fn written(batch: &generated::Batch) -> Bytes {
         });
     }
     let identity = batch.seq.map(|seq| Identity { producer: batch.producer_id.as_slice().try_into().unwrap(), seq });
-    builder.finish(ProjectId(batch.project_id), KeyId(batch.key_id), identity)
+    only(builder.finish(ProjectId(batch.project_id), KeyId(batch.key_id), identity))
 }
 
 proptest! {
@@ -264,9 +275,48 @@ proptest! {
 fn a_newer_format_stops_the_reader() {
     let mut builder = RecordBuilder::default();
     builder.start(1);
-    let mut bytes = builder.finish(ProjectId(1), KeyId(1), None).to_vec();
+    let mut bytes = only(builder.finish(ProjectId(1), KeyId(1), None)).to_vec();
     bytes[6] = 2;
     let crc = crc32fast::hash(&bytes[5..]);
     bytes[1..5].copy_from_slice(&crc.to_le_bytes());
     assert_eq!(parse(&bytes).err(), Some(RecordError::Format(2)));
+}
+
+#[test]
+fn a_large_request_is_cut_into_records_in_order() {
+    let mut builder = RecordBuilder::new(4096);
+    let routes: Vec<String> = (0..500).map(|number| format!("/route/{number}")).collect();
+    builder.start(7);
+    for route in &routes {
+        builder.push(&Event {
+            service: "a",
+            env: "default",
+            route,
+            method: Method::ABSENT,
+            status: 200,
+            ended_ms: 7,
+            duration_us: Some(1),
+            error: None,
+            host: None,
+            version: None,
+            source: None,
+            bytes_in: None,
+            bytes_out: None,
+            trace_id: None,
+            span_id: None,
+            attrs: EncodedAttrs::EMPTY,
+        });
+    }
+    assert_eq!((builder.event_count(), builder.routing_service()), (500, "a"));
+    let records = builder.finish(ProjectId(1), KeyId(2), None);
+    assert!(records.len() > 2 && records.iter().all(|record| record.len() <= 4096));
+    let mut read = Vec::new();
+    for (number, record) in records.iter().enumerate() {
+        let batch = parse(record).unwrap();
+        assert_eq!((batch.header.part as usize, batch.header.parts as usize), (number, records.len()));
+        let rows: Vec<_> = batch.events().map(|row| row.unwrap().series.decode().unwrap().route.to_owned()).collect();
+        assert_eq!(rows.len(), batch.header.event_count as usize);
+        read.extend(rows);
+    }
+    assert_eq!(read, routes);
 }
