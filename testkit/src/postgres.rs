@@ -1,0 +1,273 @@
+//! Databases for tests: one per test, migrated, on a shared server; or a whole server to mistreat.
+
+use std::path::Path;
+use std::process::{self, Command};
+use std::str::FromStr;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tempfile::TempDir;
+
+use crate::place::{script, stop_quietly, text};
+use crate::shared::{Shared, open};
+
+static SERVER: Shared = Shared::new();
+
+/// An empty database with the current schema, for one test.
+pub struct Database {
+    options: PgConnectOptions,
+    url: String,
+}
+
+impl Database {
+    pub async fn fresh() -> Self {
+        Self::create(&server_url().await).await
+    }
+
+    /// The value for `DATABASE_URL`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn options(&self) -> PgConnectOptions {
+        self.options.clone()
+    }
+
+    /// A pool of a few connections. Belongs to the runtime of the caller, like every pool.
+    pub async fn pool(&self) -> PgPool {
+        PgPoolOptions::new()
+            .max_connections(8)
+            .connect_with(self.options())
+            .await
+            .expect("connect to the test database")
+    }
+
+    async fn create(server_url: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test_{}_{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let server = PgConnectOptions::from_str(server_url).expect("parse the server's URL");
+        let mut admin = connect(&server).await;
+        let template = ensure_template(&mut admin, &server).await;
+        // A process number comes round again: an earlier owner of this one may have left a database behind.
+        execute(&mut admin, &format!("drop database if exists {name} with (force)")).await;
+        execute(&mut admin, &format!("create database {name} template {template}")).await;
+        sweep(&mut admin).await;
+        admin.close().await.expect("close the admin connection");
+        Self { options: server.database(&name), url: with_database(server_url, &name) }
+    }
+}
+
+/// A server for one test, which may stop it, kill it and start it again.
+pub struct Server {
+    dir: TempDir,
+    url: String,
+    // Held so that the server ends by itself should this process be killed.
+    _user: std::fs::File,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        blocking(|| {
+            let dir = TempDir::with_prefix("peep-postgres-").expect("create a directory");
+            // Created with access for this user only; the server may run as another.
+            open_to_all(dir.path());
+            let user = open(&dir.path().join("users"));
+            user.lock_shared().expect("lock the list of users");
+            let url = start_script(dir.path(), None);
+            Self { dir, url, _user: user }
+        })
+        .await
+    }
+
+    /// A fresh database on this server.
+    pub async fn database(&self) -> Database {
+        Database::create(&self.url).await
+    }
+
+    /// Ends all sessions and shuts down.
+    pub async fn stop(&self) {
+        self.run(&["stop"]).await;
+    }
+
+    /// Ends at once, as after a crash: the next start recovers.
+    pub async fn kill(&self) {
+        self.run(&["stop", "--kill"]).await;
+    }
+
+    /// Starts again at the same address.
+    pub async fn start_again(&self) {
+        let path = self.dir.path().to_owned();
+        let options = PgConnectOptions::from_str(&self.url).expect("parse the server's URL");
+        blocking(move || start_script(&path, Some(options.get_port()))).await;
+    }
+
+    async fn run(&self, arguments: &'static [&'static str]) {
+        let path = self.dir.path().to_owned();
+        blocking(move || {
+            let mut all = arguments.to_vec();
+            all.extend(["--dir", text(&path)]);
+            script("postgres.sh", &all);
+        })
+        .await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        stop_quietly("postgres.sh", self.dir.path());
+    }
+}
+
+/// The URL of a server that may be filled with test databases.
+async fn server_url() -> String {
+    if let Ok(url) = std::env::var("PEEP_TEST_DATABASE_URL") {
+        return url;
+    }
+    blocking(|| SERVER.address("postgres").to_owned()).await
+}
+
+/// Migrating takes longer than copying, so it is done once per schema and server.
+async fn ensure_template(admin: &mut PgConnection, server: &PgConnectOptions) -> String {
+    let schema = peep_migrations::MIGRATIONS
+        .iter()
+        .flat_map(|migration| migration.checksum.iter().take(4))
+        // FNV-1a: a name, not a signature.
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
+    let template = format!("peep_template_{schema:016x}");
+    if exists(admin, &template).await {
+        return template;
+    }
+    execute(admin, "select pg_advisory_lock(7337)").await;
+    if !exists(admin, &template).await {
+        // Under another name until it is complete.
+        let draft = format!("{template}_draft");
+        execute(admin, &format!("drop database if exists {draft} with (force)")).await;
+        execute(admin, &format!("create database {draft}")).await;
+        let mut connection = connect(&server.clone().database(&draft)).await;
+        peep_migrations::MIGRATIONS.run(&mut connection).await.expect("migrate the template database");
+        connection.close().await.expect("close the template");
+        execute(admin, &format!("alter database {draft} rename to {template}")).await;
+    }
+    execute(admin, "select pg_advisory_unlock(7337)").await;
+    template
+}
+
+/// Removes the databases of test processes that have ended, once per process.
+async fn sweep(admin: &mut PgConnection) {
+    static ONCE: Once = Once::new();
+    let mut first = false;
+    ONCE.call_once(|| first = true);
+    if !first {
+        return;
+    }
+    let names: Vec<String> =
+        sqlx::query_scalar("select datname::text from pg_database where datname ~ '^test_[0-9]+_'")
+            .fetch_all(&mut *admin)
+            .await
+            .expect("list test databases");
+    for name in names {
+        let owner = name.split('_').nth(1).unwrap_or_default();
+        if !is_alive(owner) {
+            // Another process may sweep too.
+            let _ = sqlx::query(AssertSqlSafe(format!("drop database if exists {name} with (force)")))
+                .execute(&mut *admin)
+                .await;
+        }
+    }
+}
+
+async fn connect(options: &PgConnectOptions) -> PgConnection {
+    PgConnection::connect_with(options).await.expect("connect to the test server")
+}
+
+async fn exists(admin: &mut PgConnection, name: &str) -> bool {
+    sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
+        .bind(name)
+        .fetch_one(admin)
+        .await
+        .expect("look for a database")
+}
+
+async fn execute(connection: &mut PgConnection, statement: &str) {
+    sqlx::query(AssertSqlSafe(statement.to_owned()))
+        .execute(connection)
+        .await
+        .unwrap_or_else(|error| panic!("{statement}: {error}"));
+}
+
+fn is_alive(pid: &str) -> bool {
+    Command::new("ps").args(["-p", pid]).output().is_ok_and(|output| output.status.success())
+}
+
+/// The URL with another path; what follows a `?` stays.
+fn with_database(url: &str, name: &str) -> String {
+    let (before, parameters) = match url.split_once('?') {
+        Some((before, parameters)) => (before, format!("?{parameters}")),
+        None => (url, String::new()),
+    };
+    let authority = before.find("://").map_or(0, |at| at + 3);
+    let server = before[authority..].find('/').map_or(before, |at| &before[..authority + at]);
+    format!("{server}/{name}{parameters}")
+}
+
+fn start_script(dir: &Path, port: Option<u16>) -> String {
+    let users = dir.join("users");
+    let mut arguments = vec!["start", "--fast", "--dir", text(dir), "--while-locked", text(&users)];
+    let port = port.map(|port| port.to_string());
+    if let Some(port) = &port {
+        arguments.extend(["--port", port]);
+    }
+    script("postgres.sh", &arguments)
+}
+
+fn open_to_all(dir: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).expect("open the directory");
+}
+
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_database_keeps_the_rest_of_the_url() {
+        assert_eq!(
+            with_database("postgres://u:p@h:1/peep?sslmode=disable", "t"),
+            "postgres://u:p@h:1/t?sslmode=disable"
+        );
+        assert_eq!(with_database("postgres://h", "t"), "postgres://h/t");
+    }
+
+    #[tokio::test]
+    async fn two_tests_do_not_see_each_other() {
+        let (one, two) = (Database::fresh().await, Database::fresh().await);
+        sqlx::query("insert into project (name) values ('mine')").execute(&one.pool().await).await.expect("insert");
+        let seen: i64 =
+            sqlx::query_scalar("select count(*) from project").fetch_one(&two.pool().await).await.expect("count");
+        assert_eq!(seen, 0);
+    }
+
+    #[tokio::test]
+    async fn a_killed_server_keeps_what_was_committed() {
+        let server = Server::start().await;
+        let database = server.database().await;
+        sqlx::query("insert into project (name) values ('kept')")
+            .execute(&database.pool().await)
+            .await
+            .expect("insert");
+        server.kill().await;
+        server.start_again().await;
+        let kept: String =
+            sqlx::query_scalar("select name from project").fetch_one(&database.pool().await).await.expect("read");
+        assert_eq!(kept, "kept");
+    }
+}
