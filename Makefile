@@ -1,0 +1,38 @@
+# The commands of the project. Each one is a line here and a script in scripts/.
+# Written for GNU make 3.81 and newer, which is what macOS ships.
+
+.DEFAULT_GOAL := help
+.PHONY: help dev up down status logs reset demo check test bench
+
+help: ## this list
+	@scripts/help.sh
+
+dev: ## build and run everything in the foreground with a short demo load; Ctrl-C stops it
+	@scripts/dev.sh dev
+
+up: ## the same, detached: returns when every service is ready
+	@scripts/dev.sh up
+
+down: ## stop what `make up` started; safe to call twice
+	@scripts/dev.sh down
+
+status: ## health of each part
+	@scripts/dev.sh status
+
+logs: ## follow the logs of the running stack
+	@scripts/dev.sh logs
+
+reset: ## delete the local data (asks first; YES=1 does not ask)
+	@scripts/dev.sh reset
+
+demo: ## send real-looking traffic to the running stack (RATE=200 events per second, FOR=10m)
+	@scripts/dev.sh demo
+
+check: ## format, lint, docs, dependency policy
+	@scripts/check.sh
+
+test: ## every test, against a real Postgres, a real Kafka and a real browser
+	@scripts/test.sh
+
+bench: ## the benchmarks; prints ratios, see benches/
+	@scripts/bench.sh

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# make bench: the benchmarks. What each one asks, and how to read its answer, is in benches/README.md.
+set -euo pipefail
+COMMAND=bench
+LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")/lib" && pwd)
+# shellcheck source=scripts/lib/say.sh
+. "$LIB/say.sh"
+# shellcheck source=scripts/lib/layout.sh
+. "$LIB/layout.sh"
+# shellcheck source=scripts/lib/tools.sh
+. "$LIB/tools.sh"
+cd "$ROOT"
+
+mkdir -p "$LOG_DIR"
+require_tools rust compiler
+say "Benchmarks ($COMMAND): quiet machine, please; ratios mean more than absolute numbers"
+cargo bench --package peep-benches "$@"

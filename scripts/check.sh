@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# make check: everything that can be said about the code without running it. Goes on after a failure, so that one run
+# shows all of them; exits 0 only when every step passed.
+set -euo pipefail
+COMMAND=check
+LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")/lib" && pwd)
+# shellcheck source=scripts/lib/say.sh
+. "$LIB/say.sh"
+# shellcheck source=scripts/lib/layout.sh
+. "$LIB/layout.sh"
+# shellcheck source=scripts/lib/tools.sh
+. "$LIB/tools.sh"
+# shellcheck source=scripts/lib/build.sh
+. "$LIB/build.sh"
+# shellcheck source=scripts/lib/suite.sh
+. "$LIB/suite.sh"
+cd "$ROOT"
+
+# Licences, sources and the floors in deny.toml need no network. The advisory database does; without it that part cannot
+# be judged, and the closing line says so.
+dependency_policy() {
+  cargo deny check bans licenses sources
+}
+dependency_advisories() {
+  local log=$LOG_DIR/advisories.log
+  if cargo deny fetch db >"$log" 2>&1; then
+    cargo deny check --disable-fetch advisories
+  else
+    tail -n 1 "$log"
+    skip "the advisory database could not be fetched"
+  fi
+}
+
+shell_scripts() { shellcheck -x -a scripts/*.sh .ci/run; }
+dashboard_lint() { npm run --silent lint --prefix dashboard; }
+
+mkdir -p "$LOG_DIR"
+require_tools rust compiler node shellcheck cargo_deny
+install_dashboard_packages
+
+step "formatting" cargo fmt --all --check
+step "lock file matches the manifests" cargo metadata --locked --format-version 1 --no-deps --quiet
+step "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
+step "docs and their links" env RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked
+step "dependency policy" dependency_policy
+step "security advisories" dependency_advisories
+step "dashboard: format, lint, types" dashboard_lint
+step "shell scripts" shell_scripts
+step "tidy" node scripts/tidy.mjs
+summary

@@ -1,0 +1,41 @@
+# shellcheck shell=bash
+# Builds what runs: the dashboard's static files, then the `peep` binary (which embeds them) and the load generator.
+
+# fingerprint PATH...: changes whenever a file under these paths does. Contents, not times: a branch switch and back is no change.
+fingerprint() {
+  find "$@" \( -name node_modules -o -name out -o -name .next \) -prune -o -type f -print0 |
+    LC_ALL=C sort -z | xargs -0 cksum | cksum
+}
+
+# install_dashboard_packages: `npm ci`, when the lock file has changed. The stamps lie in node_modules, so that deleting it
+# starts over.
+install_dashboard_packages() {
+  local dir=$ROOT/dashboard lock
+  lock=$(cksum <"$dir/package-lock.json")
+  if [ "$(cat "$dir/node_modules/.peep-installed" 2>/dev/null)" = "$lock" ]; then return 0; fi
+  with_progress "installing the dashboard's packages" "$LOG_DIR/build-dashboard.log" npm ci --prefix "$dir" --no-audit --no-fund ||
+    fail "npm could not install the dashboard's packages" "read $LOG_DIR/build-dashboard.log"
+  echo "$lock" >"$dir/node_modules/.peep-installed"
+}
+
+# build_dashboard: `npm run build`, when a source has changed.
+build_dashboard() {
+  local dir=$ROOT/dashboard
+  install_dashboard_packages
+  if [ -f "$dir/out/index.html" ] && [ "$(cat "$dir/node_modules/.peep-built" 2>/dev/null)" = "$(fingerprint "$dir")" ]; then return 0; fi
+  with_progress "building the dashboard" "$LOG_DIR/build-dashboard.log" env NEXT_TELEMETRY_DISABLED=1 npm run build --prefix "$dir" ||
+    fail "the dashboard does not build" "read $LOG_DIR/build-dashboard.log"
+  # Taken after the build, which may itself write sources (types, hashes).
+  fingerprint "$dir" >"$dir/node_modules/.peep-built"
+}
+
+# build_binaries: cargo shows its own progress, and nothing when there is nothing to do.
+build_binaries() {
+  local flags='' before=$SECONDS
+  if [ "$PROFILE" = release ]; then flags=--release; fi
+  if [ ! -x "$BIN_DIR/peep" ]; then say "Building peep ($PROFILE); the first time takes several minutes"; fi
+  # shellcheck disable=SC2086 # empty or one flag
+  (cd "$ROOT" && cargo build $flags --package peep --bin peep --package peep-benches --bin peep-load) ||
+    fail "peep does not build" "the compiler's message is above"
+  if [ $((SECONDS - before)) -gt 5 ]; then note "built in $((SECONDS - before)) s"; fi
+}

