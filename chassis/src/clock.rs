@@ -19,9 +19,7 @@ impl Clock {
 
     /// Stands still at `now_ms` until told otherwise.
     pub fn manual(now_ms: i64) -> Self {
-        Self {
-            manual: Some(Arc::new(AtomicI64::new(now_ms))),
-        }
+        Self { manual: Some(Arc::new(AtomicI64::new(now_ms))) }
     }
 
     /// Unix time in milliseconds.
@@ -36,10 +34,7 @@ impl Clock {
     pub fn advance(&self, by: Duration) {
         debug_assert!(self.manual.is_some(), "only a manual clock can be advanced");
         if let Some(hands) = &self.manual {
-            hands.fetch_add(
-                i64::try_from(by.as_millis()).unwrap_or(i64::MAX),
-                Ordering::AcqRel,
-            );
+            hands.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::AcqRel);
         }
     }
 }
@@ -47,9 +42,7 @@ impl Clock {
 fn system_now_ms() -> i64 {
     let signed = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
     // A machine set to before 1970 still gets a number that goes up.
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or_else(|before| -signed(before.duration()), signed)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or_else(|before| -signed(before.duration()), signed)
 }
 
 #[cfg(test)]

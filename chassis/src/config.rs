@@ -44,9 +44,7 @@ impl Env for ProcessEnv {
     }
 
     fn names(&self) -> Vec<String> {
-        std::env::vars_os()
-            .map(|(name, _)| name.to_string_lossy().into_owned())
-            .collect()
+        std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()).collect()
     }
 }
 
@@ -116,26 +114,14 @@ pub struct Settings<'e> {
 
 impl<'e> Settings<'e> {
     pub fn new(env: &'e dyn Env) -> Self {
-        Self {
-            env,
-            settings: Vec::new(),
-            problems: Vec::new(),
-        }
+        Self { env, settings: Vec::new(), problems: Vec::new() }
     }
 
     /// A whole number. `meaning` says what it does and its unit.
-    pub fn u64(
-        &mut self,
-        name: &'static str,
-        default: u64,
-        range: RangeInclusive<u64>,
-        meaning: &'static str,
-    ) -> u64 {
+    pub fn u64(&mut self, name: &'static str, default: u64, range: RangeInclusive<u64>, meaning: &'static str) -> u64 {
         let accepts = format!("{}..{}", range.start(), range.end());
         self.read(name, default, accepts, meaning, u64::to_string, |text| {
-            let value: u64 = text
-                .parse()
-                .map_err(|_| "is not a whole number".to_owned())?;
+            let value: u64 = text.parse().map_err(|_| "is not a whole number".to_owned())?;
             within(value, &range, u64::to_string)
         })
     }
@@ -150,9 +136,7 @@ impl<'e> Settings<'e> {
     ) -> usize {
         let show = |value: &usize| units::show_bytes(*value);
         let accepts = format!("{}..{}", show(range.start()), show(range.end()));
-        self.read(name, default, accepts, meaning, show, |text| {
-            within(units::parse_bytes(text)?, &range, show)
-        })
+        self.read(name, default, accepts, meaning, show, |text| within(units::parse_bytes(text)?, &range, show))
     }
 
     /// A span of time; default and range in milliseconds. `250` means milliseconds; `250ms`, `10s`, `5min`, `24h`, `7d` work too.
@@ -165,36 +149,19 @@ impl<'e> Settings<'e> {
     ) -> Duration {
         let show = |value: &u64| units::show_ms(*value);
         let accepts = format!("{}..{}", show(range_ms.start()), show(range_ms.end()));
-        let value_ms = self.read(name, default_ms, accepts, meaning, show, |text| {
-            within(units::parse_ms(text)?, &range_ms, show)
-        });
+        let value_ms =
+            self.read(name, default_ms, accepts, meaning, show, |text| within(units::parse_ms(text)?, &range_ms, show));
         Duration::from_millis(value_ms)
     }
 
     pub fn string(&mut self, name: &'static str, default: &str, meaning: &'static str) -> String {
-        self.read(
-            name,
-            default.to_owned(),
-            "text".to_owned(),
-            meaning,
-            String::clone,
-            |text| Ok(text.to_owned()),
-        )
+        self.read(name, default.to_owned(), "text".to_owned(), meaning, String::clone, |text| Ok(text.to_owned()))
     }
 
     /// Comma-separated text; blanks around an item are dropped.
-    pub fn list(
-        &mut self,
-        name: &'static str,
-        default: &str,
-        meaning: &'static str,
-    ) -> Vec<String> {
+    pub fn list(&mut self, name: &'static str, default: &str, meaning: &'static str) -> Vec<String> {
         let text = self.string(name, default, meaning);
-        text.split(',')
-            .map(str::trim)
-            .filter(|item| !item.is_empty())
-            .map(str::to_owned)
-            .collect()
+        text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
     }
 
     /// One of a few words.
@@ -205,10 +172,7 @@ impl<'e> Settings<'e> {
         choices: &[&'static str],
         meaning: &'static str,
     ) -> &'static str {
-        debug_assert!(
-            choices.contains(&default),
-            "the default of {name} is one of its choices"
-        );
+        debug_assert!(choices.contains(&default), "the default of {name} is one of its choices");
         let accepts = choices.join(" | ");
         let expected = accepts.clone();
         self.read(
@@ -229,46 +193,23 @@ impl<'e> Settings<'e> {
 
     /// `true` or `false`, `1` or `0`.
     pub fn flag(&mut self, name: &'static str, default: bool, meaning: &'static str) -> bool {
-        self.read(
-            name,
-            default,
-            "true | false".to_owned(),
-            meaning,
-            bool::to_string,
-            |text| match text {
-                "true" | "1" => Ok(true),
-                "false" | "0" => Ok(false),
-                _ => Err("is neither true nor false".to_owned()),
-            },
-        )
+        self.read(name, default, "true | false".to_owned(), meaning, bool::to_string, |text| match text {
+            "true" | "1" => Ok(true),
+            "false" | "0" => Ok(false),
+            _ => Err("is neither true nor false".to_owned()),
+        })
     }
 
     /// An address to listen on: `127.0.0.1:4318`, `[::]:4318`, `localhost:4318`.
-    pub fn address(
-        &mut self,
-        name: &'static str,
-        default: &str,
-        meaning: &'static str,
-    ) -> SocketAddr {
+    pub fn address(&mut self, name: &'static str, default: &str, meaning: &'static str) -> SocketAddr {
         let default = units::parse_address(default).expect("a default address is a valid address");
-        self.read(
-            name,
-            default,
-            "host:port".to_owned(),
-            meaning,
-            SocketAddr::to_string,
-            units::parse_address,
-        )
+        self.read(name, default, "host:port".to_owned(), meaning, SocketAddr::to_string, units::parse_address)
     }
 
     /// Text that must not be shown. No default: absent is absent.
     pub fn secret(&mut self, name: &'static str, meaning: &'static str) -> Option<SecretString> {
         let value = self.text(name);
-        let effective = if value.is_some() {
-            "(set, redacted)"
-        } else {
-            "(not set)"
-        };
+        let effective = if value.is_some() { "(set, redacted)" } else { "(not set)" };
         self.register(Setting {
             name,
             meaning,
@@ -282,10 +223,7 @@ impl<'e> Settings<'e> {
 
     /// For what one value alone cannot show: two settings that contradict each other, a secret that is required.
     pub fn problem(&mut self, name: &str, message: impl Into<String>) {
-        let problem = Problem {
-            name: name.to_owned(),
-            message: message.into(),
-        };
+        let problem = Problem { name: name.to_owned(), message: message.into() };
         // The same knob read by two services is one problem.
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
@@ -305,9 +243,7 @@ impl<'e> Settings<'e> {
             if !written.starts_with("PEEP_") || known.contains(&written.as_str()) {
                 continue;
             }
-            let near = known
-                .iter()
-                .find(|name| units::at_most_two_edits(name, &written));
+            let near = known.iter().find(|name| units::at_most_two_edits(name, &written));
             found.extend(near.map(|name| (written.clone(), *name)));
         }
         found.sort();
@@ -316,20 +252,11 @@ impl<'e> Settings<'e> {
 
     /// All knobs when nothing was wrong, all problems otherwise.
     pub fn finish(self) -> Result<Vec<Setting>, ConfigErrors> {
-        if self.problems.is_empty() {
-            Ok(self.settings)
-        } else {
-            Err(ConfigErrors {
-                problems: self.problems,
-            })
-        }
+        if self.problems.is_empty() { Ok(self.settings) } else { Err(ConfigErrors { problems: self.problems }) }
     }
 
     fn text(&self, name: &str) -> Option<String> {
-        self.env
-            .get(name)
-            .map(|text| text.trim().to_owned())
-            .filter(|text| !text.is_empty())
+        self.env.get(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
     fn read<T>(
@@ -342,10 +269,7 @@ impl<'e> Settings<'e> {
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> T {
         let default_text = show(&default);
-        let value = match self
-            .text(name)
-            .map(|text| parse(&text).map_err(|why| format!("{text:?} {why}")))
-        {
+        let value = match self.text(name).map(|text| parse(&text).map_err(|why| format!("{text:?} {why}"))) {
             None => default,
             Some(Ok(value)) => value,
             Some(Err(message)) => {
@@ -354,47 +278,25 @@ impl<'e> Settings<'e> {
             }
         };
         let effective = show(&value);
-        self.register(Setting {
-            name,
-            meaning,
-            accepts,
-            default: default_text,
-            effective,
-            secret: false,
-        });
+        self.register(Setting { name, meaning, accepts, default: default_text, effective, secret: false });
         value
     }
 
     /// Services in one process share knobs (the log, the database): the first registration stays.
     fn register(&mut self, setting: Setting) {
-        match self
-            .settings
-            .iter()
-            .find(|known| known.name == setting.name)
-        {
+        match self.settings.iter().find(|known| known.name == setting.name) {
             None => self.settings.push(setting),
             Some(known) => {
-                debug_assert_eq!(
-                    known, &setting,
-                    "a setting read twice is declared the same way"
-                );
+                debug_assert_eq!(known, &setting, "a setting read twice is declared the same way");
             }
         }
     }
 }
 
-fn within<T: PartialOrd>(
-    value: T,
-    range: &RangeInclusive<T>,
-    show: impl Fn(&T) -> String,
-) -> Result<T, String> {
+fn within<T: PartialOrd>(value: T, range: &RangeInclusive<T>, show: impl Fn(&T) -> String) -> Result<T, String> {
     if range.contains(&value) {
         Ok(value)
     } else {
-        Err(format!(
-            "is out of range; expected {}..{}",
-            show(range.start()),
-            show(range.end())
-        ))
+        Err(format!("is out of range; expected {}..{}", show(range.start()), show(range.end())))
     }
 }

@@ -5,8 +5,9 @@
 //!
 //! - [`config`]: environment variables become checked values; every knob registers itself;
 //! - [`telemetry`]: log lines and the metrics recorder;
+//! - [`metrics`]: what the chassis measures, the process included;
 //! - [`clock`]: the only wall clock;
-//! - [`lifecycle`]: signals, the shutdown order and its budgets;
+//! - [`lifecycle`]: signals, tasks that must not end, the shutdown steps and their budgets;
 //! - [`admin`]: `/metrics`, `/healthz`, `/readyz`;
 //! - [`database`]: the Postgres pool;
 //! - [`keys`]: API keys, login links and browser sessions.
@@ -15,10 +16,18 @@
 
 pub mod config;
 
+pub mod telemetry;
+
+pub mod metrics;
+
 pub mod clock;
 
 pub mod lifecycle;
 
 pub mod admin;
+
+pub mod database;
+
+pub mod keys;
 
 pub use secrecy::{ExposeSecret, SecretString};

@@ -1,7 +1,20 @@
-//! The life of a process: it runs until a signal, a failed task or the end of its work asks it to stop.
+//! The life of a process: it runs until a signal or a task that ended asks it to stop, then stops step by step.
 //!
-//! [`Shutdown`] is handed to everything that runs and carries the one message there is: "stop now, within your budget".
+//! - [`Shutdown`] is handed to everything that runs and carries the one message there is: "stop now, within your budget".
+//! - [`Tasks`] holds what must run as long as the process does. A task that ends outside shutdown takes the process down: half a
+//!   process that looks alive is worse than a restart.
+//! - [`step`] runs one step of a shutdown, says its name and budget before and the outcome after, and goes on when the budget is
+//!   spent: a step that hangs must not take the budget of the next one.
+//!
+//! Promised: the first signal is a request, the second ends the process at once. Not done: restarting a task.
 
+use std::fmt::Display;
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// A request to stop, shared by everything that runs in a process. Cheap to clone; once requested it stays requested.
@@ -13,6 +26,26 @@ pub struct Shutdown {
 impl Shutdown {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Requested by SIGTERM or SIGINT; a second signal ends the process without waiting for anything.
+    ///
+    /// # Errors
+    /// When the signal handlers cannot be installed.
+    pub fn on_signals() -> std::io::Result<Self> {
+        let shutdown = Self::new();
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let requested = shutdown.clone();
+        tokio::spawn(async move {
+            let name = next_signal(&mut terminate, &mut interrupt).await.0;
+            tracing::info!(signal = name, "shutdown requested; a second signal ends the process at once");
+            requested.request();
+            let (name, code) = next_signal(&mut terminate, &mut interrupt).await;
+            tracing::warn!(signal = name, "second signal: ending at once");
+            std::process::exit(code);
+        });
+        Ok(shutdown)
     }
 
     /// Asks everything that holds a clone to stop. Repeating it is harmless.
@@ -36,9 +69,119 @@ impl Shutdown {
 
     /// A part of the process that can be stopped on its own and always stops with the whole.
     pub fn child(&self) -> Self {
-        Self {
-            token: self.token.child_token(),
+        Self { token: self.token.child_token() }
+    }
+}
+
+/// Name and conventional exit code (128 + number) of whichever comes first.
+async fn next_signal(
+    terminate: &mut tokio::signal::unix::Signal,
+    interrupt: &mut tokio::signal::unix::Signal,
+) -> (&'static str, i32) {
+    tokio::select! {
+        _ = terminate.recv() => ("SIGTERM", 143),
+        _ = interrupt.recv() => ("SIGINT", 130),
+    }
+}
+
+/// Runs one step of a shutdown within its budget. `None`: the budget was spent and the step was abandoned where it stood.
+pub async fn step<T>(name: &'static str, budget: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let (started, budget_ms) = (Instant::now(), millis(budget));
+    tracing::info!(step = name, budget_ms, "shutdown step starts");
+    let outcome = tokio::time::timeout(budget, work).await.ok();
+    let elapsed_ms = millis(started.elapsed());
+    match outcome {
+        Some(_) => tracing::info!(step = name, elapsed_ms, "shutdown step done"),
+        None => tracing::warn!(step = name, budget_ms, "shutdown step abandoned: its budget is spent"),
+    }
+    outcome
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Why the process stopped although nobody asked it to.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    #[error("{task} ended on its own")]
+    Ended { task: &'static str },
+    #[error("{task} failed: {reason}")]
+    Failed { task: &'static str, reason: String },
+    #[error("{task} panicked")]
+    Panicked { task: &'static str },
+}
+
+/// The named tasks that make up a process.
+#[derive(Default)]
+pub struct Tasks {
+    running: JoinSet<Result<(), String>>,
+    /// Names by task, which also survive a panic.
+    names: Vec<(Id, &'static str)>,
+}
+
+impl Tasks {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn spawn<E: Display>(
+        &mut self,
+        name: &'static str,
+        work: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
+        // `{:#}` so that a chain of causes is one line.
+        let task = self.running.spawn(async move { work.await.map_err(|error| format!("{error:#}")) });
+        self.names.push((task.id(), name));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// Waits until shutdown is requested (`Ok`) or a task ends before that (`Err`). The other tasks go on running.
+    ///
+    /// # Errors
+    /// The first task that ended.
+    pub async fn run_until(&mut self, shutdown: &Shutdown) -> Result<(), TaskError> {
+        tokio::select! {
+            biased;
+            () = shutdown.requested() => Ok(()),
+            ended = self.running.join_next_with_id(), if !self.running.is_empty() => {
+                let Some(ended) = ended else { return Ok(()) };
+                let error = self.name_end(ended).unwrap_or_else(|task| TaskError::Ended { task });
+                tracing::error!(error = %error, "a task ended outside shutdown; stopping the process");
+                Err(error)
+            }
         }
+    }
+
+    /// Waits until every task has ended: after shutdown was requested, under a budget.
+    ///
+    /// # Errors
+    /// The first task that failed; the others are waited for nevertheless.
+    pub async fn finish(&mut self) -> Result<(), TaskError> {
+        let mut first = Ok(());
+        while let Some(ended) = self.running.join_next_with_id().await {
+            if let Ok(error) = self.name_end(ended) {
+                tracing::error!(error = %error, "a task failed during shutdown");
+                first = first.and(Err(error));
+            }
+        }
+        first
+    }
+
+    /// `Ok` is how the task went wrong, `Err` the name of one that ended without an error.
+    fn name_end(&self, ended: Result<(Id, Result<(), String>), JoinError>) -> Result<TaskError, &'static str> {
+        match ended {
+            Ok((id, Ok(()))) => Err(self.name(id)),
+            Ok((id, Err(reason))) => Ok(TaskError::Failed { task: self.name(id), reason }),
+            Err(error) => Ok(TaskError::Panicked { task: self.name(error.id()) }),
+        }
+    }
+
+    fn name(&self, id: Id) -> &'static str {
+        self.names.iter().find(|(known, _)| *known == id).map_or("task", |(_, name)| name)
     }
 }
 

@@ -28,10 +28,7 @@ impl Health {
 
     /// Adds a part, not ready with the reason "starting" until it says otherwise. Registering a name again starts it over.
     pub fn register(&self, name: impl Into<String>) -> HealthHandle {
-        let handle = HealthHandle {
-            health: self.clone(),
-            name: name.into(),
-        };
+        let handle = HealthHandle { health: self.clone(), name: name.into() };
         handle.set_not_ready("starting");
         handle
     }
@@ -79,6 +76,7 @@ impl HealthHandle {
         let mut shared = self.health.shared.lock();
         let before = shared.parts.insert(self.name.clone(), state.clone());
         drop(shared);
+        crate::metrics::ready(&self.name, state.is_none());
         match (&before, &state) {
             (Some(before), now) if before == now => {}
             (_, None) => tracing::info!(part = %self.name, "ready"),

@@ -1,0 +1,258 @@
+//! Whose key is this: answered from memory, never from the database on the way of a request.
+//!
+//! Arrives: the text a client presented. Leaves: the [`ApiKey`] or the reason why not. A background task reads all keys every two
+//! seconds, so a revoked key stops working within about that time on every process. A key the snapshot does not know may have
+//! been created a moment ago: its request waits for one fresh read, which all such requests share and which happens at most once
+//! a second, whatever arrives.
+//!
+//! Bounded: requests waiting for a fresh read ([`WAITING_MAX`]; more are told to retry) and remembered unknown keys
+//! ([`REFUSED_MAX`]). A key that was confirmed unknown is refused from memory from then on: keys are random, so one that was
+//! presented before it existed does not happen. One that is created after all is found in the snapshot first.
+//!
+//! Fails closed: when the last successful read is older than `stale_max`, nothing is accepted.
+//!
+//! The look-up is an ordinary hash map by SHA-256 digest and not a constant-time comparison. What its timing could reveal is how
+//! a digest compares with stored digests, and nobody can choose a text by its digest.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use sqlx::PgPool;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::Instant;
+
+use super::{ApiKey, KeyError, KeysConfig, Kind, format, records};
+use crate::admin::{Health, HealthHandle};
+use crate::lifecycle::Shutdown;
+
+/// The keys of this process. Share it in an `Arc`.
+pub struct KeyStore {
+    snapshot: RwLock<Option<Arc<Snapshot>>>,
+    stale_max: Duration,
+    refused: Mutex<HashSet<[u8; 32]>>,
+    waiting: Semaphore,
+    /// Wakes the reader for somebody who waits.
+    wanted: Notify,
+    progress: watch::Sender<Progress>,
+}
+
+/// All keys as of one moment.
+pub(super) struct Snapshot {
+    /// When the read started: changes committed before are in it.
+    as_of: Instant,
+    keys: HashMap<[u8; 32], Known>,
+}
+
+#[derive(Clone)]
+pub(super) enum Known {
+    Active(Arc<ApiKey>),
+    Revoked,
+}
+
+/// How reading the keys went last, for those who wait.
+#[derive(Clone, Copy, Debug)]
+enum Progress {
+    /// No reader: the keys are fixed, and what they do not know is unknown.
+    Fixed,
+    Starting,
+    Read {
+        as_of: Instant,
+    },
+    Failed {
+        since: Instant,
+    },
+}
+
+impl KeyStore {
+    /// Starts reading keys until shutdown. Readiness turns green with the first snapshot and red when it gets too old.
+    pub fn start(pool: PgPool, config: KeysConfig, health: &Health, shutdown: Shutdown) -> Arc<Self> {
+        let store = Arc::new(Self::empty(config.stale_max, Progress::Starting));
+        let reader = Arc::clone(&store);
+        let health = health.register("keys");
+        tokio::spawn(async move { reader.read_until(pool, health, shutdown).await });
+        store
+    }
+
+    /// Exactly these keys for ever, without a database: for tests of services.
+    pub fn fixed<'k>(keys: impl IntoIterator<Item = (&'k str, ApiKey)>) -> Arc<Self> {
+        let store = Self::empty(Duration::MAX, Progress::Fixed);
+        let keys =
+            keys.into_iter().map(|(secret, key)| (format::digest(secret), Known::Active(Arc::new(key)))).collect();
+        *store.snapshot.write() = Some(Arc::new(Snapshot { as_of: Instant::now(), keys }));
+        Arc::new(store)
+    }
+
+    fn empty(stale_max: Duration, progress: Progress) -> Self {
+        Self {
+            snapshot: RwLock::new(None),
+            stale_max,
+            refused: Mutex::default(),
+            waiting: Semaphore::new(WAITING_MAX),
+            wanted: Notify::new(),
+            progress: watch::Sender::new(progress),
+        }
+    }
+
+    /// Whose key this is. Answers at once for every key known; an unknown one may wait for up to [`WAIT_MAX`].
+    ///
+    /// # Errors
+    /// See [`KeyError`]; only `Unavailable` is worth a retry.
+    pub async fn check(&self, presented: &str) -> Result<Arc<ApiKey>, KeyError> {
+        match format::check(presented).map_err(KeyError::Malformed)? {
+            Kind::Key(_) => {}
+            Kind::LoginToken | Kind::Session => return Err(KeyError::Malformed(format::Malformed::Kind)),
+        }
+        let digest = format::digest(presented);
+        match self.look_up(&digest)? {
+            Some(Known::Active(key)) => Ok(key),
+            Some(Known::Revoked) => Err(KeyError::Revoked),
+            None if self.refused.lock().contains(&digest) => Err(KeyError::Unknown),
+            None => self.look_again(digest).await,
+        }
+    }
+
+    /// Keys that may be used now; for people.
+    pub fn active_count(&self) -> usize {
+        self.snapshot.read().as_ref().map_or(0, |snapshot| snapshot.active_count())
+    }
+
+    fn look_up(&self, digest: &[u8; 32]) -> Result<Option<Known>, KeyError> {
+        let snapshot = self.snapshot.read();
+        let Some(snapshot) = snapshot.as_ref() else {
+            return Err(KeyError::Unavailable("they were not read from the database yet"));
+        };
+        if snapshot.as_of.elapsed() > self.stale_max {
+            return Err(KeyError::Unavailable("the database has been unreachable for too long"));
+        }
+        Ok(snapshot.keys.get(digest).cloned())
+    }
+
+    /// Waits for a snapshot that was read after this call began, then looks once more.
+    async fn look_again(&self, digest: [u8; 32]) -> Result<Arc<ApiKey>, KeyError> {
+        let Ok(_place) = self.waiting.try_acquire() else {
+            return Err(KeyError::Unavailable("too many unknown keys at once"));
+        };
+        let arrived = Instant::now();
+        let mut progress = self.progress.subscribe();
+        self.wanted.notify_one();
+        let settled = progress.wait_for(|progress| match progress {
+            Progress::Fixed => true,
+            Progress::Starting => false,
+            Progress::Read { as_of } => *as_of > arrived,
+            // Reading fails right now: waiting for it would only hold the request.
+            Progress::Failed { .. } => true,
+        });
+        let progress = match tokio::time::timeout(WAIT_MAX, settled).await {
+            Ok(Ok(progress)) => *progress,
+            Ok(Err(_)) | Err(_) => return Err(KeyError::Unavailable("the database does not answer in time")),
+        };
+        if let Progress::Failed { since } = progress {
+            tracing::debug!(failing_ms = since.elapsed().as_millis(), "unknown key while keys cannot be read");
+            return Err(KeyError::Unavailable("the database cannot be read"));
+        }
+        match self.look_up(&digest)? {
+            Some(Known::Active(key)) => Ok(key),
+            Some(Known::Revoked) => Err(KeyError::Revoked),
+            None => {
+                self.remember_refused(digest);
+                Err(KeyError::Unknown)
+            }
+        }
+    }
+
+    fn remember_refused(&self, digest: [u8; 32]) {
+        crate::metrics::key_unknown();
+        let mut refused = self.refused.lock();
+        if refused.len() >= REFUSED_MAX {
+            // Forgetting costs each of them one shared read; an eviction order would cost more than it saves.
+            refused.clear();
+        }
+        refused.insert(digest);
+    }
+
+    async fn read_until(&self, pool: PgPool, health: HealthHandle, shutdown: Shutdown) {
+        loop {
+            let started = Instant::now();
+            // One read at a time, and none for longer than this, so that the loop and with it readiness keep moving.
+            match tokio::time::timeout(READ_TIMEOUT, records::snapshot(&pool)).await {
+                Ok(Ok(keys)) => self.install(started, keys, &health),
+                Ok(Err(error)) => self.read_failed(&error.to_string(), &health),
+                Err(_) => self.read_failed("no answer in time", &health),
+            }
+            tokio::select! {
+                () = shutdown.requested() => return,
+                () = self.next_read_due() => {}
+            }
+        }
+    }
+
+    async fn next_read_due(&self) {
+        tokio::time::sleep(READ_INTERVAL_MIN).await;
+        tokio::select! {
+            () = self.wanted.notified() => {}
+            () = tokio::time::sleep(READ_INTERVAL - READ_INTERVAL_MIN) => {}
+        }
+    }
+
+    fn install(&self, as_of: Instant, keys: HashMap<[u8; 32], Known>, health: &HealthHandle) {
+        let snapshot = Snapshot { as_of, keys };
+        crate::metrics::keys_active(snapshot.active_count());
+        *self.snapshot.write() = Some(Arc::new(snapshot));
+        if let Progress::Failed { since } = *self.progress.borrow() {
+            tracing::info!(failed_ms = since.elapsed().as_millis(), "keys can be read again");
+        }
+        // After the snapshot: whoever is woken by this finds it.
+        self.progress.send_replace(Progress::Read { as_of });
+        health.set_ready();
+    }
+
+    fn read_failed(&self, reason: &str, health: &HealthHandle) {
+        crate::metrics::keys_refresh_failed();
+        let before = *self.progress.borrow();
+        let since = match before {
+            Progress::Failed { since } => since,
+            _ => {
+                tracing::warn!(reason, "keys cannot be read; known keys keep working for a while");
+                Instant::now()
+            }
+        };
+        self.progress.send_replace(Progress::Failed { since });
+        let age = self.snapshot.read().as_ref().map(|snapshot| snapshot.as_of.elapsed());
+        match age {
+            None => health.set_not_ready(format!("keys were never read: {reason}")),
+            Some(age) if age > self.stale_max => {
+                health.set_not_ready("the database has been unreachable for too long; every key is refused");
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+impl Snapshot {
+    fn active_count(&self) -> usize {
+        self.keys.values().filter(|known| matches!(known, Known::Active(_))).count()
+    }
+}
+
+impl std::fmt::Debug for KeyStore {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("KeyStore").field("active", &self.active_count()).finish_non_exhaustive()
+    }
+}
+
+/// The longest a revoked key keeps working, plus one read.
+const READ_INTERVAL: Duration = Duration::from_secs(2);
+/// What unknown keys can cost the database at most: one read per second and process.
+const READ_INTERVAL_MIN: Duration = Duration::from_secs(1);
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// One interval and a read; below every client's patience.
+const WAIT_MAX: Duration = Duration::from_secs(3);
+/// 256 waiting requests are some hundred kilobytes; a burst of new keys is a handful.
+const WAITING_MAX: usize = 256;
+/// 32 bytes each: 128 KiB and the map's overhead.
+const REFUSED_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests;
