@@ -60,11 +60,15 @@ command_dev() {
   start_demo
   print_welcome
   note "Logs follow. Ctrl-C stops everything."
+  # From here on Ctrl-C is the ordinary way out.
+  trap 'exit 0' INT
   follow_logs 0
   watch_services
 }
 
 end_of_dev() {
+  # Whatever fails or is interrupted in here, the rest is still stopped.
+  set +e
   trap 'kill_services' INT
   trap '' TERM HUP
   stop_following

@@ -33,13 +33,16 @@ TEXT
 # follow_logs LINES: the last lines of every service's log and everything after, each line named when there are several.
 # Runs in the background, in a process group of its own, until stop_following.
 follow_logs() {
-  local lines=$1 name names
+  local lines=$1 name names prefix
   names=$(services)
   set -m
   (
+    set +m
     for name in $names; do
-      if [ "$names" = "$name" ]; then name_of_line=''; else name_of_line=$(printf '%-7s' "$name"); fi
-      tail -n "$lines" -F "$(log_file "$name")" 2>/dev/null | awk -v name="$name_of_line" '{ print name $0; fflush() }' &
+      prefix=''
+      if [ "$names" != "$name" ]; then prefix=$(printf '%-8s' "$name"); fi
+      # A loop of the shell's own: awk and sed hold lines back when they write to or read from a pipe.
+      tail -n "$lines" -F "$(log_file "$name")" 2>/dev/null | while IFS= read -r line; do printf '%s%s\n' "$prefix" "$line"; done &
     done
     wait
   ) &

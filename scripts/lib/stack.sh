@@ -139,8 +139,9 @@ ensure_keys() {
   if [ -n "$GIVEN_DATABASE_URL" ]; then id=given-$(echo "$GIVEN_DATABASE_URL" | cksum | cut -d ' ' -f 1); else id=$(database_name); fi
   file=$DEV_DIR/keys/$id
   if [ ! -s "$file" ]; then
-    ingest=$(create_key ingest) && read=$(create_key read) ||
+    if ! ingest=$(create_key ingest) || ! read=$(create_key read); then
       fail "the keys could not be created: $(last_words keys)" "the whole log is $LOG_DIR/keys.log"
+    fi
     (
       umask 077
       mkdir -p "$DEV_DIR/keys"
@@ -223,7 +224,11 @@ stop_services() {
 
 stop_stack() {
   stop_services
-  stop_storage
+  # Half-stopped storage helps nobody, and it takes a second or two: no Ctrl-C in here.
+  (
+    trap '' INT
+    stop_storage
+  )
   rm -f "$STACK_FILE"
 }
 
