@@ -116,7 +116,7 @@ pub enum TaskError {
 #[derive(Default)]
 pub struct Tasks {
     running: JoinSet<Result<(), String>>,
-    /// Names by task, which also survive a panic.
+    /// Who is running. Names survive a panic here.
     names: Vec<(Id, &'static str)>,
 }
 
@@ -135,10 +135,6 @@ impl Tasks {
         self.names.push((task.id(), name));
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.running.is_empty()
-    }
-
     /// Waits until shutdown is requested (`Ok`) or a task ends before that (`Err`). The other tasks go on running.
     ///
     /// # Errors
@@ -147,23 +143,25 @@ impl Tasks {
         tokio::select! {
             biased;
             () = shutdown.requested() => Ok(()),
-            ended = self.running.join_next_with_id(), if !self.running.is_empty() => {
-                let Some(ended) = ended else { return Ok(()) };
-                let error = self.name_end(ended).unwrap_or_else(|task| TaskError::Ended { task });
+            Some(ended) = self.running.join_next_with_id() => {
+                let (task, outcome) = self.name_end(ended);
+                let error = outcome.err().unwrap_or(TaskError::Ended { task });
                 tracing::error!(error = %error, "a task ended outside shutdown; stopping the process");
                 Err(error)
             }
+            else => Ok(()),
         }
     }
 
-    /// Waits until every task has ended: after shutdown was requested, under a budget.
+    /// Waits until the task of this name has ended: after it was asked to, under a budget.
     ///
     /// # Errors
-    /// The first task that failed; the others are waited for nevertheless.
-    pub async fn finish(&mut self) -> Result<(), TaskError> {
+    /// When it, or another one meanwhile, failed or panicked.
+    pub async fn finish(&mut self, name: &'static str) -> Result<(), TaskError> {
         let mut first = Ok(());
-        while let Some(ended) = self.running.join_next_with_id().await {
-            if let Ok(error) = self.name_end(ended) {
+        while self.names.iter().any(|(_, running)| *running == name) {
+            let Some(ended) = self.running.join_next_with_id().await else { break };
+            if let (_, Err(error)) = self.name_end(ended) {
                 tracing::error!(error = %error, "a task failed during shutdown");
                 first = first.and(Err(error));
             }
@@ -171,17 +169,23 @@ impl Tasks {
         first
     }
 
-    /// `Ok` is how the task went wrong, `Err` the name of one that ended without an error.
-    fn name_end(&self, ended: Result<(Id, Result<(), String>), JoinError>) -> Result<TaskError, &'static str> {
+    /// The name of a task that ended and how; forgets it.
+    fn name_end(&mut self, ended: Result<(Id, Result<(), String>), JoinError>) -> (&'static str, Result<(), TaskError>) {
         match ended {
-            Ok((id, Ok(()))) => Err(self.name(id)),
-            Ok((id, Err(reason))) => Ok(TaskError::Failed { task: self.name(id), reason }),
-            Err(error) => Ok(TaskError::Panicked { task: self.name(error.id()) }),
+            Ok((id, outcome)) => {
+                let task = self.forget(id);
+                (task, outcome.map_err(|reason| TaskError::Failed { task, reason }))
+            }
+            Err(error) => {
+                let task = self.forget(error.id());
+                (task, Err(TaskError::Panicked { task }))
+            }
         }
     }
 
-    fn name(&self, id: Id) -> &'static str {
-        self.names.iter().find(|(known, _)| *known == id).map_or("task", |(_, name)| name)
+    fn forget(&mut self, id: Id) -> &'static str {
+        let place = self.names.iter().position(|(known, _)| *known == id);
+        place.map_or("task", |place| self.names.swap_remove(place).1)
     }
 }
 

@@ -61,5 +61,14 @@ async fn tasks_that_stop_on_request_leave_no_error() {
     });
     shutdown.request();
     tasks.run_until(&shutdown).await.expect("shutdown was requested");
-    tasks.finish().await.expect("the listener ended as asked");
+    tasks.finish("listener").await.expect("the listener ended as asked");
+}
+
+#[tokio::test]
+async fn one_task_can_be_waited_for_while_others_run() {
+    let mut tasks = Tasks::new();
+    tasks.spawn("admin", std::future::pending::<Result<(), String>>());
+    tasks.spawn("ingest", async { Err("late failure") });
+    assert!(tasks.finish("ingest").await.is_err());
+    tasks.finish("ingest").await.expect("nothing of this name runs any more");
 }
