@@ -1,0 +1,334 @@
+//! The command line of `peep ship`, and what becomes of it.
+//!
+//! In: [`Args`] as clap read them, the key from the environment. Out: a [`Config`] in which nothing needs checking
+//! again, or one sentence that says what is wrong and how to put it right (exit code 64). The key never comes from the
+//! command line, where `ps` would show it to everybody on the host.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use peep_wire::limits::{ENV_BYTES_MAX, NAME_BYTES_MAX, SERVICE_BYTES_MAX, is_name_byte};
+
+use crate::detect::LineFormat;
+use crate::route::Pattern;
+use crate::time::DurationUnit;
+
+/// Ship nginx or Apache access logs to peep.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "The ingest key is read from PEEP_INGEST_KEY, or from --key-file. \
+Exit codes: 0 all events accepted (malformed lines are counted, not fatal), 1 events rejected or undeliverable, 64 usage.")]
+pub struct Args {
+    /// Log to read: a file, plain or gzip, or - for standard input; may be repeated
+    #[arg(long = "file", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// More logs to read
+    #[arg(value_name = "FILE")]
+    pub paths: Vec<PathBuf>,
+
+    /// Format of the log
+    #[arg(long, value_enum, default_value_t = Format::Auto)]
+    pub format: Format,
+
+    /// Unit of durations that do not name it (default: seconds). With us, the whole number that Apache writes for %D
+    /// behind the user agent is read too
+    #[arg(long, value_enum, value_name = "UNIT")]
+    pub duration_unit: Option<DurationUnit>,
+
+    /// Keep reading as the files grow, through rotation, until Ctrl-C; starts at their end
+    #[arg(long)]
+    pub follow: bool,
+
+    /// With --follow: start at the beginning of the files
+    #[arg(long, requires = "follow")]
+    pub from_start: bool,
+
+    /// Service that the events belong to (default: from the file name; shop for shop.access.log, else nginx)
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+
+    /// Environment of the events (default: that of the key)
+    #[arg(long, value_name = "NAME")]
+    pub env: Option<String>,
+
+    /// Host of the events (default: the server name in the log, if it has one)
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+
+    /// Route pattern that goes before the built-in templates, such as '/product/{name}' or '/files/{*rest}'; may be
+    /// repeated
+    #[arg(long = "route", value_name = "PATTERN")]
+    pub routes: Vec<String>,
+
+    /// Distinct routes per service; further ones are counted as (other)
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub routes_max: usize,
+
+    /// Where ingest listens
+    #[arg(long, value_name = "URL", env = "PEEP_INGEST_URL", default_value = "http://127.0.0.1:4318")]
+    pub url: String,
+
+    /// File that holds the ingest key (default: the environment variable PEEP_INGEST_KEY)
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+
+    /// Events per batch
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=5000))]
+    pub batch_events: u32,
+
+    /// Bytes per batch, before compression
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(1024..=8 << 20))]
+    pub batch_bytes: u32,
+
+    /// Batches on their way at the same time
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub in_flight: u8,
+
+    /// Compression of batches over 4 KiB
+    #[arg(long, value_enum, default_value_t = Compress::Gzip)]
+    pub compress: Compress,
+
+    /// Send at most this many events a second
+    #[arg(long, value_name = "EVENTS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: Option<u32>,
+
+    /// Shift the log in time so that its last event ends now
+    #[arg(long, value_enum, value_name = "WHEN")]
+    pub rebase: Option<Rebase>,
+
+    /// Stop when a batch could not be delivered for this many seconds; 0 = never (default: 120, with --follow 0)
+    #[arg(long, value_name = "SECONDS")]
+    pub give_up_after: Option<u32>,
+
+    /// Print the events as NDJSON to standard output and send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// A log format by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// detect from the first lines
+    Auto,
+    /// nginx or Apache combined; further fields are tolerated
+    Combined,
+    /// combined and a request time behind the user agent
+    CombinedTimed,
+    /// one JSON object a line
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Compress {
+    Gzip,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Rebase {
+    /// the last event of all files ends now
+    Now,
+}
+
+/// One log to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Input {
+    /// `None` is standard input.
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) service: String,
+}
+
+impl Input {
+    pub(crate) fn name(&self) -> String {
+        self.path.as_ref().map_or_else(|| "standard input".to_owned(), |path| path.display().to_string())
+    }
+}
+
+/// Checked once, then trusted.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) inputs: Vec<Input>,
+    /// The service names were taken from file names.
+    pub(crate) service_guessed: bool,
+    pub(crate) format: LineFormat,
+    pub(crate) format_named: bool,
+    pub(crate) duration_unit: Option<DurationUnit>,
+    pub(crate) follow: Option<FollowFrom>,
+    pub(crate) env: Option<String>,
+    pub(crate) host: Option<String>,
+    pub(crate) patterns: Vec<Pattern>,
+    pub(crate) routes_max: usize,
+    pub(crate) batch_events: u32,
+    pub(crate) batch_bytes: usize,
+    pub(crate) rate: Option<u32>,
+    pub(crate) rebase: bool,
+    /// `None` is a dry run.
+    pub(crate) target: Option<Target>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FollowFrom {
+    Start,
+    End,
+}
+
+/// Where and how to send.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) url: String,
+    /// The host is this machine: no proxy belongs in between.
+    pub(crate) loopback: bool,
+    pub(crate) key: String,
+    pub(crate) in_flight: u8,
+    pub(crate) gzip: bool,
+    pub(crate) give_up_after: Option<Duration>,
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Target").field("url", &self.url).field("key", &"(secret)").finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// `key` is the value of `PEEP_INGEST_KEY`.
+    pub(crate) fn new(args: Args, key: Option<String>) -> Result<Self, String> {
+        let inputs = inputs(&args)?;
+        if args.rebase.is_some() {
+            if args.follow {
+                return Err("--rebase shifts a finished log; it does not go together with --follow".to_owned());
+            }
+            if inputs.iter().any(|input| input.path.is_none()) {
+                return Err(
+                    "--rebase reads the log twice, which standard input does not allow; save it to a file first"
+                        .to_owned(),
+                );
+            }
+        }
+        if let Some(env) = &args.env
+            && !is_name(env, ENV_BYTES_MAX)
+        {
+            return Err(format!("--env {env:?}: 1 to {ENV_BYTES_MAX} of A-Z a-z 0-9 . _ / -"));
+        }
+        if args.host.as_ref().is_some_and(|host| host.is_empty() || host.len() > NAME_BYTES_MAX) {
+            return Err(format!("--host takes 1 to {NAME_BYTES_MAX} bytes"));
+        }
+        let patterns = args
+            .routes
+            .iter()
+            .map(|text| text.parse().map_err(|problem| format!("--route {text}: {problem}")))
+            .collect::<Result<_, _>>()?;
+        let target = if args.dry_run { None } else { Some(target(&args, key)?) };
+        Ok(Self {
+            inputs,
+            service_guessed: args.service.is_none(),
+            format: LineFormat::new(args.format, args.duration_unit),
+            format_named: args.format != Format::Auto,
+            duration_unit: args.duration_unit,
+            follow: args.follow.then_some(if args.from_start { FollowFrom::Start } else { FollowFrom::End }),
+            env: args.env,
+            host: args.host,
+            patterns,
+            routes_max: args.routes_max.max(1),
+            batch_events: args.batch_events,
+            batch_bytes: args.batch_bytes as usize,
+            rate: args.rate,
+            rebase: args.rebase.is_some(),
+            target,
+        })
+    }
+}
+
+fn inputs(args: &Args) -> Result<Vec<Input>, String> {
+    let paths: Vec<&PathBuf> = args.files.iter().chain(&args.paths).collect();
+    if paths.is_empty() {
+        return Err("nothing to read: name a log with --file access.log, or --file - for standard input".to_owned());
+    }
+    if paths.iter().filter(|path| path.as_os_str() == "-").count() > 1 {
+        return Err("standard input can be read only once".to_owned());
+    }
+    paths.into_iter().map(|path| input(path, args)).collect()
+}
+
+fn input(path: &Path, args: &Args) -> Result<Input, String> {
+    let stdin = path.as_os_str() == "-";
+    let service = match &args.service {
+        Some(name) if is_service_name(name) => name.clone(),
+        Some(name) => return Err(format!("--service {name:?}: 1 to {SERVICE_BYTES_MAX} of A-Z a-z 0-9 . _ / -")),
+        None => service_from(path),
+    };
+    if stdin {
+        return Ok(Input { path: None, service });
+    }
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Err(format!("{}: is a folder; name the log file in it", path.display())),
+        Ok(_) => Ok(Input { path: Some(path.to_owned()), service }),
+        // A file that is followed may come into being later, as after a rotation.
+        Err(error) if args.follow && error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(Input { path: Some(path.to_owned()), service })
+        }
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    }
+}
+
+fn target(args: &Args, key: Option<String>) -> Result<Target, String> {
+    let key = match &args.key_file {
+        Some(path) => {
+            Some(std::fs::read_to_string(path).map_err(|error| format!("--key-file {}: {error}", path.display()))?)
+        }
+        None => key,
+    };
+    let key = key.map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()).ok_or(
+        "no ingest key: set PEEP_INGEST_KEY (make dev writes one to .peep/dev.env), or use --key-file, or --dry-run",
+    )?;
+    if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("the ingest key has characters that no key has; is the file the right one?".to_owned());
+    }
+    let url = args.url.trim().trim_end_matches('/').trim_end_matches("/v1/events").trim_end_matches('/').to_owned();
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let host = rest
+        .map(|rest| rest.split(['/', '?']).next().unwrap_or_default())
+        .filter(|host| !host.is_empty())
+        .ok_or_else(|| format!("--url {url}: expected http://host:port or https://host:port"))?;
+    let loopback = host.starts_with("127.") || host.starts_with("localhost") || host.starts_with("[::1]");
+    let give_up_after = match args.give_up_after {
+        Some(0) => None,
+        Some(seconds) => Some(Duration::from_secs(seconds.into())),
+        None if args.follow => None,
+        None => Some(Duration::from_secs(120)),
+    };
+    Ok(Target { url, loopback, key, in_flight: args.in_flight, gzip: args.compress == Compress::Gzip, give_up_after })
+}
+
+/// `/var/log/nginx/shop.access.log.1.gz` is the service `shop`; a name that says nothing is `nginx`.
+fn service_from(path: &Path) -> String {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let mut words: Vec<&str> = name.split('.').collect();
+    while let Some(last) = words.last() {
+        let rotation = last.len() < 9 && last.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+        if !rotation && !matches!(*last, "gz" | "log" | "txt" | "json" | "access") {
+            break;
+        }
+        words.pop();
+    }
+    let joined = words.join(".");
+    let stem = ["_access", "-access", "_access_log", "-access_log", "_log"]
+        .iter()
+        .fold(joined.as_str(), |stem, ending| stem.strip_suffix(ending).unwrap_or(stem));
+    match stem {
+        "" | "-" | "access" | "access_log" | "other_vhosts_access" => "nginx".to_owned(),
+        stem if is_service_name(stem) => stem.to_owned(),
+        _ => "nginx".to_owned(),
+    }
+}
+
+fn is_service_name(name: &str) -> bool {
+    is_name(name, SERVICE_BYTES_MAX)
+}
+
+fn is_name(name: &str, bytes_max: usize) -> bool {
+    (1..=bytes_max).contains(&name.len()) && name.bytes().all(is_name_byte)
+}
+
+#[cfg(test)]
+mod tests;
