@@ -1,0 +1,37 @@
+# shellcheck shell=bash disable=SC2034 # names for whoever sources this
+# A stack for tests: in a temporary folder, on ports that are free, with the binaries that are already built, and gone at
+# the end whatever happens. Nothing of it touches the user's own .peep, except the download cache.
+
+private_stack() {
+  # The server may run as another user (Postgres refuses root), who has to be able to enter the folder.
+  DEV_DIR=$(mktemp -d "${TMPDIR:-/tmp}/peep-test.XXXXXX")
+  chmod 755 "$DEV_DIR"
+  ENV_FILE=$DEV_DIR/dev.env
+  LOG_DIR=$DEV_DIR/logs
+  export PEEP_DEV_DIR=$DEV_DIR SKIP_BUILD=1 PROFILE=${PROFILE:-dev}
+  # Variables given to an outer make would otherwise reach the ones inside.
+  unset DATABASE_URL PEEP_LOG PEEP_KAFKA_BROKERS MAKEFLAGS MFLAGS MAKELEVEL
+  PORT_OFFSET=$(free_offset)
+  export PORT_OFFSET
+  BIN_DIR=${CARGO_TARGET_DIR:-$PWD/target}/$(if [ "$PROFILE" = dev ]; then echo debug; else echo release; fi)
+  trap 'remove_private_stack' EXIT
+  trap 'exit 130' INT TERM HUP
+}
+
+remove_private_stack() {
+  make --silent down >/dev/null 2>&1 || true
+  rm -rf "$DEV_DIR"
+}
+
+# An offset at which every port of a stack is free: ingest, dashboard, three admin ports, Postgres, Kafka.
+free_offset() {
+  local offset port
+  for offset in $(seq 1000 97 8900); do
+    for port in 4318 8080 9464 9465 9466 55432 39092; do
+      if (exec 3<>"/dev/tcp/127.0.0.1/$((port + offset))") 2>/dev/null; then continue 2; fi
+    done
+    echo "$offset"
+    return
+  done
+  fail "no free ports for a test stack" "stop what listens on ports 5318 and up"
+}

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# make test: every test there is. Installs and starts what they need: Postgres, Kafka, a browser. Goes on after a failure,
+# so that one run shows all of them; exits 0 only when every suite passed.
+set -euo pipefail
+COMMAND="test"
+LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")/lib" && pwd)
+# shellcheck source=scripts/lib/say.sh
+. "$LIB/say.sh"
+# shellcheck source=scripts/lib/layout.sh
+. "$LIB/layout.sh"
+# shellcheck source=scripts/lib/tools.sh
+. "$LIB/tools.sh"
+# shellcheck source=scripts/lib/build.sh
+. "$LIB/build.sh"
+# shellcheck source=scripts/lib/suite.sh
+. "$LIB/suite.sh"
+# shellcheck source=scripts/lib/private_stack.sh
+. "$LIB/private_stack.sh"
+cd "$ROOT"
+
+# The debug build, which the Rust tests need anyway, serves the other suites as well.
+export PROFILE=dev
+
+rust_build() { cargo build --workspace --bins --tests --locked; }
+rust_tests() { cargo test --workspace --locked --no-fail-fast; }
+dashboard_tests() { npm test --prefix dashboard; }
+journey() { scripts/journey.sh; }
+
+# The dashboard in a real browser, against a real stack.
+browser_tests() {
+  private_stack
+  DEMO=0 KAFKA=0 make up
+  set -a
+  # shellcheck source=/dev/null
+  . "$ENV_FILE"
+  set +a
+  PEEP_CHROMIUM=$(chromium_path) PEEP_LOAD=$BIN_DIR/peep-load npm run test:browser --prefix dashboard
+}
+
+mkdir -p "$LOG_DIR"
+require_tools rust compiler curl node postgres kafka chromium
+build_dashboard
+
+step "build" rust_build
+step "Rust tests (real Postgres, real Kafka)" rust_tests
+step "dashboard tests" dashboard_tests
+step "journey: make up, an event in, its number out, crash, make down" journey
+step "dashboard in a browser" browser_tests
+summary
