@@ -1,0 +1,115 @@
+//! Builds ingest in order and owns its shutdown: readiness red, stop accepting, finish requests.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use peep_chassis::admin::Health;
+use peep_chassis::clock::Clock;
+use peep_chassis::keys::KeyStore;
+use peep_chassis::lifecycle::Shutdown;
+use peep_log::Log;
+use tokio::sync::Semaphore;
+
+use crate::config::Config;
+use crate::http::Station;
+use crate::{listener, metrics};
+
+/// Serves events until shutdown is requested, then finishes what is in flight within the drain timeout.
+///
+/// The log is not closed here: who opened it closes it, after every request has its answer.
+///
+/// # Errors
+/// When a worker cannot be started or its socket fails for good.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    log: Arc<dyn Log>,
+    keys: Arc<KeyStore>,
+    health: &Health,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    metrics::register();
+    let ready = health.register("ingest");
+    let connections = Arc::new(Semaphore::new(config.http.connections_max));
+    let drain_timeout = config.drain_timeout;
+    let workers = config.workers;
+    let station = Arc::new(Station::new(config, keys, Arc::clone(&log), Clock::system()));
+    listener.set_nonblocking(true).context("prepare the listening socket")?;
+
+    let stopping = shutdown.child();
+    let mut threads = Vec::with_capacity(workers);
+    for number in 0..workers {
+        let listener = listener.try_clone().context("share the listening socket")?;
+        let (station, connections, shutdown) = (Arc::clone(&station), Arc::clone(&connections), stopping.clone());
+        let (finished, done) = tokio::sync::oneshot::channel();
+        std::thread::Builder::new()
+            .name(format!("ingest-{number}"))
+            .spawn(move || {
+                let served = work(listener, station, connections, shutdown, drain_timeout);
+                let _ = finished.send(served);
+            })
+            .context("start an ingest worker")?;
+        threads.push(done);
+    }
+    drop(listener);
+
+    let watch = watch(&station, &ready, stopping.clone());
+    let served = async {
+        for done in threads {
+            let served = done.await.unwrap_or_else(|_| Err(anyhow::anyhow!("an ingest worker panicked")));
+            if served.is_err() {
+                stopping.request();
+                return served;
+            }
+        }
+        Ok(())
+    };
+    let ((), served) = tokio::join!(watch, served);
+    served
+}
+
+/// One worker thread: a runtime of its own around the accept loop.
+fn work(
+    listener: TcpListener,
+    station: Arc<Station>,
+    connections: Arc<Semaphore>,
+    shutdown: Shutdown,
+    drain_timeout: Duration,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("build a runtime")?;
+    let stop = shutdown.clone();
+    runtime.block_on(async move {
+        let deadline = async {
+            stop.requested().await;
+            tokio::time::sleep(drain_timeout).await;
+        };
+        tokio::select! {
+            served = listener::serve(listener, station, connections, shutdown) => served.context("serve events"),
+            () = deadline => {
+                tracing::warn!(drain_timeout_ms = drain_timeout.as_millis() as u64, "requests were cut off at shutdown");
+                Ok(())
+            }
+        }
+    })
+}
+
+/// Readiness follows the log; gauges follow the budgets.
+async fn watch(station: &Station, ready: &peep_chassis::admin::HealthHandle, shutdown: Shutdown) {
+    loop {
+        match station.log.ready() {
+            Ok(()) => ready.set_ready(),
+            Err(reason) => ready.set_not_ready(reason),
+        }
+        metrics::in_flight(&station.admission);
+        tokio::select! {
+            () = shutdown.requested() => break,
+            () = tokio::time::sleep(WATCH_INTERVAL) => {}
+        }
+    }
+    ready.set_not_ready("draining");
+}
+
+/// Shorter than any load balancer's probe interval.
+const WATCH_INTERVAL: Duration = Duration::from_millis(250);

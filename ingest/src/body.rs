@@ -1,0 +1,187 @@
+//! Reads and decompresses a body under hard limits.
+//!
+//! Arrives: a body in frames, maybe compressed, from anyone. Leaves: the whole decompressed body, or why not.
+//! Promises: never more than `body_bytes_max` bytes of output, never more memory than the permit reserved, never longer
+//! than `body_timeout`. Identity bodies that come in one piece are not copied.
+
+use std::io::Read;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+
+use crate::admission::{Permit, Shed};
+use crate::outcome::{Reason, Refused};
+
+/// How a body is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Identity,
+    Gzip,
+    Zstd,
+    Deflate,
+}
+
+impl Encoding {
+    /// From the `Content-Encoding` header; `None` for one that is not taken.
+    pub(crate) fn from_header(value: Option<&str>) -> Option<Encoding> {
+        match value.map(str::trim) {
+            None | Some("" | "identity") => Some(Encoding::Identity),
+            Some("gzip" | "x-gzip") => Some(Encoding::Gzip),
+            Some("zstd") => Some(Encoding::Zstd),
+            Some("deflate") => Some(Encoding::Deflate),
+            Some(_) => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Encoding::Identity => "identity",
+            Encoding::Gzip => "gzip",
+            Encoding::Zstd => "zstd",
+            Encoding::Deflate => "deflate",
+        }
+    }
+}
+
+/// What a body may become.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyLimits {
+    pub(crate) bytes_max: usize,
+    pub(crate) ratio_max: usize,
+    pub(crate) timeout: Duration,
+}
+
+/// Reads a whole body as sent.
+pub(crate) async fn read(body: Incoming, permit: &mut Permit, limits: BodyLimits) -> Result<Bytes, Refused> {
+    let announced = body.size_hint().exact();
+    match tokio::time::timeout(limits.timeout, collect(body, permit, limits, announced)).await {
+        Ok(read) => read,
+        Err(_) => {
+            let message =
+                format!("the body did not arrive within {} s; send smaller batches", limits.timeout.as_secs());
+            Err(Refused::new(Reason::RequestTimeout, message))
+        }
+    }
+}
+
+async fn collect(
+    mut body: Incoming,
+    permit: &mut Permit,
+    limits: BodyLimits,
+    announced: Option<u64>,
+) -> Result<Bytes, Refused> {
+    let mut first = Bytes::new();
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|_| Refused::new(Reason::ClientGone, "the body broke off; send the request again"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        let size = first.len() + whole.len() + data.len();
+        if size > limits.bytes_max {
+            return Err(too_large(limits));
+        }
+        permit.grow_to(size).map_err(shed)?;
+        if whole.is_empty() && first.is_empty() {
+            first = data;
+        } else {
+            if whole.is_empty() {
+                // One allocation for a body whose length is known; it was reserved before reading.
+                whole.reserve(announced.map_or(size * 2, |bytes| bytes as usize).min(limits.bytes_max));
+                whole.extend_from_slice(&first);
+                first = Bytes::new();
+            }
+            whole.extend_from_slice(&data);
+        }
+    }
+    Ok(if whole.is_empty() { first } else { whole.freeze() })
+}
+
+/// Decompresses; identity bodies pass through.
+pub(crate) fn decompress(
+    body: Bytes,
+    encoding: Encoding,
+    permit: &mut Permit,
+    limits: BodyLimits,
+) -> Result<Bytes, Refused> {
+    let sent = body.len();
+    match encoding {
+        Encoding::Identity => Ok(body),
+        Encoding::Gzip => inflate(flate2::read::MultiGzDecoder::new(&*body), encoding, sent, permit, limits),
+        Encoding::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(&*body).map_err(|_| broken(encoding))?;
+            // The format allows windows of 128 MB and more, allocated before the first byte comes out.
+            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|_| broken(encoding))?;
+            inflate(decoder, encoding, sent, permit, limits)
+        }
+        // "deflate" is zlib by the RFC, and raw deflate by some clients.
+        Encoding::Deflate if is_zlib(&body) => {
+            inflate(flate2::read::ZlibDecoder::new(&*body), encoding, sent, permit, limits)
+        }
+        Encoding::Deflate => inflate(flate2::read::DeflateDecoder::new(&*body), encoding, sent, permit, limits),
+    }
+}
+
+fn inflate(
+    mut decoder: impl Read,
+    encoding: Encoding,
+    sent: usize,
+    permit: &mut Permit,
+    limits: BodyLimits,
+) -> Result<Bytes, Refused> {
+    let mut out = Vec::with_capacity((sent * 4).clamp(STEP, limits.bytes_max.max(STEP)));
+    loop {
+        if out.len() == out.capacity() {
+            out.reserve(out.len().max(STEP));
+        }
+        permit.grow_to(sent + out.capacity()).map_err(shed)?;
+        let filled = out.len();
+        out.resize(out.capacity().min(filled + STEP), 0);
+        let read = decoder.read(&mut out[filled..]).map_err(|_| broken(encoding))?;
+        out.truncate(filled + read);
+        if read == 0 {
+            return Ok(out.into());
+        }
+        if out.len() > limits.bytes_max {
+            return Err(too_large(limits));
+        }
+        if out.len() > RATIO_FREE_BYTES && out.len() / sent.max(1) > limits.ratio_max {
+            let message = format!(
+                "the body grows more than {} times when decompressed; send it uncompressed or in smaller batches",
+                limits.ratio_max
+            );
+            return Err(Refused::new(Reason::PayloadTooLarge, message));
+        }
+    }
+}
+
+/// RFC 1950: the first two bytes are a multiple of 31 and name method 8.
+fn is_zlib(body: &[u8]) -> bool {
+    matches!(body, [method, flags, ..] if method & 0x0f == 8 && (u16::from(*method) << 8 | u16::from(*flags)) % 31 == 0)
+}
+
+pub(crate) fn too_large(limits: BodyLimits) -> Refused {
+    let message = format!("the body is larger than {} bytes; send the events in several requests", limits.bytes_max);
+    Refused::new(Reason::PayloadTooLarge, message)
+}
+
+fn broken(encoding: Encoding) -> Refused {
+    let name = encoding.name();
+    Refused::new(Reason::InvalidEncoding, format!("the body is not valid {name}, as `Content-Encoding` says it is"))
+}
+
+pub(crate) fn shed(shed: Shed) -> Refused {
+    crate::metrics::shed(shed);
+    Refused::new(Reason::Overloaded, "too much is in flight; send the same request again after `Retry-After`")
+}
+
+/// 8 MiB, as HTTP's zstd registration (RFC 9659) demands of decoders.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+/// Output grows by this much between checks.
+const STEP: usize = 64 << 10;
+/// Below this size no ratio is suspicious: a thousand equal test events compress 200 to 1.
+const RATIO_FREE_BYTES: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests;

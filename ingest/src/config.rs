@@ -1,0 +1,175 @@
+//! Every knob of ingest.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use peep_chassis::config::Settings;
+
+/// What ingest can be told. Read once, before any port is bound.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen; used by the binary, which binds.
+    pub listen: SocketAddr,
+    /// Threads that serve connections, each with a runtime of its own.
+    pub workers: usize,
+    pub http: Http,
+    pub limits: Limits,
+    /// How long a request waits for the log before it is answered 503.
+    pub append_timeout: Duration,
+    /// How long requests in flight may take to finish at shutdown.
+    pub drain_timeout: Duration,
+    /// Over how many partitions one service of a project spreads its producers.
+    pub lanes: u32,
+}
+
+/// Sockets.
+#[derive(Debug, Clone, Copy)]
+pub struct Http {
+    pub connections_max: usize,
+    pub header_timeout: Duration,
+    pub body_timeout: Duration,
+}
+
+/// What one request may hold, and all of them together.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub body_bytes_max: usize,
+    pub ratio_max: usize,
+    pub events_max: usize,
+    pub event_bytes_max: usize,
+    pub depth_max: usize,
+    pub age_max: Duration,
+    pub ahead_max: Duration,
+    pub requests_in_flight_max: usize,
+    pub body_bytes_in_flight_max: usize,
+}
+
+impl Config {
+    pub fn read(settings: &mut Settings<'_>) -> Config {
+        Config {
+            listen: settings.address(
+                "PEEP_INGEST_LISTEN",
+                "127.0.0.1:4318",
+                "Address that takes events. 4318 is the OTLP/HTTP default, so a stock OpenTelemetry SDK finds it.",
+            ),
+            workers: settings.u64(
+                "PEEP_INGEST_WORKERS",
+                default_workers(),
+                1..=256,
+                "Threads that serve connections, each with its own runtime. More than cores only adds switching.",
+            ) as usize,
+            http: Http::read(settings),
+            limits: Limits::read(settings),
+            append_timeout: settings.duration_ms(
+                "PEEP_INGEST_APPEND_TIMEOUT",
+                5_000,
+                100..=60_000,
+                "How long a request waits for the log to acknowledge before 503; above the log's own timeout, so that no late success follows a failure.",
+            ),
+            drain_timeout: settings.duration_ms(
+                "PEEP_INGEST_DRAIN_TIMEOUT",
+                10_000,
+                0..=60_000,
+                "How long requests in flight may take to finish at shutdown.",
+            ),
+            lanes: settings.u64(
+                "PEEP_INGEST_LANES",
+                1,
+                1..=64,
+                "Partitions over which one service of a project spreads its producers. 1 keeps a series on one rollup worker; raise it when one service outgrows one partition. Changing it moves retries to another partition.",
+            ) as u32,
+        }
+    }
+}
+
+impl Http {
+    fn read(settings: &mut Settings<'_>) -> Http {
+        Http {
+            connections_max: settings.u64(
+                "PEEP_INGEST_CONNECTIONS_MAX",
+                10_000,
+                1..=1_000_000,
+                "Open connections; further ones wait in the kernel's accept queue.",
+            ) as usize,
+            header_timeout: settings.duration_ms(
+                "PEEP_INGEST_HEADER_TIMEOUT",
+                10_000,
+                100..=600_000,
+                "How long a client may take to send a request's head, and how long an idle connection is kept.",
+            ),
+            body_timeout: settings.duration_ms(
+                "PEEP_INGEST_BODY_TIMEOUT",
+                30_000,
+                100..=600_000,
+                "How long a client may take to send a body before 408.",
+            ),
+        }
+    }
+}
+
+impl Limits {
+    fn read(settings: &mut Settings<'_>) -> Limits {
+        Limits {
+            body_bytes_max: settings.bytes(
+                "PEEP_INGEST_BODY_BYTES_MAX",
+                8 << 20,
+                1 << 10..=256 << 20,
+                "Largest body, decompressed; larger ones are answered 413.",
+            ),
+            ratio_max: settings.u64(
+                "PEEP_INGEST_DECOMPRESSION_RATIO_MAX",
+                100,
+                1..=10_000,
+                "How many times larger than sent a body may become once it passes 1 MiB; beyond it is a bomb, 413.",
+            ) as usize,
+            events_max: settings.u64(
+                "PEEP_INGEST_EVENTS_MAX",
+                5_000,
+                1..=1_000_000,
+                "Events in one request; more are answered 413.",
+            ) as usize,
+            event_bytes_max: settings.bytes(
+                "PEEP_INGEST_EVENT_BYTES_MAX",
+                64 << 10,
+                256..=1 << 20,
+                "Largest event as JSON; a larger one is rejected, the others are kept.",
+            ),
+            depth_max: settings.u64(
+                "PEEP_INGEST_JSON_DEPTH_MAX",
+                32,
+                2..=1_000,
+                "Deepest nesting of an event's JSON; a deeper one is rejected, the others are kept.",
+            ) as usize,
+            age_max: settings.duration_ms(
+                "PEEP_INGEST_EVENT_AGE_MAX",
+                30 * DAY_MS,
+                60_000..=3650 * DAY_MS,
+                "Events that ended longer before receipt are rejected as ts_too_old. Keep it within the rollup retention.",
+            ),
+            ahead_max: settings.duration_ms(
+                "PEEP_INGEST_EVENT_AHEAD_MAX",
+                300_000,
+                0..=DAY_MS,
+                "Events that end further after receipt (clock skew) are rejected as ts_in_future.",
+            ),
+            requests_in_flight_max: settings.u64(
+                "PEEP_INGEST_REQUESTS_IN_FLIGHT_MAX",
+                4_096,
+                0..=1_000_000,
+                "Requests between head and answer; further ones are answered 503 at once.",
+            ) as usize,
+            body_bytes_in_flight_max: settings.bytes(
+                "PEEP_INGEST_BODY_BYTES_IN_FLIGHT_MAX",
+                128 << 20,
+                0..=64 << 30,
+                "Body bytes held at once, reserved before a body is read; none left is 503 at once.",
+            ),
+        }
+    }
+}
+
+fn default_workers() -> u64 {
+    std::thread::available_parallelism().map_or(2, |cores| cores.get().min(8) as u64)
+}
+
+const DAY_MS: u64 = 24 * 3_600_000;

@@ -1,0 +1,279 @@
+//! Paths, and the single place that turns an outcome into a status, a body and `Retry-After`.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body, Incoming};
+use hyper::header::{
+    ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
+use hyper::{Method, Request, Response, StatusCode};
+use peep_chassis::clock::Clock;
+use peep_chassis::keys::{ApiKey, KeyStore};
+use peep_log::{AppendError, Log, Offset};
+use peep_wire::json::{Context, Rejection};
+use peep_wire::receipt::Receipt;
+use peep_wire::{Identity, KeyId, ProjectId};
+
+use crate::admission::{Admission, Permit};
+use crate::batch::{self, Batch, Sender};
+use crate::body::{self, BodyLimits, Encoding};
+use crate::config::Config;
+use crate::outcome::{Accepted, Reason, Refused};
+use crate::{metrics, route, tenant};
+
+/// Everything a request needs; one per process.
+pub(crate) struct Station {
+    pub(crate) config: Config,
+    pub(crate) admission: Admission,
+    pub(crate) keys: Arc<KeyStore>,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) clock: Clock,
+    requests: AtomicU64,
+    /// Tells the requests of one process run from those of another.
+    run: u32,
+}
+
+impl Station {
+    pub(crate) fn new(config: Config, keys: Arc<KeyStore>, log: Arc<dyn Log>, clock: Clock) -> Station {
+        let limits = config.limits;
+        let admission = Admission::new(limits.requests_in_flight_max, limits.body_bytes_in_flight_max);
+        let run = uuid::Uuid::new_v4().as_u128() as u32;
+        Station { config, admission, keys, log, clock, requests: AtomicU64::new(0), run }
+    }
+
+    /// Answers one request. Never fails: whatever happens becomes a response.
+    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let started = Instant::now();
+        let outcome = match (request.method(), request.uri().path()) {
+            (&Method::POST, "/v1/events") => self.events(request, started).await,
+            (method, path @ "/v1/events") => {
+                let message = format!("{method} {path} is not possible; use POST");
+                Err(Refused::new(Reason::MethodNotAllowed, message))
+            }
+            (_, path) => {
+                let path: String = path.chars().take(80).collect();
+                Err(Refused::new(Reason::NotFound, format!("there is no {path} here; events go to POST /v1/events")))
+            }
+        };
+        match outcome {
+            Ok(accepted) => respond(StatusCode::ACCEPTED, accepted_body(&accepted)),
+            Err(refused) => {
+                metrics::refused(refused.reason, &refused.rejected, started.elapsed());
+                self.respond_refused(&refused)
+            }
+        }
+    }
+
+    async fn events(&self, request: Request<Incoming>, started: Instant) -> Result<Accepted, Refused> {
+        let (head, body) = request.into_parts();
+        let key = tenant::authenticate(&self.keys, &head.headers).await?;
+        let lines = is_lines(&head.headers)?;
+        let encoding = encoding(&head.headers)?;
+        let identity = identity(&head.headers)?;
+
+        let limits = self.body_limits();
+        let mut permit = self.admit(&body, limits)?;
+        let sent = body::read(body, &mut permit, limits).await?;
+        let body = body::decompress(sent.clone(), encoding, &mut permit, limits)?;
+
+        let sender =
+            Sender { project: ProjectId(key.project), key: KeyId(key.key), identity, received_ms: self.clock.now_ms() };
+        let batch = batch::build(&body, &self.context(&key, lines), sender)?;
+        drop(body);
+        let record_bytes = batch.records.iter().map(Bytes::len).sum();
+        let receipt = self.append(&batch, &sender).await?;
+        metrics::accepted(batch.events, &batch.rejected, sent.len(), record_bytes, started.elapsed());
+        Ok(Accepted { events: batch.events, rejected: batch.rejected, receipt: receipt.to_string() })
+    }
+
+    fn admit(&self, body: &Incoming, limits: BodyLimits) -> Result<Permit, Refused> {
+        let announced = body.size_hint().exact().unwrap_or(0);
+        match usize::try_from(announced) {
+            Ok(bytes) if bytes <= limits.bytes_max => self.admission.admit(bytes).map_err(body::shed),
+            _ => Err(body::too_large(limits)),
+        }
+    }
+
+    /// Appends all records of the request to one partition, in order, and waits for every acknowledgement.
+    async fn append(&self, batch: &Batch, sender: &Sender) -> Result<Receipt, Refused> {
+        let partition = route::partition(
+            sender.project,
+            &batch.service,
+            sender.identity.as_ref(),
+            self.config.lanes,
+            self.log.partitions(),
+        );
+        // Called in a row without waiting: the log keeps the order of calls.
+        let appends: Vec<_> = batch.records.iter().map(|record| self.log.append(partition, record.clone())).collect();
+        let all = async {
+            let mut last = Offset(0);
+            for append in appends {
+                last = last.max(append.await?);
+            }
+            Ok(last)
+        };
+        match tokio::time::timeout(self.config.append_timeout, all).await {
+            Ok(Ok(offset)) => Ok(Receipt { project: sender.project, partition: partition.0, offset: offset.0 }),
+            Ok(Err(error)) => Err(refuse_append(error)),
+            Err(_) => Err(refuse_append(AppendError::Unavailable { reason: "no acknowledgement in time".to_owned() })),
+        }
+    }
+
+    fn body_limits(&self) -> BodyLimits {
+        let limits = &self.config.limits;
+        BodyLimits {
+            bytes_max: limits.body_bytes_max,
+            ratio_max: limits.ratio_max,
+            timeout: self.config.http.body_timeout,
+        }
+    }
+
+    fn context<'k>(&self, key: &'k ApiKey, lines: bool) -> Context<'k> {
+        let limits = &self.config.limits;
+        Context {
+            bound_env: key.env.as_deref(),
+            age_ms_max: millis(limits.age_max),
+            ahead_ms_max: millis(limits.ahead_max),
+            events_max: limits.events_max,
+            event_bytes_max: limits.event_bytes_max,
+            depth_max: limits.depth_max,
+            lines,
+        }
+    }
+
+    fn respond_refused(&self, refused: &Refused) -> Response<Full<Bytes>> {
+        let status = refused.reason.status();
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        let request_id = format!("{:08x}-{number:x}", self.run);
+        let mut response = respond(status, refused_body(refused, &request_id));
+        let headers = response.headers_mut();
+        if let Some(seconds) = refused.reason.retry_after_s() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        match refused.reason {
+            Reason::MethodNotAllowed => drop(headers.insert(ALLOW, HeaderValue::from_static("POST"))),
+            Reason::Unauthorized => {
+                headers.insert(HeaderName::from_static("www-authenticate"), HeaderValue::from_static("Bearer"));
+            }
+            // The rest of the body is not worth reading: close instead.
+            Reason::PayloadTooLarge | Reason::RequestTimeout | Reason::ClientGone => {
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// Whether the body is NDJSON by its type. Anything that is no JSON type is refused.
+fn is_lines(headers: &HeaderMap) -> Result<bool, Refused> {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(false) };
+    let value = value.to_str().unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    match () {
+        () if essence.eq_ignore_ascii_case("application/json") => Ok(false),
+        () if ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"]
+            .iter()
+            .any(|known| essence.eq_ignore_ascii_case(known)) =>
+        {
+            Ok(true)
+        }
+        () => {
+            let essence: String = essence.chars().take(80).collect();
+            let message =
+                format!("`Content-Type: {essence}` is not taken; send application/json or application/x-ndjson");
+            Err(Refused::new(Reason::UnsupportedMediaType, message))
+        }
+    }
+}
+
+fn encoding(headers: &HeaderMap) -> Result<Encoding, Refused> {
+    let mut values = headers.get_all(CONTENT_ENCODING).iter();
+    let value = values.next().map(|value| value.to_str().unwrap_or("?").to_ascii_lowercase());
+    Encoding::from_header(value.as_deref()).filter(|_| values.next().is_none()).ok_or_else(|| {
+        let message = "this `Content-Encoding` is not taken; send one of gzip, zstd, deflate, identity".to_owned();
+        Refused::new(Reason::UnsupportedEncoding, message)
+    })
+}
+
+/// `Peep-Producer` and `Peep-Seq`: both, or neither.
+fn identity(headers: &HeaderMap) -> Result<Option<Identity>, Refused> {
+    let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or_default());
+    let refuse = |message: &str| Err(Refused::new(Reason::InvalidIdentity, message));
+    match (text("peep-producer"), text("peep-seq")) {
+        (None, None) => Ok(None),
+        (Some(producer), Some(seq)) => match (uuid::Uuid::parse_str(producer), seq.parse()) {
+            (Ok(producer), Ok(seq)) => Ok(Some(Identity { producer: producer.into_bytes(), seq })),
+            (Err(_), _) => refuse("`Peep-Producer` must be a UUID, one per client process"),
+            (_, Err(_)) => refuse("`Peep-Seq` must be an integer of 0 or more, counting the producer's batches"),
+        },
+        (Some(_), None) => refuse("`Peep-Seq` is missing beside `Peep-Producer`; send both or neither"),
+        (None, Some(_)) => refuse("`Peep-Producer` is missing beside `Peep-Seq`; send both or neither"),
+    }
+}
+
+fn refuse_append(error: AppendError) -> Refused {
+    let (reason, message) = match &error {
+        AppendError::Full { what } => {
+            (Reason::Overloaded, format!("{what} is full; send the same request again after `Retry-After`"))
+        }
+        AppendError::Unavailable { reason } => {
+            tracing::warn!(reason, "the log did not acknowledge a batch");
+            let message = "the log did not acknowledge in time, so the outcome is unknown; send the same request again, \
+                           with the same `Peep-Producer` and `Peep-Seq` if it had them";
+            (Reason::LogUnavailable, message.to_owned())
+        }
+        AppendError::TooLarge { .. } => (Reason::PayloadTooLarge, format!("{error}; send smaller batches")),
+    };
+    Refused::new(reason, message)
+}
+
+fn respond(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Written by hand: it is on the way of every request, and a receipt needs no escaping.
+fn accepted_body(accepted: &Accepted) -> String {
+    let mut body = String::with_capacity(96 + accepted.rejected.len() * 160);
+    let _ = write!(body, "{{\"accepted\":{},\"rejected\":", accepted.events);
+    write_rejected(&mut body, &accepted.rejected);
+    let _ = write!(body, ",\"receipt\":\"{}\"}}", accepted.receipt);
+    body
+}
+
+fn refused_body(refused: &Refused, request_id: &str) -> String {
+    let message = serde_json::Value::from(refused.message.as_str());
+    let mut body = format!(
+        "{{\"error\":{{\"code\":\"{}\",\"message\":{message},\"request_id\":\"{request_id}\"}}",
+        refused.reason.code()
+    );
+    if !refused.rejected.is_empty() {
+        body.push_str(",\"accepted\":0,\"rejected\":");
+        write_rejected(&mut body, &refused.rejected);
+    }
+    body.push('}');
+    body
+}
+
+fn write_rejected(body: &mut String, rejected: &[Rejection]) {
+    body.push('[');
+    for (position, rejection) in rejected.iter().enumerate() {
+        let comma = if position == 0 { "" } else { "," };
+        let message = serde_json::Value::from(rejection.message.as_str());
+        let (index, code) = (rejection.index, rejection.code.as_str());
+        let _ = write!(body, "{comma}{{\"index\":{index},\"code\":\"{code}\",\"message\":{message}}}");
+    }
+    body.push(']');
+}
+
+fn millis(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,131 @@
+//! The catalogue of ingest's metrics. Handles are looked up once; call sites add numbers.
+//!
+//! Counted per batch, labelled by closed sets only: no tenant input ever becomes a label.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+use peep_wire::json::{Rejection, RejectionCode};
+
+use crate::admission::{Admission, Shed};
+use crate::outcome::Reason;
+
+const REQUESTS: &str = "peep_ingest_requests_total";
+const REQUEST_SECONDS: &str = "peep_ingest_request_duration_seconds";
+const EVENTS_ACCEPTED: &str = "peep_ingest_events_accepted_total";
+const EVENTS_REJECTED: &str = "peep_ingest_events_rejected_total";
+const BODY_BYTES: &str = "peep_ingest_body_bytes_total";
+const RECORD_BYTES: &str = "peep_ingest_record_bytes_total";
+const SHED: &str = "peep_ingest_shed_total";
+const CONNECTIONS: &str = "peep_ingest_connections";
+const REQUESTS_IN_FLIGHT: &str = "peep_ingest_requests_in_flight";
+const BYTES_IN_FLIGHT: &str = "peep_ingest_body_bytes_in_flight";
+
+/// Histograms and their bounds, for the recorder. 202 answers wait for the log: from a local commit to its timeout.
+pub const BUCKETS: &[(&str, &[f64])] =
+    &[(REQUEST_SECONDS, &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])];
+
+struct Handles {
+    accepted: Counter,
+    refused: Vec<Counter>,
+    seconds: Histogram,
+    events_accepted: Counter,
+    events_rejected: Vec<Counter>,
+    body_bytes: Counter,
+    record_bytes: Counter,
+    connections: Gauge,
+    requests_in_flight: Gauge,
+    bytes_in_flight: Gauge,
+}
+
+fn handles() -> &'static Handles {
+    static HANDLES: OnceLock<Handles> = OnceLock::new();
+    HANDLES.get_or_init(|| {
+        describe();
+        Handles {
+            accepted: counter!(REQUESTS, "code" => "accepted"),
+            refused: Reason::ALL.iter().map(|reason| counter!(REQUESTS, "code" => reason.code())).collect(),
+            seconds: histogram!(REQUEST_SECONDS),
+            events_accepted: counter!(EVENTS_ACCEPTED),
+            events_rejected: RejectionCode::ALL
+                .iter()
+                .map(|code| counter!(EVENTS_REJECTED, "code" => code.as_str()))
+                .collect(),
+            body_bytes: counter!(BODY_BYTES),
+            record_bytes: counter!(RECORD_BYTES),
+            connections: gauge!(CONNECTIONS),
+            requests_in_flight: gauge!(REQUESTS_IN_FLIGHT),
+            bytes_in_flight: gauge!(BYTES_IN_FLIGHT),
+        }
+    })
+}
+
+fn describe() {
+    describe_counter!(REQUESTS, "Requests answered, by stable code.");
+    describe_histogram!(
+        REQUEST_SECONDS,
+        Unit::Seconds,
+        "From the request's head to its answer, the log's acknowledgement included."
+    );
+    describe_counter!(EVENTS_ACCEPTED, "Events acknowledged as durable.");
+    describe_counter!(EVENTS_REJECTED, "Events refused one by one, by code.");
+    describe_counter!(BODY_BYTES, Unit::Bytes, "Body bytes received, as sent.");
+    describe_counter!(RECORD_BYTES, Unit::Bytes, "Record bytes appended to the log.");
+    describe_counter!(SHED, "Requests turned away for lack of room, by the budget that was full.");
+    describe_gauge!(CONNECTIONS, "Open connections.");
+    describe_gauge!(REQUESTS_IN_FLIGHT, "Requests between head and answer.");
+    describe_gauge!(BYTES_IN_FLIGHT, Unit::Bytes, "Body bytes held.");
+}
+
+/// Makes every series appear at zero, so that a rate over it is right from the first event on.
+pub(crate) fn register() {
+    handles();
+    for shed in [Shed::Requests, Shed::Bytes] {
+        counter!(SHED, "budget" => shed.as_str()).increment(0);
+    }
+}
+
+pub(crate) fn accepted(events: u32, rejected: &[Rejection], body_bytes: usize, record_bytes: usize, elapsed: Duration) {
+    let handles = handles();
+    handles.accepted.increment(1);
+    handles.seconds.record(elapsed.as_secs_f64());
+    handles.events_accepted.increment(u64::from(events));
+    handles.body_bytes.increment(body_bytes as u64);
+    handles.record_bytes.increment(record_bytes as u64);
+    count_rejected(rejected);
+}
+
+pub(crate) fn refused(reason: Reason, rejected: &[Rejection], elapsed: Duration) {
+    let handles = handles();
+    let at = Reason::ALL.iter().position(|known| *known == reason).expect("every reason is listed");
+    handles.refused[at].increment(1);
+    handles.seconds.record(elapsed.as_secs_f64());
+    count_rejected(rejected);
+}
+
+fn count_rejected(rejected: &[Rejection]) {
+    for rejection in rejected {
+        let at = RejectionCode::ALL.iter().position(|code| *code == rejection.code).expect("every code is listed");
+        handles().events_rejected[at].increment(1);
+    }
+}
+
+pub(crate) fn shed(shed: Shed) {
+    counter!(SHED, "budget" => shed.as_str()).increment(1);
+}
+
+pub(crate) fn connection_opened() {
+    handles().connections.increment(1.0);
+}
+
+pub(crate) fn connection_closed() {
+    handles().connections.decrement(1.0);
+}
+
+pub(crate) fn in_flight(admission: &Admission) {
+    handles().requests_in_flight.set(admission.requests_in_flight() as f64);
+    handles().bytes_in_flight.set(admission.bytes_in_flight() as f64);
+}

@@ -1,0 +1,118 @@
+//! How a request ends: exactly one of these, each with one status, one code and one way to go on.
+
+use hyper::StatusCode;
+use peep_wire::json::Rejection;
+
+/// Accepted: every event that counts is durable.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) events: u32,
+    pub(crate) rejected: Vec<Rejection>,
+    pub(crate) receipt: String,
+}
+
+/// Refused: nothing of the request is known to be kept.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) reason: Reason,
+    pub(crate) message: String,
+    /// Filled when events were readable and each was refused.
+    pub(crate) rejected: Vec<Rejection>,
+}
+
+/// The stable code of a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    InvalidJson,
+    InvalidEncoding,
+    InvalidIdentity,
+    NoValidEvent,
+    Unauthorized,
+    Forbidden,
+    NotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    UnsupportedEncoding,
+    Overloaded,
+    LogUnavailable,
+    KeysUnavailable,
+    ClientGone,
+}
+
+impl Reason {
+    /// Every reason, for metrics and documentation.
+    pub(crate) const ALL: &'static [Reason] = &[
+        Reason::InvalidJson,
+        Reason::InvalidEncoding,
+        Reason::InvalidIdentity,
+        Reason::NoValidEvent,
+        Reason::Unauthorized,
+        Reason::Forbidden,
+        Reason::NotFound,
+        Reason::MethodNotAllowed,
+        Reason::RequestTimeout,
+        Reason::PayloadTooLarge,
+        Reason::UnsupportedMediaType,
+        Reason::UnsupportedEncoding,
+        Reason::Overloaded,
+        Reason::LogUnavailable,
+        Reason::KeysUnavailable,
+        Reason::ClientGone,
+    ];
+
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Reason::InvalidJson | Reason::InvalidEncoding | Reason::InvalidIdentity | Reason::ClientGone => {
+                StatusCode::BAD_REQUEST
+            }
+            Reason::NoValidEvent => StatusCode::UNPROCESSABLE_ENTITY,
+            Reason::Unauthorized => StatusCode::UNAUTHORIZED,
+            Reason::Forbidden => StatusCode::FORBIDDEN,
+            Reason::NotFound => StatusCode::NOT_FOUND,
+            Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Reason::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Reason::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Reason::UnsupportedMediaType | Reason::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Reason::Overloaded | Reason::LogUnavailable | Reason::KeysUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The code in answers and metric labels.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Reason::InvalidJson => "invalid_json",
+            Reason::InvalidEncoding => "invalid_encoding",
+            Reason::InvalidIdentity => "invalid_identity",
+            Reason::NoValidEvent => "no_valid_event",
+            Reason::Unauthorized => "unauthorized",
+            Reason::Forbidden => "forbidden",
+            Reason::NotFound => "not_found",
+            Reason::MethodNotAllowed => "method_not_allowed",
+            Reason::RequestTimeout => "request_timeout",
+            Reason::PayloadTooLarge => "payload_too_large",
+            Reason::UnsupportedMediaType => "unsupported_media_type",
+            Reason::UnsupportedEncoding => "unsupported_encoding",
+            Reason::Overloaded => "overloaded",
+            Reason::LogUnavailable => "log_unavailable",
+            Reason::KeysUnavailable => "keys_unavailable",
+            Reason::ClientGone => "client_gone",
+        }
+    }
+
+    /// Seconds to wait before the same request is worth sending again; `None` when it never is.
+    pub(crate) fn retry_after_s(self) -> Option<u32> {
+        match self {
+            Reason::Overloaded | Reason::RequestTimeout => Some(1),
+            Reason::LogUnavailable | Reason::KeysUnavailable => Some(2),
+            _ => None,
+        }
+    }
+}
+
+impl Refused {
+    pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Refused {
+        Refused { reason, message: message.into(), rejected: Vec::new() }
+    }
+}

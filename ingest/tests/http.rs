@@ -1,0 +1,258 @@
+//! `POST /v1/events` from the socket: what the contract says, and what hostile input gets.
+
+mod support;
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use peep_ingest::Config;
+use support::{config, read_answer, start, start_with};
+
+const GOOD: &str = r#"{"service":"checkout","duration_ms":12.5,"route":"/buy","method":"POST","status":200}"#;
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test]
+async fn an_accepted_event_is_in_the_log_before_the_202() {
+    let ingest = start().await;
+    let answer = ingest.post(&["Content-Type: application/json"], GOOD).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    assert_eq!(
+        (answer.json["accepted"].as_u64(), answer.json["rejected"].as_array().map(Vec::len)),
+        (Some(1), Some(0))
+    );
+    assert!(answer.json["receipt"].as_str().unwrap().parse::<peep_wire::receipt::Receipt>().is_ok());
+    assert_eq!(ingest.events().await, 1);
+}
+
+#[tokio::test]
+async fn every_shape_and_encoding_is_taken() {
+    let ingest = start().await;
+    let lines = format!("{GOOD}\n{GOOD}\n");
+    let array = format!("[{GOOD},{GOOD}]");
+    for body in [lines.clone(), array] {
+        assert_eq!(ingest.post(&["Content-Type: application/json; charset=utf-8"], &body).await.json["accepted"], 2);
+    }
+    let ndjson = "Content-Type: application/x-ndjson";
+    let zstd = zstd::encode_all(lines.as_bytes(), 1).unwrap();
+    let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    zlib.write_all(lines.as_bytes()).unwrap();
+    for (encoding, body) in [
+        ("identity", lines.clone().into_bytes()),
+        ("gzip", gzip(lines.as_bytes())),
+        ("zstd", zstd),
+        ("deflate", zlib.finish().unwrap()),
+    ] {
+        let answer = ingest.post(&[ndjson, &format!("Content-Encoding: {encoding}")], body).await;
+        assert_eq!((answer.status, answer.json["accepted"].as_u64()), (202, Some(2)), "{encoding}: {answer:?}");
+    }
+    assert_eq!(ingest.events().await, 12);
+}
+
+#[tokio::test]
+async fn good_events_are_kept_beside_bad_ones() {
+    let ingest = start().await;
+    let body = format!("[{GOOD},{{\"service\":\"a\",\"duration_ms\":-1}},{{\"duration_ms\":1}},{GOOD}]");
+    let answer = ingest.post(&[], body).await;
+    assert_eq!((answer.status, answer.json["accepted"].as_u64()), (202, Some(2)));
+    let rejected = answer.json["rejected"].as_array().unwrap();
+    assert_eq!((rejected[0]["index"].as_u64(), rejected[0]["code"].as_str()), (Some(1), Some("invalid_duration")));
+    assert_eq!((rejected[1]["index"].as_u64(), rejected[1]["code"].as_str()), (Some(2), Some("missing_service")));
+    assert!(rejected[0]["message"].as_str().unwrap().contains("duration_ms"));
+    assert_eq!(ingest.events().await, 2);
+}
+
+#[tokio::test]
+async fn a_refused_body_has_a_code_and_a_cause() {
+    let ingest = start().await;
+    let five_thousand_and_one = format!("{GOOD}\n").repeat(5001);
+    let deep = format!("{{\"service\":\"a\",\"attrs\":{}1{}}}", "[".repeat(1000), "]".repeat(1000));
+    let cases: Vec<(&[&str], Vec<u8>, u16, &str)> = vec![
+        (&[], b"not json".to_vec(), 400, "invalid_json"),
+        (&[], b"".to_vec(), 400, "invalid_json"),
+        (&[], b"[]".to_vec(), 422, "no_valid_event"),
+        (&[], b"{\"service\":\"a\xff\"}".to_vec(), 400, "invalid_json"),
+        (&[], br#"{"duration_ms":1}"#.to_vec(), 422, "no_valid_event"),
+        (&[], br#"{"service":"a","ts":1}"#.to_vec(), 422, "no_valid_event"),
+        (&[], br#"{"service":"a","ts":"2999-01-01T00:00:00Z"}"#.to_vec(), 422, "no_valid_event"),
+        (&[], deep.into_bytes(), 422, "no_valid_event"),
+        (&[], five_thousand_and_one.into_bytes(), 413, "payload_too_large"),
+        (&["Content-Encoding: gzip"], gzip(&vec![b' '; 64 << 20]), 413, "payload_too_large"),
+        (&["Content-Encoding: gzip"], b"plain".to_vec(), 400, "invalid_encoding"),
+        (&["Content-Encoding: br"], GOOD.into(), 415, "unsupported_encoding"),
+        (&["Content-Encoding: gzip, gzip"], GOOD.into(), 415, "unsupported_encoding"),
+        (&["Content-Type: text/plain"], GOOD.into(), 415, "unsupported_media_type"),
+        (&["Peep-Producer: x", "Peep-Seq: 1"], GOOD.into(), 400, "invalid_identity"),
+        (&["Peep-Seq: 1"], GOOD.into(), 400, "invalid_identity"),
+    ];
+    for (headers, body, status, code) in cases {
+        let start: String = String::from_utf8_lossy(&body).chars().take(60).collect();
+        let answer = ingest.post(headers, body).await;
+        assert_eq!((answer.status, answer.code()), (status, code), "{headers:?} {start}: {answer:?}");
+        assert!(answer.message().len() > 20 && answer.json["error"]["request_id"].is_string(), "{answer:?}");
+    }
+    assert_eq!(ingest.events().await, 0);
+}
+
+#[tokio::test]
+async fn keys_decide_who_may_send_what() {
+    let ingest = start().await;
+    let (read, bound) =
+        (format!("Authorization: Bearer {}", ingest.read_key), format!("Authorization: Bearer {}", ingest.bound_key));
+    let mut typo = ingest.key.clone();
+    let last = if typo.pop() == Some('a') { 'b' } else { 'a' };
+    typo.push(last);
+    let typo = format!("Authorization: Bearer {typo}");
+    let other_env = GOOD.replace("\"route\"", "\"env\":\"dev\",\"route\"");
+    for (headers, body, status, code) in [
+        (vec![], GOOD, 401, "unauthorized"),
+        (vec!["Authorization: Basic eDp5"], GOOD, 401, "unauthorized"),
+        (vec![typo.as_str()], GOOD, 401, "unauthorized"),
+        (vec![read.as_str()], GOOD, 403, "forbidden"),
+        (vec![bound.as_str()], other_env.as_str(), 403, "forbidden"),
+        (vec![bound.as_str()], GOOD, 202, "-"),
+    ] {
+        let answer = ingest.request("POST", "/v1/events", &headers, body).await;
+        assert_eq!((answer.status, answer.code()), (status, code), "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn other_paths_and_methods_say_what_to_do() {
+    let ingest = start().await;
+    for (method, path, status, code) in [
+        ("GET", "/v1/events", 405, "method_not_allowed"),
+        ("POST", "/events", 404, "not_found"),
+        ("GET", "/", 404, "not_found"),
+    ] {
+        let answer = ingest.request(method, path, &[], "").await;
+        assert_eq!((answer.status, answer.code()), (status, code), "{method} {path}");
+        assert!(answer.message().contains("POST"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_oversize_body_is_refused_before_it_is_read() {
+    let ingest = start().await;
+    let head = format!("POST /v1/events HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {}\r\n", ingest.key);
+    let announced = ingest.raw(format!("{head}Content-Length: 999999999999\r\n\r\n").into_bytes()).await;
+    assert_eq!((announced.status, announced.code()), (413, "payload_too_large"));
+    let mut chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n").into_bytes();
+    for _ in 0..9 {
+        chunked.extend_from_slice(b"100000\r\n");
+        chunked.resize(chunked.len() + (1 << 20), b' ');
+        chunked.extend_from_slice(b"\r\n");
+    }
+    let unannounced = ingest.raw(chunked).await;
+    assert_eq!((unannounced.status, unannounced.code()), (413, "payload_too_large"));
+}
+
+#[tokio::test]
+async fn full_budgets_shed_at_once_with_a_retry_hint() {
+    let limits = |requests, bytes| {
+        let mut config = config();
+        config.limits.requests_in_flight_max = requests;
+        config.limits.body_bytes_in_flight_max = bytes;
+        config
+    };
+    for config in [limits(0, 1 << 20), limits(10, 10)] {
+        let ingest = start_with(config).await;
+        let answer = ingest.post(&[], GOOD).await;
+        assert_eq!((answer.status, answer.code()), (503, "overloaded"));
+        assert!(answer.head.contains("retry-after: 1"), "{}", answer.head);
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_does_not_answer_gives_503_and_no_202() {
+    let ingest = start_with(Config { append_timeout: Duration::from_millis(200), ..config() }).await;
+    ingest.log.stall();
+    let stalled = ingest.post(&[], GOOD).await;
+    assert_eq!((stalled.status, stalled.code()), (503, "log_unavailable"));
+    assert!(stalled.head.contains("retry-after"));
+    ingest.log.stop();
+    assert_eq!(ingest.post(&[], GOOD).await.code(), "log_unavailable");
+}
+
+#[tokio::test]
+async fn a_slow_body_is_cut_off() {
+    let mut config = config();
+    config.http.body_timeout = Duration::from_millis(200);
+    config.http.header_timeout = Duration::from_millis(200);
+    let ingest = start_with(config).await;
+    let head = format!(
+        "POST /v1/events HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {}\r\nContent-Length: 100\r\n\r\n{{",
+        ingest.key
+    );
+    assert_eq!(ingest.raw(head.into_bytes()).await.code(), "request_timeout");
+    // A head that never ends is answered by closing, or by 408; never by waiting.
+    let slow_head = ingest.raw(b"POST /v1/events HTTP/1.1\r\nHost".to_vec()).await;
+    assert!(matches!(slow_head.status, 0 | 408), "{slow_head:?}");
+}
+
+#[tokio::test]
+async fn too_many_headers_are_431() {
+    let ingest = start().await;
+    let headers: String = (0..150).map(|number| format!("X-{number}: y\r\n")).collect();
+    let answer = ingest.raw(format!("GET / HTTP/1.1\r\nHost: t\r\n{headers}\r\n").into_bytes()).await;
+    assert_eq!(answer.status, 431);
+}
+
+#[tokio::test]
+async fn an_eight_megabyte_body_becomes_several_records() {
+    let ingest = start().await;
+    let event = format!(r#"{{"service":"big","duration_ms":1,"error":"{}"}}"#, "x".repeat(1600));
+    let body = format!("{event}\n").repeat(4900);
+    let answer = ingest.post(&["Content-Type: application/x-ndjson"], body).await;
+    assert_eq!((answer.status, answer.json["accepted"].as_u64()), (202, Some(4900)), "{}", answer.head);
+    let records = ingest.records().await;
+    assert!(records.len() > 7 && records.iter().all(|record| record.payload.len() <= 1 << 20));
+    assert_eq!(ingest.events().await, 4900);
+}
+
+#[tokio::test]
+async fn requests_in_flight_finish_at_shutdown() {
+    let ingest = start().await;
+    let mut slow = TcpStream::connect(ingest.address).unwrap();
+    let head = format!(
+        "POST /v1/events HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n",
+        ingest.key,
+        GOOD.len()
+    );
+    slow.write_all(head.as_bytes()).unwrap();
+    slow.write_all(&GOOD.as_bytes()[..10]).unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    ingest.shutdown.request();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(TcpStream::connect(ingest.address).is_err(), "no new connection is taken");
+    slow.write_all(&GOOD.as_bytes()[10..]).unwrap();
+    let answer = tokio::task::spawn_blocking(move || read_answer(&mut slow)).await.unwrap();
+    assert_eq!(answer.status, 202);
+    ingest.done.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_same_connection_serves_many_requests() {
+    let ingest = start().await;
+    let request = format!(
+        "POST /v1/events HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n{GOOD}",
+        ingest.key,
+        GOOD.len()
+    );
+    let address = ingest.address;
+    tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        for _ in 0..50 {
+            stream.write_all(request.as_bytes()).unwrap();
+            assert_eq!(read_answer(&mut stream).status, 202);
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(ingest.events().await, 50);
+}
