@@ -1,0 +1,165 @@
+//! Every knob of the rollup.
+
+use std::time::Duration;
+
+use peep_chassis::config::Settings;
+
+use crate::partition::PartitionLimits;
+use crate::raw::RawLimits;
+
+/// The rollup as configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Between two live frames of a partition. Shorter: fresher charts, more records on the live topic.
+    pub publish_interval: Duration,
+    /// From the first uncommitted record to its flush. Longer: fewer and larger rows, more to read again after a crash.
+    pub flush_interval: Duration,
+    /// A partition with this much to write is flushed at once.
+    pub flush_bytes_max: usize,
+    /// Windows, samples, running flushes and series of all partitions. At half of it partitions flush early, at all of it
+    /// they stop reading until something is written; the log holds the rest.
+    pub memory_bytes_max: usize,
+    /// Partitions one worker takes at most. All by default, so that one worker is enough.
+    pub partitions_max: u64,
+    /// Flushes at the same time, each on a connection of its own.
+    pub flushes_max: u64,
+    /// Above this rate raw events are sampled.
+    pub raw_events_per_second_max: u64,
+    /// Age at which raw events are dropped, six hours at a time.
+    pub raw_retention: Duration,
+    /// Age at which rollups and dead letters are dropped, a day at a time.
+    pub retention: Duration,
+    /// Events that ended longer before their receipt are dead-lettered.
+    pub event_age_max: Duration,
+    /// Events that ended further after their receipt are dead-lettered.
+    pub event_future_max: Duration,
+}
+
+impl Config {
+    /// Reads and registers the knobs.
+    pub fn read(settings: &mut Settings<'_>) -> Config {
+        let config = Config {
+            publish_interval: settings.duration_ms(
+                "PEEP_ROLLUP_PUBLISH_INTERVAL",
+                200,
+                20..=10_000,
+                "between two live frames of a partition",
+            ),
+            flush_interval: settings.duration_ms(
+                "PEEP_ROLLUP_FLUSH_INTERVAL",
+                5_000,
+                50..=600_000,
+                "from the first uncommitted record of a partition to its flush to Postgres",
+            ),
+            flush_bytes_max: settings.bytes(
+                "PEEP_ROLLUP_FLUSH_BYTES_MAX",
+                8 * MIB,
+                64 * KIB..=GIB,
+                "a partition with this much to write is flushed at once",
+            ),
+            memory_bytes_max: settings.bytes(
+                "PEEP_ROLLUP_MEMORY_BYTES_MAX",
+                256 * MIB,
+                16 * MIB..=64 * GIB,
+                "bytes of windows, samples and series in memory; at the limit the rollup stops reading until it has flushed",
+            ),
+            partitions_max: settings.u64(
+                "PEEP_ROLLUP_PARTITIONS_MAX",
+                1024,
+                1..=1024,
+                "partitions of the log that one worker takes at most",
+            ),
+            flushes_max: settings.u64(
+                "PEEP_ROLLUP_FLUSHES_MAX",
+                4,
+                1..=64,
+                "flushes at the same time, each on a Postgres connection of its own",
+            ),
+            raw_events_per_second_max: settings.u64(
+                "PEEP_ROLLUP_RAW_EVENTS_PER_SECOND_MAX",
+                1_000,
+                1..=1_000_000,
+                "raw events kept per second and partition; above it all errors (up to four times as many), the slowest of \
+                 each series and a weighted sample of the rest",
+            ),
+            raw_retention: settings.duration_ms(
+                "PEEP_ROLLUP_RAW_RETENTION",
+                2 * DAY_MS,
+                HOUR_MS..=90 * DAY_MS,
+                "age at which raw events are dropped",
+            ),
+            retention: settings.duration_ms(
+                "PEEP_ROLLUP_RETENTION",
+                30 * DAY_MS,
+                DAY_MS..=3_650 * DAY_MS,
+                "age at which rollups are dropped",
+            ),
+            event_age_max: settings.duration_ms(
+                "PEEP_EVENT_AGE_MAX",
+                30 * DAY_MS,
+                HOUR_MS..=3_650 * DAY_MS,
+                "events that ended longer before their receipt are not accepted",
+            ),
+            event_future_max: settings.duration_ms(
+                "PEEP_EVENT_FUTURE_MAX",
+                10 * 60_000,
+                1_000..=DAY_MS,
+                "events that ended further after their receipt are not accepted",
+            ),
+        };
+        if config.flush_interval < config.publish_interval {
+            settings.problem("PEEP_ROLLUP_FLUSH_INTERVAL", "is shorter than PEEP_ROLLUP_PUBLISH_INTERVAL");
+        }
+        if 2 * config.flush_bytes_max > config.memory_bytes_max {
+            settings.problem("PEEP_ROLLUP_FLUSH_BYTES_MAX", "is more than half of PEEP_ROLLUP_MEMORY_BYTES_MAX");
+        }
+        config
+    }
+
+    /// What a partition needs of it, when the worker shares its memory between `partitions`.
+    pub fn partition_limits(&self, partitions: u32) -> PartitionLimits {
+        // An eighth of the memory for raw events, and never less than a few of the largest: an event is at most 150 KB.
+        let raw_bytes_max = (self.memory_bytes_max / 8 / partitions.max(1) as usize).clamp(MIB, 256 * MIB);
+        PartitionLimits {
+            event_age_max: self.event_age_max,
+            event_future_max: self.event_future_max,
+            raw_age_max: self.raw_retention,
+            raw: RawLimits {
+                events_per_second_max: u32::try_from(self.raw_events_per_second_max).unwrap_or(u32::MAX),
+                bytes_max: raw_bytes_max,
+            },
+        }
+    }
+}
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+const GIB: usize = 1 << 30;
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn an_empty_environment_gives_the_documented_defaults() {
+        let env: BTreeMap<String, String> = BTreeMap::new();
+        let mut settings = Settings::new(&env);
+        let config = Config::read(&mut settings);
+        assert_eq!(config.publish_interval, Duration::from_millis(200));
+        assert_eq!(config.retention, Duration::from_hours(30 * 24));
+        assert!(settings.finish().is_ok());
+    }
+
+    #[test]
+    fn a_flush_larger_than_memory_is_refused() {
+        let env: BTreeMap<&str, &str> =
+            BTreeMap::from([("PEEP_ROLLUP_MEMORY_BYTES_MAX", "16MiB"), ("PEEP_ROLLUP_FLUSH_BYTES_MAX", "16MiB")]);
+        let mut settings = Settings::new(&env);
+        Config::read(&mut settings);
+        let errors = settings.finish().unwrap_err();
+        assert_eq!(errors.problems.len(), 1);
+    }
+}

@@ -1,0 +1,400 @@
+//! One partition at work: log in, frames and flushes out, until it is lost, stopped or broken.
+//!
+//! Arrives: a [`Lease`]. Leaves: [`Ended`], the reason why this consumer is no more.
+//!
+//! The only place that knows when to publish and when to flush. One task, one loop: what is due is done, then it waits for
+//! the first of: a record, a deadline, the end of the running flush, the loss of the lease, shutdown. While a flush runs the
+//! loop goes on reading into the next delta; there is at most one flush under way, so they reach the cursor in order.
+//!
+//! Promises: reads begin at the cursor, after the log proved that it still has what the cursor says (watermarks, and the
+//! record before the cursor recognised by its fingerprint). If not, or if offsets are missing, the partition is broken and
+//! waits for a person: no offset is ever reset here. A failed flush ends the consumer and with it its memory; the next one
+//! begins at the cursor. A log that cannot be read for a while ends nothing: what is counted is still published and flushed.
+//!
+//! Does not: retry flushes, renew leases, or look into records.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use peep_chassis::clock::Clock;
+use peep_chassis::lifecycle::Shutdown;
+use peep_log::{Log, LogRecord, Offset, ReadError, Reader};
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::cursor::Lease;
+use crate::flush::{FlushError, Flusher};
+use crate::limits::{Account, Budget, Pressure};
+use crate::metrics;
+use crate::partition::{Fingerprint, Partition};
+use crate::publish::Publisher;
+
+/// What all consumers of a worker share.
+pub struct Worker {
+    /// Every knob.
+    pub config: Config,
+    /// Where records come from.
+    pub events: Arc<dyn Log>,
+    /// Where frames go.
+    pub live: Arc<dyn Log>,
+    /// Where deltas go.
+    pub flusher: Arc<Flusher>,
+    /// The memory of all.
+    pub budget: Budget,
+    /// For the time in frames; decides nothing.
+    pub clock: Clock,
+}
+
+/// Why a consumer ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// As asked: everything read is committed.
+    Stopped,
+    /// Another worker has the partition.
+    Lost,
+    /// Something that may work next time. Memory is gone, the cursor is right.
+    Failed {
+        /// For people.
+        reason: String,
+        /// Whether anything was committed since the lease began.
+        progress: bool,
+    },
+    /// Something that a person has to decide.
+    Broken {
+        /// For people.
+        reason: String,
+    },
+}
+
+/// Consumes a partition until one of the reasons to end.
+pub async fn run(worker: Arc<Worker>, lease: Lease, lost: CancellationToken, shutdown: Shutdown) -> Ended {
+    let opened = tokio::select! {
+        () = lost.cancelled() => return Ended::Lost,
+        () = shutdown.requested() => return Ended::Stopped,
+        opened = open(&*worker.events, &lease) => opened,
+    };
+    let reader = match opened {
+        Ok(reader) => reader,
+        Err(OpenError::Log(error)) => return Ended::Failed { reason: error.to_string(), progress: false },
+        Err(OpenError::Broken(reason)) => return Ended::Broken { reason },
+    };
+    let mut consumer = Consumer::new(worker, lease, reader);
+    let ended = tokio::select! {
+        biased;
+        () = lost.cancelled() => Ended::Lost,
+        ended = consumer.consume(&shutdown) => ended,
+    };
+    match ended {
+        Ended::Stopped => consumer.finish(Ended::Stopped).await,
+        // The records before the obstacle are good.
+        Ended::Broken { .. } => consumer.finish(ended).await,
+        Ended::Lost | Ended::Failed { .. } => ended,
+    }
+}
+
+enum OpenError {
+    Log(ReadError),
+    Broken(String),
+}
+
+/// A reader at the cursor, once the log has proved to be the one the cursor was moved over.
+async fn open(events: &dyn Log, lease: &Lease) -> Result<Box<dyn Reader>, OpenError> {
+    let partition = peep_log::Partition(lease.partition);
+    let watermarks = events.watermarks(partition).await.map_err(OpenError::Log)?;
+    let (low, next, high) = (watermarks.low, lease.next, watermarks.high);
+    if next < low {
+        let lost = low.0 - next.0;
+        return Err(OpenError::Broken(format!(
+            "the log begins at offset {low}, the cursor is at {next}: {lost} records expired before they were counted"
+        )));
+    }
+    if next > high {
+        return Err(OpenError::Broken(format!(
+            "the log ends at offset {high}, the cursor is at {next}: the log was truncated or replaced"
+        )));
+    }
+    let Some(fingerprint) = lease.fingerprint.as_ref().filter(|_| next > low) else {
+        return events.reader(partition, next).await.map_err(OpenError::from);
+    };
+    let mut reader = events.reader(partition, Offset(next.0 - 1)).await?;
+    let records = reader.next(1, OPEN_READ_WAIT).await?;
+    let Some(before) = records.first() else {
+        let reason = format!("the record before offset {next} was not delivered in time");
+        return Err(OpenError::Log(ReadError::Unavailable { reason }));
+    };
+    if before.offset.plus(1) != next || Fingerprint::of(&before.payload) != *fingerprint {
+        return Err(OpenError::Broken(format!(
+            "the record before offset {next} is not the one that was counted: the log was truncated or replaced"
+        )));
+    }
+    // One record was asked for; should more have come, they come again from a reader at the cursor.
+    if records.len() == 1 { Ok(reader) } else { events.reader(partition, next).await.map_err(OpenError::from) }
+}
+
+impl From<ReadError> for OpenError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::OutOfRange { .. } => OpenError::Broken(error.to_string()),
+            ReadError::Unavailable { .. } => OpenError::Log(error),
+        }
+    }
+}
+
+struct Consumer {
+    worker: Arc<Worker>,
+    lease: Lease,
+    source: Source,
+    partition: Partition,
+    publisher: Publisher,
+    account: Account,
+    flush: Option<Flush>,
+    committed: Offset,
+    progress: bool,
+    published_at: Instant,
+    /// When the first record arrived that is in no flush yet.
+    uncut_since: Option<Instant>,
+    stalled: bool,
+    lag_checked_at: Option<Instant>,
+    last_appended_ms: i64,
+}
+
+struct Flush {
+    task: JoinHandle<Result<(), FlushError>>,
+    to: Offset,
+}
+
+/// The reader, or when to make a new one.
+enum Source {
+    Open(Box<dyn Reader>),
+    Closed { retry_at: Instant },
+}
+
+impl Consumer {
+    fn new(worker: Arc<Worker>, lease: Lease, reader: Box<dyn Reader>) -> Self {
+        let limits = worker.config.partition_limits(worker.events.partitions());
+        metrics::cursor_offset(lease.partition, lease.next.0);
+        Self {
+            source: Source::Open(reader),
+            partition: Partition::new(lease.partition, lease.next, limits),
+            publisher: Publisher::new(Arc::clone(&worker.live), lease.partition),
+            account: worker.budget.account(0),
+            flush: None,
+            committed: lease.next,
+            progress: false,
+            published_at: Instant::now(),
+            uncut_since: None,
+            stalled: false,
+            lag_checked_at: None,
+            last_appended_ms: 0,
+            worker,
+            lease,
+        }
+    }
+
+    /// Ends with `Stopped` at shutdown.
+    async fn consume(&mut self, shutdown: &Shutdown) -> Ended {
+        loop {
+            self.publish_if_due();
+            self.flush_if_due();
+            self.report_lag().await;
+            let wake_at = self.wake_at();
+            let reading = self.may_read();
+            tokio::select! {
+                biased;
+                () = shutdown.requested() => return Ended::Stopped,
+                landed = landed(&mut self.flush) => {
+                    if let Err(failed) = self.landed(landed) {
+                        return failed;
+                    }
+                }
+                read = read(&mut self.source, &*self.worker.events, &self.partition), if reading => {
+                    if let Err(ended) = self.take(read) {
+                        return ended;
+                    }
+                }
+                () = sleep_until(wake_at) => {}
+            }
+        }
+    }
+
+    /// Everything that was read is published and committed, then the consumer ends.
+    async fn finish(mut self, ended: Ended) -> Ended {
+        loop {
+            if self.flush.is_some() {
+                let landed = landed(&mut self.flush).await;
+                if let Err(failed) = self.landed(landed) {
+                    return failed;
+                }
+            } else if self.partition.has_uncut() {
+                self.start_flush();
+            } else {
+                break;
+            }
+        }
+        self.publisher.finish(LAST_FRAMES_WAIT).await;
+        ended
+    }
+
+    fn take(&mut self, read: Result<Vec<LogRecord>, ReadError>) -> Result<(), Ended> {
+        let records = match read {
+            Ok(records) => records,
+            Err(error @ ReadError::OutOfRange { .. }) => return Err(Ended::Broken { reason: error.to_string() }),
+            Err(error) => {
+                // Said by the log itself, once; here only the pace of retries.
+                tracing::debug!(partition = self.lease.partition, %error, "log not readable");
+                self.source = Source::Closed { retry_at: Instant::now() + LOG_RETRY_DELAY };
+                return Ok(());
+            }
+        };
+        for record in &records {
+            self.partition.apply(record).map_err(|obstacle| Ended::Broken { reason: obstacle.to_string() })?;
+            self.last_appended_ms = record.appended_ms;
+            if self.partition.frame_bytes() >= FRAME_BYTES {
+                self.publish();
+            }
+        }
+        if !records.is_empty() {
+            metrics::records_applied(self.lease.partition, records.len() as u64);
+            self.uncut_since.get_or_insert_with(Instant::now);
+            self.account.set(self.partition.memory_bytes());
+        }
+        Ok(())
+    }
+
+    fn publish_if_due(&mut self) {
+        if self.partition.has_unpublished() && self.published_at.elapsed() >= self.worker.config.publish_interval {
+            self.publish();
+        }
+    }
+
+    fn publish(&mut self) {
+        if let Some(frame) = self.partition.publish(self.lease.epoch, self.worker.clock.now_ms()) {
+            self.publisher.publish(frame);
+            self.published_at = Instant::now();
+            self.account.set(self.partition.memory_bytes());
+        }
+    }
+
+    fn flush_if_due(&mut self) {
+        let Some(since) = self.uncut_since.filter(|_| self.flush.is_none()) else { return };
+        let config = &self.worker.config;
+        let due = since.elapsed() >= config.flush_interval
+            || self.partition.delta_bytes() >= config.flush_bytes_max
+            || self.account.pressure() > Pressure::None;
+        if due {
+            self.start_flush();
+        }
+    }
+
+    fn start_flush(&mut self) {
+        debug_assert!(self.flush.is_none(), "flushes of a partition are in order");
+        // The cursor must be the end of a frame.
+        self.publish();
+        metrics::holdings(self.lease.partition, self.partition.open_windows(), self.partition.series_len());
+        let Some(cut) = self.partition.cut() else { return };
+        if self.account.pressure() > Pressure::None {
+            self.partition.forget_series();
+        }
+        let to = Offset(cut.to);
+        let account = self.worker.budget.account(cut.memory_bytes);
+        self.account.set(self.partition.memory_bytes());
+        self.uncut_since = None;
+        self.flush = Some(Flush { task: self.worker.flusher.start(self.lease.epoch, cut, account), to });
+    }
+
+    fn landed(&mut self, (to, result): Landed) -> Result<(), Ended> {
+        self.flush = None;
+        let reason = match result {
+            Ok(Ok(())) => {
+                self.committed = to;
+                self.progress = true;
+                return Ok(());
+            }
+            Ok(Err(FlushError::Fenced)) => return Err(Ended::Lost),
+            Ok(Err(error)) => error.to_string(),
+            Err(panicked) => format!("flush: {panicked}"),
+        };
+        Err(Ended::Failed { reason, progress: self.progress })
+    }
+
+    /// At the memory limit nothing is read, except by a partition that has nothing to give back and nobody else has either.
+    fn may_read(&mut self) -> bool {
+        let stop = self.account.pressure() == Pressure::Stop;
+        if stop && !self.stalled {
+            metrics::stalled();
+        }
+        self.stalled = stop;
+        !stop
+    }
+
+    fn wake_at(&self) -> Instant {
+        let now = Instant::now();
+        let config = &self.worker.config;
+        let mut wake_at = now + IDLE_WAKE;
+        if self.partition.has_unpublished() {
+            wake_at = wake_at.min(self.published_at + config.publish_interval);
+        }
+        if let Some(since) = self.uncut_since.filter(|_| self.flush.is_none()) {
+            wake_at = wake_at.min(since + config.flush_interval);
+        }
+        if self.stalled {
+            wake_at = wake_at.min(now + STALL_RECHECK);
+        }
+        wake_at
+    }
+
+    /// For the metrics, every few seconds.
+    async fn report_lag(&mut self) {
+        if self.lag_checked_at.is_some_and(|at| at.elapsed() < LAG_INTERVAL) {
+            return;
+        }
+        self.lag_checked_at = Some(Instant::now());
+        let watermarks = self.worker.events.watermarks(peep_log::Partition(self.lease.partition));
+        if let Ok(Ok(watermarks)) = timeout(LAG_WAIT, watermarks).await {
+            let behind = watermarks.high > self.partition.next() && self.last_appended_ms > 0;
+            let age_ms = if behind { self.worker.clock.now_ms() - self.last_appended_ms } else { 0 };
+            let records = watermarks.high.0.saturating_sub(self.committed.0);
+            metrics::lag(self.lease.partition, records, Duration::from_millis(u64::try_from(age_ms).unwrap_or(0)));
+        }
+    }
+}
+
+type Landed = (Offset, Result<Result<(), FlushError>, JoinError>);
+
+/// The end of the running flush; for ever, when there is none. Safe to drop: the flush goes on.
+async fn landed(flush: &mut Option<Flush>) -> Landed {
+    match flush {
+        Some(flush) => (flush.to, (&mut flush.task).await),
+        None => std::future::pending().await,
+    }
+}
+
+/// The next records. Safe to drop: the reader gives them again.
+async fn read(source: &mut Source, events: &dyn Log, partition: &Partition) -> Result<Vec<LogRecord>, ReadError> {
+    loop {
+        match source {
+            Source::Open(reader) => return reader.next(READ_BYTES_MAX, READ_WAIT).await,
+            Source::Closed { retry_at } => {
+                sleep_until(*retry_at).await;
+                let number = peep_log::Partition(partition.number());
+                *source = Source::Open(events.reader(number, partition.next()).await?);
+            }
+        }
+    }
+}
+
+/// One read; also what a partition may overshoot the memory budget by.
+const READ_BYTES_MAX: usize = 1 << 20;
+/// Longer than any deadline of the loop, which drops the read.
+const READ_WAIT: Duration = Duration::from_secs(5);
+const OPEN_READ_WAIT: Duration = Duration::from_secs(5);
+const LOG_RETRY_DELAY: Duration = Duration::from_millis(250);
+/// A frame is published early from this size on: a record of the live topic may have 1 MiB, and one more batch comes.
+const FRAME_BYTES: usize = 512 << 10;
+const LAST_FRAMES_WAIT: Duration = Duration::from_secs(2);
+const STALL_RECHECK: Duration = Duration::from_millis(20);
+const IDLE_WAKE: Duration = Duration::from_secs(5);
+const LAG_INTERVAL: Duration = Duration::from_secs(5);
+const LAG_WAIT: Duration = Duration::from_millis(250);

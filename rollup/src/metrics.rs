@@ -1,0 +1,165 @@
+//! The catalogue of what the rollup says about itself: the only place with metric names.
+//!
+//! Labels are the partition's number or a closed set of words, never anything a client chose. Counters move once per
+//! record batch, publish or flush, never per event.
+
+use std::time::Duration;
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+use crate::partition::Books;
+use crate::poison::{DeadLetter, Reason};
+use crate::raw::RawCut;
+
+/// Log records applied, by partition.
+pub const RECORDS_TOTAL: &str = "peep_rollup_records_total";
+/// Committed events by outcome: `rolled_up` or `dead_lettered`.
+pub const EVENTS_TOTAL: &str = "peep_rollup_events_total";
+/// Committed dead letters by reason.
+pub const DEAD_LETTERS_TOTAL: &str = "peep_rollup_dead_letters_total";
+/// Flushes by outcome: `committed`, `fenced`, `failed`, `timed_out`.
+pub const FLUSHES_TOTAL: &str = "peep_rollup_flushes_total";
+/// One flush, from its first statement to the answer of the commit.
+pub const FLUSH_SECONDS: &str = "peep_rollup_flush_seconds";
+/// Committed rows by table.
+pub const ROWS_TOTAL: &str = "peep_rollup_rows_total";
+/// The committed cursor, by partition.
+pub const CURSOR_OFFSET: &str = "peep_rollup_cursor_offset";
+/// Records in the log that are not committed yet, by partition.
+pub const LAG_RECORDS: &str = "peep_rollup_lag_records";
+/// Time between the append of the last applied record and now, by partition; 0 at the end of the log.
+pub const LAG_SECONDS: &str = "peep_rollup_lag_seconds";
+/// 0 = not owned by this worker, 1 = running, 2 = broken; by partition.
+pub const PARTITION_STATE: &str = "peep_rollup_partition_state";
+/// Bytes of windows, samples, running flushes and series.
+pub const MEMORY_BYTES: &str = "peep_rollup_memory_bytes";
+/// Windows waiting for the next flush, by partition.
+pub const OPEN_WINDOWS: &str = "peep_rollup_open_windows";
+/// Series kept in memory, by partition.
+pub const SERIES: &str = "peep_rollup_series";
+/// Live frames by outcome: `published`, `failed`, `skipped`.
+pub const FRAMES_TOTAL: &str = "peep_rollup_frames_total";
+/// Raw events by outcome: `kept`, `sampled_out`, `errors_sampled_out`.
+pub const RAW_EVENTS_TOTAL: &str = "peep_rollup_raw_events_total";
+/// Times the slowest events of a flush were not guaranteed for want of memory.
+pub const RAW_SLOWEST_GIVEN_UP_TOTAL: &str = "peep_rollup_raw_slowest_given_up_total";
+/// Times a partition stopped reading because the memory budget was used up.
+pub const STALLS_TOTAL: &str = "peep_rollup_stalls_total";
+/// Partitions of tables made and dropped, by action: `made`, `dropped`.
+pub const TABLE_PARTITIONS_TOTAL: &str = "peep_rollup_table_partitions_total";
+/// Failed passes of the retention.
+pub const RETENTION_FAILURES_TOTAL: &str = "peep_rollup_retention_failures_total";
+
+/// Buckets for [`FLUSH_SECONDS`]: a commit takes a millisecond, ten thousand rows a tenth of a second, the deadline is 30 s.
+pub const FLUSH_SECONDS_BUCKETS: &[f64] = &[0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// Registers the help texts; call once after the recorder is installed.
+pub fn describe() {
+    describe_counter!(RECORDS_TOTAL, "Log records applied, by partition.");
+    describe_counter!(EVENTS_TOTAL, "Events committed, by outcome.");
+    describe_counter!(DEAD_LETTERS_TOTAL, "Dead letters committed, by reason.");
+    describe_counter!(FLUSHES_TOTAL, "Flushes, by outcome.");
+    describe_histogram!(FLUSH_SECONDS, Unit::Seconds, "Time of one flush to Postgres.");
+    describe_counter!(ROWS_TOTAL, "Rows committed, by table.");
+    describe_gauge!(CURSOR_OFFSET, "Committed cursor, by partition.");
+    describe_gauge!(LAG_RECORDS, "Records in the log that are not committed yet, by partition.");
+    describe_gauge!(LAG_SECONDS, Unit::Seconds, "Age of the last applied record while there are more, by partition.");
+    describe_gauge!(PARTITION_STATE, "0 not owned, 1 running, 2 broken, by partition.");
+    describe_gauge!(MEMORY_BYTES, Unit::Bytes, "Windows, samples, running flushes and series in memory.");
+    describe_gauge!(OPEN_WINDOWS, "Windows waiting for the next flush, by partition.");
+    describe_gauge!(SERIES, "Series kept in memory, by partition.");
+    describe_counter!(FRAMES_TOTAL, "Live frames, by outcome.");
+    describe_counter!(RAW_EVENTS_TOTAL, "Raw events committed or sampled out, by outcome.");
+    describe_counter!(
+        RAW_SLOWEST_GIVEN_UP_TOTAL,
+        "Flushes whose slowest events were not guaranteed for want of memory."
+    );
+    describe_counter!(STALLS_TOTAL, "Times a partition stopped reading because the memory budget was used up.");
+    describe_counter!(TABLE_PARTITIONS_TOTAL, "Partitions of tables made and dropped, by action.");
+    describe_counter!(RETENTION_FAILURES_TOTAL, "Failed passes of the retention.");
+}
+
+/// What a partition is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Another worker's, or nobody's.
+    NotOwned,
+    /// Reading and flushing.
+    Running,
+    /// Waiting for a person.
+    Broken,
+}
+
+pub(crate) fn records_applied(partition: u32, records: u64) {
+    counter!(RECORDS_TOTAL, "partition" => partition.to_string()).increment(records);
+}
+
+/// After a commit, and only then: what was rolled back is counted when it is committed.
+pub(crate) fn committed(partition: u32, to: u64, books: &Books, pieces: usize, raw: &RawCut, letters: &[DeadLetter]) {
+    counter!(EVENTS_TOTAL, "outcome" => "rolled_up").increment(books.rolled_up);
+    counter!(EVENTS_TOTAL, "outcome" => "dead_lettered").increment(books.dead_lettered);
+    for reason in Reason::ALL {
+        let count = letters.iter().filter(|letter| letter.reason == reason).count();
+        if count > 0 {
+            counter!(DEAD_LETTERS_TOTAL, "reason" => reason.as_str()).increment(count as u64);
+        }
+    }
+    for (table, rows) in [("rollup_10s", pieces), ("raw_event", raw.rows.len()), ("dead_letter", letters.len())] {
+        counter!(ROWS_TOTAL, "table" => table).increment(rows as u64);
+    }
+    let kept = raw.rows.len() as u64;
+    counter!(RAW_EVENTS_TOTAL, "outcome" => "kept").increment(kept);
+    let out = raw.tally.offered.saturating_sub(kept).saturating_sub(raw.tally.errors_dropped);
+    counter!(RAW_EVENTS_TOTAL, "outcome" => "sampled_out").increment(out);
+    counter!(RAW_EVENTS_TOTAL, "outcome" => "errors_sampled_out").increment(raw.tally.errors_dropped);
+    counter!(RAW_SLOWEST_GIVEN_UP_TOTAL).increment(raw.tally.slowest_given_up);
+    cursor_offset(partition, to);
+}
+
+pub(crate) fn flush_ended(outcome: &'static str, took: Duration) {
+    counter!(FLUSHES_TOTAL, "outcome" => outcome).increment(1);
+    histogram!(FLUSH_SECONDS).record(took.as_secs_f64());
+}
+
+pub(crate) fn cursor_offset(partition: u32, offset: u64) {
+    gauge!(CURSOR_OFFSET, "partition" => partition.to_string()).set(offset as f64);
+}
+
+pub(crate) fn lag(partition: u32, records: u64, age: Duration) {
+    gauge!(LAG_RECORDS, "partition" => partition.to_string()).set(records as f64);
+    gauge!(LAG_SECONDS, "partition" => partition.to_string()).set(age.as_secs_f64());
+}
+
+pub(crate) fn partition_state(partition: u32, state: State) {
+    let number = match state {
+        State::NotOwned => 0.0,
+        State::Running => 1.0,
+        State::Broken => 2.0,
+    };
+    gauge!(PARTITION_STATE, "partition" => partition.to_string()).set(number);
+}
+
+pub(crate) fn memory_bytes(bytes: usize) {
+    gauge!(MEMORY_BYTES).set(bytes as f64);
+}
+
+pub(crate) fn holdings(partition: u32, open_windows: usize, series: usize) {
+    gauge!(OPEN_WINDOWS, "partition" => partition.to_string()).set(open_windows as f64);
+    gauge!(SERIES, "partition" => partition.to_string()).set(series as f64);
+}
+
+pub(crate) fn frame(outcome: &'static str) {
+    counter!(FRAMES_TOTAL, "outcome" => outcome).increment(1);
+}
+
+pub(crate) fn stalled() {
+    counter!(STALLS_TOTAL).increment(1);
+}
+
+pub(crate) fn table_partitions(action: &'static str, count: u64) {
+    counter!(TABLE_PARTITIONS_TOTAL, "action" => action).increment(count);
+}
+
+pub(crate) fn retention_failed() {
+    counter!(RETENTION_FAILURES_TOTAL).increment(1);
+}

@@ -1,0 +1,502 @@
+//! All state of one partition. Losing the partition means dropping one value.
+//!
+//! Arrives: log records in offset order ([`Partition::apply`]). Leaves: a live frame for every publish
+//! ([`Partition::publish`]) and everything one flush writes ([`Partition::cut`]).
+//!
+//! Promises: a function of the records and of the offsets at which it was published and cut. No clock: whether an event is
+//! too old is decided by the receive time in its record, bounded by the log's own time. However the same records are cut
+//! into flushes, the merged rollups are the same. Every event ends in exactly one of two places, a cell or a dead letter,
+//! and [`Books`] says how many in which.
+//!
+//! Does not: decide when to publish or flush (`consumer`), or write anything (`store`, `publish`).
+//!
+//! Deduplication of retried batches belongs between [`parse`] and the events: it looks only at `batch.header.identity`, skips
+//! whole records, and its touched windows leave with the [`Cut`] like everything else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use peep_log::{LogRecord, Offset};
+use peep_wire::histogram::DURATION_US_MAX;
+use peep_wire::live::{LiveCell, LiveFrame};
+use peep_wire::record::{Batch, EventRow, RecordError, parse};
+
+use crate::key::{Series, SeriesTable};
+use crate::poison::{DeadLetter, Reason};
+use crate::raw::{Offered, Place, RawCut, RawLimits, Sampler};
+use crate::window::{Cell, Cells, Placed, slot_of, window_of};
+
+/// What a partition needs to know besides the records.
+#[derive(Debug, Clone, Copy)]
+pub struct PartitionLimits {
+    /// Events that ended longer before their receipt are dead-lettered.
+    pub event_age_max: Duration,
+    /// Events that ended further after their receipt are dead-lettered.
+    pub event_future_max: Duration,
+    /// Older events are counted but not kept one by one: their partition of `raw_event` is gone or about to go.
+    pub raw_age_max: Duration,
+    /// The sample of raw events.
+    pub raw: RawLimits,
+}
+
+/// Windows, sample and dead letters of one partition since its last flush.
+#[derive(Debug)]
+pub struct Partition {
+    number: u32,
+    limits: PartitionLimits,
+    /// The next offset to apply.
+    next: u64,
+    published_to: u64,
+    cut_to: u64,
+    fingerprint: Option<Fingerprint>,
+    newest_received_ms: i64,
+    series: SeriesTable,
+    fresh: Cells,
+    /// By series index: the slot that its last event fell into, a guess that saves the look-up.
+    recent: Vec<u32>,
+    /// What [`Cells::memory_bytes`] does not see of `fresh`, from above.
+    fresh_bytes: usize,
+    /// Bytes of the frame that `fresh` would become, from above.
+    frame_bytes: usize,
+    dirty: Cells,
+    raw: Sampler,
+    dead_letters: Vec<DeadLetter>,
+    dead_letter_bytes: usize,
+    books: Books,
+}
+
+/// Recognises a record again: its length and its first bytes, which hold the checksum.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fingerprint(Vec<u8>);
+
+/// Where the events of some offsets went. `accepted` is what the records announce.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Books {
+    /// Log records.
+    pub records: u64,
+    /// Of those, unreadable ones, whose number of events is unknown. They are dead letters with their bytes.
+    pub records_unreadable: u64,
+    /// Events announced by the readable records.
+    pub accepted: u64,
+    /// Events in a cell.
+    pub rolled_up: u64,
+    /// Events in a dead letter.
+    pub dead_lettered: u64,
+}
+
+impl Books {
+    /// Every event has exactly one outcome.
+    pub fn balance(&self) -> bool {
+        self.accepted == self.rolled_up + self.dead_lettered
+    }
+}
+
+/// Why a record was not applied. Nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// The log skipped offsets: acknowledged records are missing.
+    #[error("the log continued at offset {found} instead of {expected}")]
+    Gap {
+        /// The offset that was due.
+        expected: u64,
+        /// The offset that came.
+        found: u64,
+    },
+    /// A newer ingest wrote it; this worker has to be upgraded first.
+    #[error("record {offset} has format {format}, which is newer than this worker; upgrade the rollup first")]
+    NewerFormat {
+        /// Where it lies.
+        offset: u64,
+        /// Its format.
+        format: u64,
+    },
+}
+
+/// A live frame, encoded.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// The record for the live topic.
+    pub payload: Bytes,
+    /// Cells in it.
+    pub cells: usize,
+}
+
+/// Everything one flush writes, in one transaction.
+#[derive(Debug)]
+pub struct Cut {
+    /// Partition of the event log.
+    pub partition: u32,
+    /// The cursor before.
+    pub from: u64,
+    /// The cursor after.
+    pub to: u64,
+    /// Of the record before `to`.
+    pub fingerprint: Option<Fingerprint>,
+    /// One row of `rollup_10s` each.
+    pub pieces: Vec<Piece>,
+    /// Rows of `raw_event`.
+    pub raw: RawCut,
+    /// Rows of `dead_letter`.
+    pub dead_letters: Vec<DeadLetter>,
+    /// The same, in numbers; what a ledger row will hold.
+    pub books: Books,
+    /// Bytes held.
+    pub memory_bytes: usize,
+}
+
+/// What one flush adds to one series and window.
+#[derive(Debug)]
+pub struct Piece {
+    /// The series.
+    pub series: Arc<Series>,
+    /// Start of the window, Unix seconds.
+    pub window_s: i64,
+    /// What is added.
+    pub cell: Cell,
+}
+
+impl Partition {
+    /// An empty partition whose next record is `next`.
+    pub fn new(number: u32, next: Offset, limits: PartitionLimits) -> Self {
+        Self {
+            number,
+            limits,
+            next: next.0,
+            published_to: next.0,
+            cut_to: next.0,
+            fingerprint: None,
+            newest_received_ms: 0,
+            series: SeriesTable::default(),
+            fresh: Cells::default(),
+            recent: Vec::new(),
+            fresh_bytes: 0,
+            frame_bytes: 0,
+            dirty: Cells::default(),
+            raw: Sampler::new(limits.raw),
+            dead_letters: Vec::new(),
+            dead_letter_bytes: 0,
+            books: Books::default(),
+        }
+    }
+
+    /// Counts every event of one record.
+    ///
+    /// # Errors
+    /// [`ApplyError`]: the partition can not go on.
+    pub fn apply(&mut self, record: &LogRecord) -> Result<(), ApplyError> {
+        let offset = record.offset.0;
+        if offset != self.next {
+            return Err(ApplyError::Gap { expected: self.next, found: offset });
+        }
+        match parse(&record.payload) {
+            Ok(batch) => self.apply_batch(record, &batch),
+            Err(RecordError::Format(format)) => return Err(ApplyError::NewerFormat { offset, format }),
+            Err(poison) => self.bury_record(record, poison),
+        }
+        self.books.records += 1;
+        self.fingerprint = Some(Fingerprint::of(&record.payload));
+        self.next += 1;
+        Ok(())
+    }
+
+    /// Its number in the event log.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The next offset to apply.
+    pub fn next(&self) -> Offset {
+        Offset(self.next)
+    }
+
+    /// Whether something was applied since the last publish.
+    pub fn has_unpublished(&self) -> bool {
+        self.published_to < self.next
+    }
+
+    /// Whether something was applied since the last cut.
+    pub fn has_uncut(&self) -> bool {
+        self.cut_to < self.next
+    }
+
+    /// Bytes of the frame that would be published now, from above.
+    pub fn frame_bytes(&self) -> usize {
+        self.frame_bytes
+    }
+
+    /// Bytes held since the last cut: what flushing would free.
+    pub fn delta_bytes(&self) -> usize {
+        self.fresh.memory_bytes()
+            + self.fresh_bytes
+            + self.dirty.memory_bytes()
+            + self.raw.memory_bytes()
+            + self.dead_letter_bytes
+    }
+
+    /// Bytes held in all.
+    pub fn memory_bytes(&self) -> usize {
+        self.delta_bytes() + self.series.memory_bytes() + self.recent.capacity() * size_of::<u32>()
+    }
+
+    /// Windows changed since the last cut.
+    pub fn open_windows(&self) -> usize {
+        self.dirty.len()
+    }
+
+    /// Series kept.
+    pub fn series_len(&self) -> usize {
+        self.series.len()
+    }
+
+    /// The events since the last publish as a frame, and on into the windows. `None` when there was no record.
+    pub fn publish(&mut self, epoch: u64, now_ms: i64) -> Option<Frame> {
+        if !self.has_unpublished() {
+            return None;
+        }
+        let fresh = self.fresh.take();
+        let owners: Vec<u32> = fresh.iter().map(|placed| placed.series).collect();
+        let frame = LiveFrame {
+            partition: self.number,
+            epoch,
+            from: self.published_to,
+            to: self.next,
+            published_ms: now_ms,
+            newest_received_ms: self.newest_received_ms,
+            cells: fresh.into_iter().map(|placed| live_cell(placed, &self.series)).collect(),
+        };
+        let payload = frame.encode();
+        let cells = frame.cells.len();
+        for (series, cell) in owners.into_iter().zip(frame.cells) {
+            let window_s = window_of(cell.slot_s);
+            self.dirty.merge(
+                series,
+                window_s,
+                Cell { count: cell.count, errors: cell.errors, histogram: cell.histogram },
+            );
+        }
+        self.published_to = self.next;
+        self.fresh_bytes = 0;
+        self.frame_bytes = 0;
+        Some(Frame { payload, cells })
+    }
+
+    /// Takes out everything since the last cut. `None` when there was no record. Publish first: a cursor that is no frame's
+    /// end could not be stitched.
+    pub fn cut(&mut self) -> Option<Cut> {
+        debug_assert!(!self.has_unpublished(), "a cut coincides with the end of a frame");
+        if !self.has_uncut() {
+            return None;
+        }
+        let memory_bytes = self.delta_bytes();
+        let series = &self.series;
+        let piece = |placed: Placed| Piece {
+            series: Arc::clone(series.get(placed.series)),
+            window_s: placed.start_s,
+            cell: placed.cell,
+        };
+        let cut = Cut {
+            partition: self.number,
+            from: self.cut_to,
+            to: self.next,
+            fingerprint: self.fingerprint.clone(),
+            pieces: self.dirty.take().into_iter().map(piece).collect(),
+            raw: self.raw.cut(|at| Arc::clone(series.get(at))),
+            dead_letters: std::mem::take(&mut self.dead_letters),
+            books: std::mem::take(&mut self.books),
+            memory_bytes,
+        };
+        debug_assert!(cut.books.balance(), "every accepted event is rolled up or dead-lettered");
+        self.cut_to = self.next;
+        self.dead_letter_bytes = 0;
+        // Nothing refers to an index any more.
+        self.series.sweep();
+        self.recent.clear();
+        Some(cut)
+    }
+
+    /// Forgets the cached series, which is only possible while nothing refers to them: after a cut.
+    pub fn forget_series(&mut self) {
+        debug_assert!(!self.has_uncut(), "open cells refer to series");
+        if !self.has_uncut() {
+            self.series = SeriesTable::default();
+            self.recent = Vec::new();
+        }
+    }
+
+    fn apply_batch(&mut self, record: &LogRecord, batch: &Batch<'_>) {
+        let header = batch.header;
+        self.books.accepted += u64::from(header.event_count);
+        // The ingest machine's clock, where it agrees with the log's.
+        let received_ms = header.received_ms.clamp(
+            record.appended_ms.saturating_sub(CLOCK_SKEW_MS_MAX),
+            record.appended_ms.saturating_add(CLOCK_SKEW_MS_MAX),
+        );
+        self.newest_received_ms = self.newest_received_ms.max(received_ms);
+        let mut event_index = 0;
+        for event in batch.events() {
+            // The checksum was right, so an event that does not decode, or more events than announced, was not written by
+            // our ingest. Both leave their bytes behind.
+            let Ok(event) = event else { break };
+            if event_index == header.event_count {
+                self.bury_events(record, batch, event_index, 0, Reason::Malformed, &record.payload);
+                break;
+            }
+            let outcome = self.apply_event(record, batch, event_index, &event, received_ms);
+            match outcome {
+                Ok(()) => self.books.rolled_up += 1,
+                Err(reason) => self.bury_events(record, batch, event_index, 1, reason, event.raw),
+            }
+            event_index += 1;
+        }
+        let missing = header.event_count - event_index;
+        if missing > 0 {
+            self.bury_events(record, batch, event_index, missing, Reason::Malformed, &record.payload);
+        }
+    }
+
+    #[inline]
+    fn apply_event(
+        &mut self,
+        record: &LogRecord,
+        batch: &Batch<'_>,
+        event_index: u32,
+        event: &EventRow<'_>,
+        received_ms: i64,
+    ) -> Result<(), Reason> {
+        let age_ms = received_ms.saturating_sub(event.ended_ms);
+        if age_ms > millis(self.limits.event_age_max) {
+            return Err(Reason::TooOld);
+        }
+        if age_ms < -millis(self.limits.event_future_max) {
+            return Err(Reason::InFuture);
+        }
+        if event.duration_us.is_some_and(|duration_us| duration_us > DURATION_US_MAX) {
+            return Err(Reason::InvalidDuration);
+        }
+        let project = batch.header.project;
+        let series = self.series.intern(project, event.series.as_bytes()).map_err(|_| Reason::InvalidSeries)?;
+        let error = event.error.is_some() || self.series.get(series).failed;
+        if age_ms <= millis(self.limits.raw_age_max) {
+            let place = Place { partition: self.number, offset: record.offset.0, event_index };
+            let header = &batch.header;
+            let offered = Offered { place, header, series, event, error, log_ms: record.appended_ms };
+            // Before it is counted: attributes that do not decode must not leave half an event behind.
+            self.raw.offer(&offered).map_err(|_| Reason::Malformed)?;
+        }
+        let at = self.slot(series, slot_of(event.ended_ms));
+        self.fresh.cell_mut(at).record(event.duration_us, error);
+        self.fresh_bytes += FRESH_BYTES_PER_EVENT;
+        self.frame_bytes += FRAME_BYTES_PER_EVENT;
+        Ok(())
+    }
+
+    #[inline]
+    fn slot(&mut self, series: u32, slot_s: i64) -> u32 {
+        let index = series as usize;
+        if let Some(&recent) = self.recent.get(index)
+            && self.fresh.is_at(recent, series, slot_s)
+        {
+            return recent;
+        }
+        let before = self.fresh.len();
+        let at = self.fresh.open(series, slot_s);
+        if self.fresh.len() > before {
+            self.frame_bytes += FRAME_BYTES_PER_CELL + self.series.get(series).key().len();
+        }
+        if self.recent.len() <= index {
+            self.recent.resize(index + 1, u32::MAX);
+        }
+        self.recent[index] = at;
+        at
+    }
+
+    fn bury_record(&mut self, record: &LogRecord, poison: RecordError) {
+        let reason = if poison == RecordError::Checksum { Reason::Checksum } else { Reason::Malformed };
+        self.books.records_unreadable += 1;
+        self.bury(DeadLetter {
+            offset: record.offset.0,
+            event_index: 0,
+            reason,
+            project: None,
+            events: None,
+            bytes: record.payload.as_ref().into(),
+        });
+    }
+
+    #[cold]
+    fn bury_events(
+        &mut self,
+        record: &LogRecord,
+        batch: &Batch<'_>,
+        event_index: u32,
+        events: u32,
+        reason: Reason,
+        bytes: &[u8],
+    ) {
+        self.books.dead_lettered += u64::from(events);
+        self.bury(DeadLetter {
+            offset: record.offset.0,
+            event_index,
+            reason,
+            project: Some(batch.header.project),
+            events: Some(events),
+            bytes: bytes.into(),
+        });
+    }
+
+    fn bury(&mut self, dead_letter: DeadLetter) {
+        self.dead_letter_bytes += dead_letter.memory_bytes();
+        self.dead_letters.push(dead_letter);
+    }
+}
+
+impl Fingerprint {
+    /// Of a record.
+    pub fn of(payload: &[u8]) -> Self {
+        let mut bytes = (payload.len() as u64).to_be_bytes().to_vec();
+        bytes.extend_from_slice(&payload[..payload.len().min(FINGERPRINT_BYTES)]);
+        Self(bytes)
+    }
+
+    /// As it was stored.
+    pub fn stored(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// To store it.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+fn live_cell(placed: Placed, series: &SeriesTable) -> LiveCell {
+    let of = series.get(placed.series);
+    LiveCell {
+        project: of.project,
+        series: of.key().to_vec(),
+        slot_s: placed.start_s,
+        count: placed.cell.count,
+        errors: placed.cell.errors,
+        histogram: placed.cell.histogram,
+    }
+}
+
+#[inline]
+fn millis(duration: Duration) -> i64 {
+    duration.as_millis() as i64
+}
+
+/// Receive times further from the log's own time are not believed: the append timeout, with a second to spare.
+const CLOCK_SKEW_MS_MAX: i64 = 5_000;
+/// A histogram that is a list holds 2 bytes an event and doubles as it grows; hot ones turn into pages and hold less.
+const FRESH_BYTES_PER_EVENT: usize = 4;
+/// A bucket gap of up to 3 bytes and a count.
+const FRAME_BYTES_PER_EVENT: usize = 4;
+/// Project, time, counts and totals.
+const FRAME_BYTES_PER_CELL: usize = 48;
+/// Enough for the checksum, the format and the tenant.
+const FINGERPRINT_BYTES: usize = 24;
+
+#[cfg(test)]
+mod tests;
