@@ -1,0 +1,5 @@
+import { Service } from '@/components/service/service';
+
+export default function ServicePage() {
+  return <Service />;
+}

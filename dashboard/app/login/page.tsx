@@ -1,0 +1,5 @@
+import { Login } from '@/components/login';
+
+export default function LoginPage() {
+  return <Login />;
+}

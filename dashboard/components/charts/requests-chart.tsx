@@ -1,0 +1,88 @@
+'use client';
+
+/** Requests per second of the whole page. */
+import { useMemo } from 'react';
+import { usePageData } from '@/components/shell/page-data';
+import { Num } from '@/components/ui/num';
+import { exactCount, rate, write } from '@/lib/format/number';
+import { span } from '@/lib/format/time';
+import { rates } from '@/lib/series/gaps';
+import type { Row } from '@/lib/series/types';
+import { ChartCard, timeCell } from './chart-card';
+import type { ChartFrame } from './frame';
+import type { PlotData, PlotSpec } from './plot';
+
+const SPEC: PlotSpec = {
+  scale: 'linear',
+  lines: [{ color: 'rate', width: 1.5, mark: 'line', fill: 'soft' }],
+  stacked: false,
+  axisWidth: 42,
+  edgeWidth: 6,
+  tick: (value) => (value === 0 ? '0' : axisRate(value)),
+};
+
+/** A tick of a rate axis: the unit stands in the head. */
+export function axisRate(value: number): string {
+  if (value >= 1e6) return `${Number((value / 1e6).toPrecision(3))}\u00a0M`;
+  if (value >= 1e4) return `${Number((value / 1e3).toPrecision(3))}\u00a0k`;
+  return value >= 1000 ? exactCount(value) : String(Number(value.toPrecision(3)));
+}
+
+interface Props {
+  row: Row;
+  frame: ChartFrame;
+  stale: boolean;
+  plotHeight: number;
+}
+
+export function RequestsChart({ row, frame, stale, plotHeight }: Props) {
+  const { view, windowMs } = usePageData();
+  const values = useMemo(() => {
+    const all = rates(row.columns.count, frame.gaps, frame.stepMs);
+    if (frame.open !== -1) {
+      const n = row.columns.count[frame.open] ?? null;
+      all[frame.open] = n === null || frame.openMs === 0 ? null : (n * 1000) / frame.openMs;
+    }
+    return all;
+  }, [row, frame]);
+  const data: PlotData = useMemo(
+    () => ({ t: frame.t, lines: [values], open: frame.open, gaps: frame.gaps.ranges, stale, zone: view.tz }),
+    [frame, values, stale, view.tz],
+  );
+  const now = values[frame.closed - 1] ?? null;
+  return (
+    <ChartCard
+      title="Requests"
+      note={`per second, ${span(windowMs)}`}
+      spec={SPEC}
+      data={data}
+      plotHeight={plotHeight}
+      label={`Requests per second: ${write(rate(row.window.rate))} over ${span(windowMs)}, ${write(rate(now))} in the last full step.`}
+      table={{
+        head: ['Time', 'Requests', 'Per second'],
+        rows: () =>
+          frame.t.map((t, index) => [
+            timeCell(t, view.tz),
+            row.columns.count[index] === null ? '–' : exactCount(row.columns.count[index] as number),
+            write(rate(values[index])),
+          ]),
+      }}
+      head={(index) => (
+        <p className="flex h-[34px] items-baseline gap-3 overflow-hidden">
+          <Num
+            written={rate(index === null ? row.window.rate : values[index])}
+            className="text-28 font-strong!"
+            unitClass="text-15 font-number tracking-normal text-ink2"
+          />
+          <span className="live-number truncate text-12 text-ink2">
+            {index === null
+              ? now !== null && `now ${write(rate(now))}`
+              : index === frame.open
+                ? 'still filling'
+                : `${exactCount(row.columns.count[index] ?? 0)} requests`}
+          </span>
+        </p>
+      )}
+    />
+  );
+}

@@ -1,0 +1,116 @@
+'use client';
+
+/** Requests per second stacked by status class, failures at the bottom where they share one baseline. */
+import { useMemo } from 'react';
+import { usePageData } from '@/components/shell/page-data';
+import { Num } from '@/components/ui/num';
+import { rate, write } from '@/lib/format/number';
+import { span } from '@/lib/format/time';
+import { rates } from '@/lib/series/gaps';
+import type { Column, Row, StatusClass } from '@/lib/series/types';
+import { ChartCard, timeCell } from './chart-card';
+import type { ChartFrame } from './frame';
+import type { PlotData, PlotSpec } from './plot';
+import { axisRate } from './requests-chart';
+
+const SPEC: PlotSpec = {
+  scale: 'linear',
+  lines: [
+    { color: 's2', width: 1.25, mark: 'line', fill: 'plain' },
+    { color: 's3', width: 1, mark: 'line', fill: 'plain' },
+    { color: 's4', width: 1, mark: 'line', fill: 'dots' },
+    { color: 's5', width: 1.25, mark: 'line', fill: 'hatch' },
+  ],
+  stacked: true,
+  axisWidth: 42,
+  edgeWidth: 6,
+  tick: (value) => (value === 0 ? '0' : axisRate(value)),
+};
+
+/** Bottom up. What is neither 3xx, 4xx nor 5xx counts with 2xx in the picture; the table keeps all apart. */
+const CLASSES = [
+  { name: '2xx', swatch: 'bg-s2', classes: ['2xx', '1xx', 'unknown'] },
+  { name: '3xx', swatch: 'bg-s3', classes: ['3xx'] },
+  { name: '4xx', swatch: 'swatch-s4', classes: ['4xx'] },
+  { name: '5xx', swatch: 'swatch-s5', classes: ['5xx'] },
+] as const satisfies readonly { name: string; swatch: string; classes: readonly StatusClass[] }[];
+
+interface Props {
+  row: Row;
+  frame: ChartFrame;
+  stale: boolean;
+  plotHeight: number;
+}
+
+export function StatusChart({ row, frame, stale, plotHeight }: Props) {
+  const { view, windowMs } = usePageData();
+  const { columns } = row;
+  /** Per class, in the order of CLASSES, as rates. */
+  const single: Column[] = useMemo(() => {
+    const total = rates(columns.count, frame.gaps, frame.stepMs);
+    return CLASSES.map((item) =>
+      total.map((known, index) => {
+        if (known === null || (index === frame.open && frame.openMs === 0)) return null;
+        const n = item.classes.reduce((sum, name) => sum + (columns.status[name][index] ?? 0), 0);
+        return (n * 1000) / (index === frame.open ? frame.openMs : frame.stepMs);
+      }),
+    );
+  }, [columns, frame]);
+  const data: PlotData = useMemo(() => {
+    const stacked = single.map((_, from) =>
+      (single[from] as Column).map((value, index) =>
+        value === null ? null : single.slice(from).reduce((sum, column) => sum + (column[index] ?? 0), 0),
+      ),
+    );
+    return { t: frame.t, lines: stacked, open: frame.open, gaps: frame.gaps.ranges, stale, zone: view.tz };
+  }, [single, frame, stale, view.tz]);
+
+  const windowRate = (name: StatusClass): number => {
+    const n = columns.status[name].reduce<number>((sum, value) => sum + (value ?? 0), 0);
+    return (n * 1000) / windowMs;
+  };
+  const shown = CLASSES.filter((item, index) => index === 0 || item.classes.some((name) => windowRate(name) > 0));
+
+  return (
+    <ChartCard
+      title="Requests"
+      note={`per second, ${span(windowMs)}`}
+      spec={SPEC}
+      data={data}
+      plotHeight={plotHeight}
+      label={`Requests per second by status over ${span(windowMs)}: ${write(rate(row.window.rate))} in all, ${write(rate(windowRate('5xx')))} answered 5xx.`}
+      table={{
+        head: ['Time', '2xx', '3xx', '4xx', '5xx', 'other'],
+        rows: () =>
+          frame.t.map((t, index) => [
+            timeCell(t, view.tz),
+            ...(['2xx', '3xx', '4xx', '5xx'] as const).map((name) => String(columns.status[name][index] ?? '–')),
+            columns.count[index] === null
+              ? '–'
+              : String((columns.status['1xx'][index] ?? 0) + (columns.status.unknown[index] ?? 0)),
+          ]),
+      }}
+      head={(index) => (
+        <dl className="flex h-6 items-center gap-4 overflow-hidden">
+          {shown.map((item) => {
+            const value =
+              index === null
+                ? item.classes.reduce((sum, name) => sum + windowRate(name), 0)
+                : single[CLASSES.indexOf(item)]?.[index];
+            return (
+              <div key={item.name} className="flex items-center gap-1.5">
+                <dt className="flex items-center gap-1.5 text-12 text-ink2">
+                  <span className={`size-2.5 shrink-0 rounded-data ${item.swatch}`} />
+                  {item.name}
+                </dt>
+                <dd>
+                  <Num written={rate(value)} className="text-12 font-name!" unitClass="font-regular text-ink2" />
+                </dd>
+              </div>
+            );
+          })}
+        </dl>
+      )}
+    />
+  );
+}

@@ -1,0 +1,212 @@
+'use client';
+
+/** The routes of a service. Sorted by their share of all time spent, which finds the one worth fixing; failing ones first. */
+import Link from 'next/link';
+import { useMemo, useState } from 'react';
+import { Sparkline } from '@/components/charts/sparkline';
+import { usePageData } from '@/components/shell/page-data';
+import { Glyph } from '@/components/ui/glyph';
+import { Num } from '@/components/ui/num';
+import { Quantile } from '@/components/ui/quantile';
+import { SortHeader, sortValue } from '@/components/ui/sort-header';
+import { useOrder } from '@/components/overview/use-order';
+import { exactCount, rate, share } from '@/lib/format/number';
+import { span } from '@/lib/format/time';
+import type { Row } from '@/lib/series/types';
+import { isFailing } from '@/lib/series/verdict';
+import { toHref } from '@/lib/view/url';
+
+const FIRST_ROWS = 8;
+
+/** Time spent: how many had a duration, times their mean. */
+function timeMs(row: Row): number {
+  return row.window.latencyCount * (row.window.meanMs ?? 0);
+}
+
+export function RoutesTable({ rows, windowMs }: { rows: readonly Row[]; windowMs: number }) {
+  const { view, choose, heldSince, hold } = usePageData();
+  const [all, setAll] = useState(false);
+  const { sort } = view;
+  const total = rows.reduce((sum, row) => sum + timeMs(row), 0);
+  const sorted = useMemo(() => {
+    if (sort === null) {
+      return [...rows].sort(
+        (a, b) => Number(isFailing(b.window)) - Number(isFailing(a.window)) || timeMs(b) - timeMs(a) || (a.id < b.id ? -1 : 1),
+      );
+    }
+    const factor = sort.descending ? -1 : 1;
+    return [...rows].sort((a, b) => {
+      if (sort.column === 'route') return factor * (a.key.route ?? '').localeCompare(b.key.route ?? '');
+      if (sort.column === 'time') return factor * (timeMs(a) - timeMs(b));
+      return factor * (sortValue(a.window, sort.column) - sortValue(b.window, sort.column)) || (a.id < b.id ? -1 : 1);
+    });
+  }, [rows, sort]);
+  const ordered = useOrder(sorted, JSON.stringify(sort), heldSince !== null);
+  const shown = all ? ordered : ordered.slice(0, FIRST_ROWS);
+  const head = { sort, onSort: (next: typeof sort) => choose({ sort: next }) };
+
+  return (
+    <section
+      aria-label="Routes"
+      className="card overflow-hidden"
+      onPointerEnter={() => hold(true)}
+      onPointerLeave={() => hold(false)}
+      onFocus={() => hold(true)}
+      onBlur={() => hold(false)}
+    >
+      <table className="w-full max-tablet:hidden">
+        <caption className="sr-only">Routes, {span(windowMs)}</caption>
+        <thead>
+          <tr className="h-9 border-line border-b text-12">
+            <th scope="col" className="w-10">
+              <span className="sr-only">State</span>
+            </th>
+            <SortHeader column="route" align="left" {...head}>
+              Route
+            </SortHeader>
+            <SortHeader column="rate" className="w-20" {...head}>
+              Requests
+            </SortHeader>
+            <SortHeader column="errors" className="w-20" {...head}>
+              Errors
+            </SortHeader>
+            <SortHeader column="p50" className="w-20" {...head}>
+              p50
+            </SortHeader>
+            <SortHeader column="p95" className="w-20" {...head}>
+              p95
+            </SortHeader>
+            <SortHeader column="p99" className="w-20" {...head}>
+              p99
+            </SortHeader>
+            <th scope="col" className="w-[112px] pl-5 text-left font-regular text-ink2">
+              p99, {span(windowMs)}
+            </th>
+            <SortHeader column="time" className="w-20 pr-4" {...head}>
+              Time
+            </SortHeader>
+          </tr>
+        </thead>
+        <tbody>
+          {shown.map((row) => (
+            <RouteRow key={row.id} row={row} timeShare={{ part: timeMs(row), total }} />
+          ))}
+        </tbody>
+      </table>
+      <ul className="divide-y divide-line tablet:hidden">
+        {shown.map((row) => (
+          <NarrowRoute key={row.id} row={row} />
+        ))}
+      </ul>
+      {ordered.length > FIRST_ROWS && (
+        <button
+          type="button"
+          className="h-10 w-full border-line border-t text-ink2 hover:bg-hover hover:text-ink"
+          onClick={() => setAll(!all)}
+        >
+          {all ? 'Fewer' : `${exactCount(ordered.length - FIRST_ROWS)} more`}
+        </button>
+      )}
+    </section>
+  );
+}
+
+/** Hostile routes exist: the middle gives way, the end stays, the whole is on hover and for screen readers. */
+export function RouteName({ route }: { route: string }) {
+  const tail = route.slice(-14);
+  const head = route.slice(0, -14);
+  if (route.length <= 40) return <span className="font-mono text-12">{route}</span>;
+  return (
+    <span className="flex min-w-0 font-mono text-12" title={route}>
+      <span className="truncate">{head}</span>
+      <span className="shrink-0">{tail}</span>
+    </span>
+  );
+}
+
+function RouteRow({ row, timeShare }: { row: Row; timeShare: { part: number; total: number } }) {
+  const { view } = usePageData();
+  const { window, key } = row;
+  const failing = isFailing(window);
+  const route = key.route ?? '';
+  const method = key.method ?? '';
+  const p99 = useMemo(() => (row.columns.quantilesMs['0.99'] ?? []).slice(0, -1), [row]);
+  return (
+    <tr className="relative h-10 border-line border-b last:border-b-0 hover:bg-hover">
+      <td className="pl-4">
+        <Glyph state={failing ? 'failing' : 'fine'} />
+      </td>
+      <td className="max-w-0">
+        <Link
+          data-row
+          href={toHref({ ...view, route, method: method || null })}
+          prefetch={false}
+          className="flex min-w-0 items-center after:absolute after:inset-0 focus-visible:outline-none focus-visible:after:outline-2 focus-visible:after:outline-offset-[-2px] focus-visible:after:outline-focus"
+        >
+          <span className="w-14 shrink-0 font-mono text-12 text-ink2">{method === '' ? '–' : method}</span>
+          <RouteName route={route} />
+        </Link>
+      </td>
+      <td className="text-right">
+        <Num written={rate(window.rate)} title={`${exactCount(window.count)} requests`} />
+      </td>
+      <td className="text-right">
+        <Num
+          written={share(window.errors, window.count)}
+          className={failing ? 'font-strong! text-bad' : window.errors === 0 ? 'text-ink3' : ''}
+          unitClass={failing ? 'text-12' : 'text-12 text-ink2'}
+          title={`${exactCount(window.errors)} of ${exactCount(window.count)}`}
+        />
+      </td>
+      <td className="text-right">
+        <Quantile window={window} quantile="0.5" />
+      </td>
+      <td className="text-right">
+        <Quantile window={window} quantile="0.95" />
+      </td>
+      <td className="text-right">
+        <Quantile window={window} quantile="0.99" />
+      </td>
+      <td className="pl-5">
+        <Sparkline values={p99} token="p99" />
+      </td>
+      <td className="pr-4 text-right">
+        <Num written={share(timeShare.part, timeShare.total)} title="share of all time spent" />
+      </td>
+    </tr>
+  );
+}
+
+function NarrowRoute({ row }: { row: Row }) {
+  const { view } = usePageData();
+  const { window, key } = row;
+  const failing = isFailing(window);
+  const route = key.route ?? '';
+  const method = key.method ?? '';
+  return (
+    <li className="relative px-3 py-2">
+      <div className="flex items-center gap-2">
+        <Glyph state={failing ? 'failing' : 'fine'} />
+        <Link
+          data-row
+          href={toHref({ ...view, route, method: method || null })}
+          prefetch={false}
+          className="min-w-0 flex-1 after:absolute after:inset-0"
+        >
+          <RouteName route={route} />
+        </Link>
+        <Num
+          written={share(window.errors, window.count)}
+          className={failing ? 'font-strong! text-bad' : window.errors === 0 ? 'text-ink3' : ''}
+          unitClass="text-12"
+        />
+      </div>
+      <div className="flex gap-3 pl-[22px] text-12 text-ink2">
+        <span className="font-mono">{method}</span>
+        <Num written={rate(window.rate)} className="flex-1" />
+        <span>p99</span>
+        <Quantile window={window} quantile="0.99" />
+      </div>
+    </li>
+  );
+}

@@ -1,0 +1,171 @@
+'use client';
+
+/** Which route, since when, how slow: one service, or one of its routes, over one window. */
+import { useMemo } from 'react';
+import { ErrorsChart } from '@/components/charts/errors-chart';
+import { chartFrame } from '@/components/charts/frame';
+import { LatencyChart } from '@/components/charts/latency-chart';
+import { StatusChart } from '@/components/charts/status-chart';
+import { useFreshness } from '@/components/shell/badge';
+import { usePageData } from '@/components/shell/page-data';
+import { BlockFailed, LoadingBlocks } from '@/components/shell/states';
+import { useServices } from '@/components/shell/use-services';
+import { Glyph } from '@/components/ui/glyph';
+import { count, NBSP, share, write } from '@/lib/format/number';
+import { moment, span, zoneName } from '@/lib/format/time';
+import type { View } from '@/lib/series/types';
+import { failingSince, isFailing, mostErrors } from '@/lib/series/verdict';
+import { Filters } from './filters';
+import { RecentRequests } from './recent-requests';
+import { RoutesTable } from './routes-table';
+import { StatusCodes } from './status-codes';
+
+const PLOT = 176;
+
+export function Service() {
+  const { data, error, retry, view, windowMs, link } = usePageData();
+  const freshness = useFreshness();
+  const { services } = useServices();
+  const frame = useMemo(() => (data === null ? null : chartFrame(data, data.total)), [data]);
+
+  if (view.service === null) {
+    return <h1 className="text-22 font-strong">No service is named in the address. Choose one at the left.</h1>;
+  }
+  if (link?.kind === 'refused') {
+    return <h1 className="text-20 font-strong">{link.message}</h1>;
+  }
+  if (data === null || frame === null) {
+    if (error !== null) return <BlockFailed what={view.service} error={error} retry={retry} />;
+    return <LoadingBlocks heads={3} windowMs={windowMs} />;
+  }
+  const total = data.total.window;
+  const failing = isFailing(total);
+  const stale = freshness.kind === 'lost';
+  if (total.count === 0) {
+    const lastSeen = services.find((item) => item.service === view.service)?.lastSeenMs ?? null;
+    return (
+      <div className="flex flex-col gap-4">
+        <Nothing view={data} lastSeenMs={lastSeen} />
+        <Filters />
+      </div>
+    );
+  }
+  return (
+    <div className="flex flex-col gap-4">
+      <header>
+        <h1 className="flex items-center gap-2.5 text-22 font-strong max-tablet:text-20" aria-live="polite">
+          {failing && <Glyph state="failing" size={20} />}
+          <span className="min-w-0">
+            <Title failing={failing} errors={total.errors} requests={total.count} />
+          </span>
+        </h1>
+        <Evidence view={data} failing={failing} />
+      </header>
+      <Filters />
+      {error !== null && <BlockFailed what="the newest numbers" error={error} retry={retry} />}
+      <div className="grid grid-cols-1 gap-4 tablet:grid-cols-3 max-tablet:gap-3">
+        <StatusChart row={data.total} frame={frame} stale={stale} plotHeight={PLOT + 22} />
+        <ErrorsChart row={data.total} frame={frame} failing={failing} stale={stale} plotHeight={PLOT + 22} inline />
+        <LatencyChart
+          row={data.total}
+          frame={frame}
+          errorBound={data.errorBound}
+          stale={stale}
+          plotHeight={PLOT + 22}
+          inline
+        />
+      </div>
+      <div className="grid grid-cols-1 items-start gap-4 desktop:grid-cols-[minmax(0,1fr)_320px]">
+        <RoutesTable rows={data.rows} windowMs={windowMs} />
+        <StatusCodes />
+      </div>
+      <RecentRequests />
+    </div>
+  );
+}
+
+function Title({ failing, errors, requests }: { failing: boolean; errors: number; requests: number }) {
+  const { view } = usePageData();
+  const subject = view.route === null ? view.service : `${view.method ?? ''} ${view.route}`.trim();
+  const part = write(share(errors, requests));
+  if (failing) return <>{part} of requests fail</>;
+  return (
+    <>
+      {subject} is not failing: {errors === 0 ? 'no errors' : `${part} errors`}
+    </>
+  );
+}
+
+function Evidence({ view: data, failing }: { view: View; failing: boolean }) {
+  const { view, windowMs } = usePageData();
+  const { window, columns } = data.total;
+  const since = failing ? failingSince(columns.t, columns.count, columns.errors) : null;
+  const where = failing && view.route === null ? mostErrors(data.rows, window.errors) : null;
+  return (
+    <p className="live-number mt-0.5 text-ink2">
+      {failing &&
+        (since === null
+          ? `For ${span(windowMs)} or longer. `
+          : `Since ${moment(since, view.tz, Date.now(), true)} ${zoneName(since, view.tz)}. `)}
+      {write(count(window.errors))} of {write(count(window.count))} requests failed in this window.
+      {where !== null && (
+        <>
+          {' '}
+          {write(share(where.row.window.errors, window.errors))} of the failures are{' '}
+          <span className="font-mono text-12 text-ink">
+            {where.row.key.method}
+            {where.row.key.method ? NBSP : ''}
+            {where.row.key.route}
+          </span>
+          .
+        </>
+      )}
+    </p>
+  );
+}
+
+function Nothing({ view: data, lastSeenMs }: { view: View; lastSeenMs: number | null }) {
+  const { view, windowMs, choose } = usePageData();
+  const filters = [
+    view.status !== null && { name: `status ${view.status}`, patch: { status: null } },
+    view.method !== null && { name: `method ${view.method}`, patch: { method: null } },
+    view.route !== null && { name: `route ${view.route}`, patch: { route: null, method: null } },
+  ].filter((item) => item !== false);
+  const first = filters[0];
+  const zone = zoneName(data.toMs, view.tz);
+  return (
+    <header>
+      <h1 className="text-22 font-strong">
+        {first !== undefined
+          ? `No request matches ${filters.map((item) => item.name).join(' and ')}.`
+          : view.frozen === null
+            ? `No requests to ${view.service} in the last ${span(windowMs)}.`
+            : `No requests to ${view.service} between ${moment(data.fromMs, view.tz, Date.now())} and ${moment(data.toMs, view.tz, Date.now())} ${zone}.`}
+      </h1>
+      <p className="mt-0.5 text-ink2">
+        {first !== undefined ? (
+          <button
+            type="button"
+            className="font-strong text-focus underline underline-offset-2"
+            onClick={() => choose(first.patch)}
+          >
+            Remove {first.name}
+          </button>
+        ) : (
+          lastSeenMs !== null && (
+            <>
+              The last one was at {moment(lastSeenMs, view.tz, Date.now(), true)} {zone}.{' '}
+              <button
+                type="button"
+                className="font-strong text-focus underline underline-offset-2"
+                onClick={() => choose({ frozen: { fromMs: lastSeenMs - 600_000, toMs: lastSeenMs + 300_000 } })}
+              >
+                Go there
+              </button>
+            </>
+          )
+        )}
+      </p>
+    </header>
+  );
+}

@@ -1,0 +1,168 @@
+'use client';
+
+/**
+ * What the page shows, from one place: decides whether the address asks for live data or history, runs the one
+ * subscription or the polls, and knows what went wrong. Pages, sidebar and top bar read it.
+ */
+import { createContext, type ReactNode, useCallback, useContext, useEffect, useMemo, useRef, useState } from 'react';
+import { CursorStore } from '@/components/charts/cursor';
+import type { LinkState } from '@/lib/live/source';
+import type { LiveStore } from '@/lib/live/store';
+import { type Live, useLive } from '@/lib/live/use-live';
+import { fetchHistory } from '@/lib/query/history';
+import { type Filter, type RequestFailed, withQuery } from '@/lib/query/http';
+import { usePoll } from '@/lib/query/use-poll';
+import type { View } from '@/lib/series/types';
+import { rangeOf, stepFor, type ViewState } from '@/lib/view/url';
+import { useView, type ViewControl } from '@/lib/view/use-view';
+
+export type Mode = 'live' | 'polled' | 'history';
+
+export interface PageData extends ViewControl {
+  mode: Mode;
+  /** The window's length as asked for. */
+  windowMs: number;
+  data: View | null;
+  filter: Filter;
+  link: LinkState | null;
+  store: LiveStore | null;
+  resumed: Live['resumed'];
+  polledAtMs: number | null;
+  pollEveryMs: number | null;
+  error: RequestFailed | null;
+  sessionEnded: boolean;
+  retry: () => void;
+  reconnect: () => void;
+  paused: { atMs: number } | null;
+  setPaused: (paused: boolean) => void;
+  heldSince: number | null;
+  hold: (held: boolean) => void;
+  cursor: CursorStore;
+  /** The window in numbers, for questions asked beside the main one. */
+  windowNow: () => { fromMs: number; toMs: number };
+}
+
+const Context = createContext<PageData | null>(null);
+
+export function usePageData(): PageData {
+  const data = useContext(Context);
+  if (data === null) throw new Error('usePageData outside of PageDataProvider');
+  return data;
+}
+
+const RELEASE_MS = 1500;
+const POLL_MS: Record<string, number> = { '6h': 30_000, '24h': 60_000, '7d': 300_000 };
+
+export function PageDataProvider({ children }: { children: ReactNode }) {
+  const control = useView();
+  const { view } = control;
+  const [paused, setPausedState] = useState<{ atMs: number } | null>(null);
+  const [heldSince, setHeldSince] = useState<number | null>(null);
+  const [cursor] = useState(() => new CursorStore());
+  const release = useRef<number | null>(null);
+
+  const range = rangeOf(view.range);
+  const mode: Mode = view.frozen !== null ? 'history' : range.live ? 'live' : 'polled';
+  const windowMs = view.frozen === null ? range.ms : view.frozen.toMs - view.frozen.fromMs;
+  const groupBy = view.service === null ? SERVICE : ROUTE;
+  const filter = useMemo(() => filterOf(view), [view]);
+
+  const livePath =
+    mode === 'live'
+      ? withQuery('/v1/live', filter, {
+          group_by: groupBy.join(','),
+          window: range.name,
+          step: `${range.stepMs / 1000}s`,
+          quantiles: '0.5,0.95,0.99',
+        })
+      : null;
+  const live = useLive(livePath, paused !== null, heldSince !== null);
+
+  const stepMs = mode === 'polled' ? range.stepMs : stepFor(windowMs);
+  const question =
+    mode === 'live'
+      ? null
+      : JSON.stringify([filter, groupBy, mode === 'polled' ? range.name : view.frozen]);
+  const pollEveryMs = mode === 'polled' && paused === null ? (POLL_MS[range.name] ?? 60_000) : null;
+  const history = usePoll(
+    question,
+    (signal) =>
+      fetchHistory(
+        { filter, groupBy, stepMs, window: view.frozen ?? { lastMs: range.ms } },
+        Date.now(),
+        signal,
+      ),
+    pollEveryMs,
+  );
+
+  const subject = JSON.stringify(filter);
+  const fresh =
+    mode === 'live'
+      ? live?.path === livePath
+        ? live.view
+        : null
+      : history.answered === question
+        ? history.data
+        : null;
+  // While another window of the same thing loads, the old picture stays.
+  const last = useRef<{ subject: string; view: View } | null>(null);
+  if (fresh !== null) last.current = { subject, view: fresh };
+  const data = fresh ?? (last.current?.subject === subject ? last.current.view : null);
+
+  const setPaused = useCallback((next: boolean) => setPausedState(next ? { atMs: Date.now() } : null), []);
+  const hold = useCallback((held: boolean) => {
+    if (release.current !== null) window.clearTimeout(release.current);
+    release.current = null;
+    if (held) setHeldSince((since) => since ?? Date.now());
+    else release.current = window.setTimeout(() => setHeldSince(null), RELEASE_MS);
+  }, []);
+
+  // Another view is another moment: what was paused or held belonged to the old one.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: runs when the question changes
+  useEffect(() => {
+    setPausedState(null);
+    setHeldSince(null);
+    cursor.set(null);
+  }, [livePath, question, cursor]);
+
+  const value: PageData = {
+    ...control,
+    mode,
+    windowMs,
+    data,
+    filter,
+    link: live?.link ?? null,
+    store: live?.store ?? null,
+    resumed: live?.resumed ?? null,
+    polledAtMs: history.atMs,
+    pollEveryMs,
+    error: mode === 'live' ? null : history.error,
+    sessionEnded: live?.link.kind === 'unauthorized' || (mode !== 'live' && history.error?.status === 401),
+    retry: history.retry,
+    reconnect: live?.reconnect ?? history.retry,
+    paused,
+    setPaused,
+    heldSince,
+    hold,
+    cursor,
+    windowNow: () => {
+      if (view.frozen !== null) return view.frozen;
+      const now = live?.store.serverNow() ?? Date.now();
+      return { fromMs: now - range.ms, toMs: now };
+    },
+  };
+  return <Context.Provider value={value}>{children}</Context.Provider>;
+}
+
+const SERVICE: readonly string[] = ['service'];
+const ROUTE: readonly string[] = ['route', 'method'];
+
+function filterOf(view: ViewState): Filter {
+  return {
+    env: view.env,
+    service: view.service,
+    route: view.route,
+    method: view.method,
+    status: view.status,
+  };
+}

@@ -1,0 +1,197 @@
+/**
+ * What a live page knows, outside React. Messages come in; once per animation frame at most, one immutable `View`
+ * leaves to the listeners.
+ *
+ * Promised: values are absolute and replace by (key, t); a count that goes backwards is taken only from a snapshot or
+ * under a new epoch; the window slides with the server's clock; memory is rows × window, however long the tab stays open.
+ * Not done here: connecting (source), judging (verdict), drawing.
+ */
+import { type Columns, EMPTY_TOTALS, type Row, type View } from '@/lib/series/types';
+import type { LiveData, LiveMessage, LiveRow } from './message';
+import { Ring } from './ring';
+
+interface Held {
+  row: LiveRow;
+  ring: Ring;
+}
+
+export interface StoreClock {
+  now(): number;
+  /** Runs once, before the next paint; never while the page is hidden. */
+  schedule(run: () => void): void;
+}
+
+const TOTAL_ID = '';
+/** A step counts as closed only when its last events had time to arrive here; otherwise every step would begin as a dip. */
+const SETTLE_MS = 1500;
+/** What events need on a normal day from their end to this store. */
+const TRANSIT_MS = 500;
+
+export class LiveStore {
+  private readonly rows = new Map<string, Held>();
+  private total: Held | null = null;
+  private shape: LiveData | null = null;
+  private epoch = '';
+  private newestEventMs: number | null = null;
+  private envs: readonly string[] = [];
+  private clockOffsetMs = 0;
+  private lastMessageAt: number | null = null;
+  private lags: { at: number; lag: number }[] = [];
+  private view: View | null = null;
+  private scheduled = false;
+  private paused = false;
+  private heldEndMs: number | null = null;
+  private readonly listeners = new Set<() => void>();
+
+  constructor(private readonly clock: StoreClock) {}
+
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  };
+
+  /** The same object until something changed, as `useSyncExternalStore` asks. */
+  readonly getView = (): View | null => this.view;
+
+  receive(message: LiveMessage): void {
+    const now = this.clock.now();
+    this.lastMessageAt = now;
+    this.clockOffsetMs = message.atMs - now;
+    this.newestEventMs = message.newestEventMs;
+    if (message.type !== 'heartbeat') {
+      this.merge(message);
+      if (message.newestEventMs !== null && message.type === 'frame') {
+        this.lags = [...this.lags.filter((entry) => entry.at > now - 10_000), { at: now, lag: message.atMs - message.newestEventMs }];
+      }
+    }
+    this.touch();
+  }
+
+  /** The server's clock as far as the last message tells. */
+  serverNow(): number {
+    return this.clock.now() + this.clockOffsetMs;
+  }
+
+  /** Local time since anything arrived, or `null` before the first message. */
+  silenceMs(): number | null {
+    return this.lastMessageAt === null ? null : this.clock.now() - this.lastMessageAt;
+  }
+
+  /** Median age of the newest event over the frames of the last 10 s; `null` when no frame came. */
+  lagMs(): number | null {
+    const horizon = this.clock.now() - 10_000;
+    const recent = this.lags.filter((entry) => entry.at > horizon).map((entry) => entry.lag);
+    if (recent.length === 0) return null;
+    recent.sort((a, b) => a - b);
+    return Math.max(0, recent[Math.floor(recent.length / 2)] as number);
+  }
+
+  newestMs(): number | null {
+    return this.newestEventMs;
+  }
+
+  /** Paused: data keeps arriving and is merged, the view stays. */
+  setPaused(paused: boolean): void {
+    this.paused = paused;
+    if (!paused) this.touch();
+  }
+
+  /** Held (a pointer rests on a chart): numbers go on, the range stays. */
+  setHeld(held: boolean): void {
+    this.heldEndMs = held ? (this.view?.toMs ?? null) : null;
+    this.touch();
+  }
+
+  /** Lets the window slide when nothing arrives. */
+  tick(): void {
+    this.touch();
+  }
+
+  private merge(data: LiveData): void {
+    const reshaped =
+      this.shape === null ||
+      this.shape.stepMs !== data.stepMs ||
+      this.shape.windowMs !== data.windowMs ||
+      this.shape.quantiles.join() !== data.quantiles.join();
+    if (reshaped || (data.type === 'snapshot' && !data.resumed)) {
+      this.rows.clear();
+      this.total = null;
+    }
+    const free = data.type === 'snapshot' || data.epoch !== this.epoch;
+    this.shape = data;
+    this.epoch = data.epoch;
+    this.envs = data.envs;
+    if (data.total !== null) this.total = this.mergeRow(this.total, data.total, data, free);
+    for (const row of data.rows) {
+      this.rows.set(row.id, this.mergeRow(this.rows.get(row.id) ?? null, row, data, free));
+    }
+    for (const id of data.gone) this.rows.delete(id);
+  }
+
+  private mergeRow(held: Held | null, row: LiveRow, data: LiveData, free: boolean): Held {
+    const ring = held?.ring ?? new Ring(data.stepMs, data.windowMs, data.quantiles);
+    ring.merge(row.columns, (_t, before, next) => free || before === null || (next !== null && next >= before));
+    return { row, ring };
+  }
+
+  private touch(): void {
+    if (this.scheduled || this.paused) return;
+    this.scheduled = true;
+    this.clock.schedule(() => {
+      this.scheduled = false;
+      if (this.paused) return;
+      this.view = this.derive();
+      for (const listener of this.listeners) listener();
+    });
+  }
+
+  private derive(): View | null {
+    const shape = this.shape;
+    if (shape === null) return null;
+    const now = this.serverNow();
+    const liveOpenT = Math.floor((now - SETTLE_MS) / shape.stepMs) * shape.stepMs;
+    const openT = this.heldEndMs ?? liveOpenT;
+    const fromMs = openT - shape.windowMs;
+    const filling = openT === liveOpenT;
+    return {
+      stepMs: shape.stepMs,
+      fromMs,
+      toMs: openT,
+      openT: filling ? openT : null,
+      openElapsedMs: filling ? Math.max(0, Math.min(shape.stepMs, now - openT - TRANSIT_MS)) : 0,
+      errorBound: shape.errorBound,
+      newestEventMs: this.newestEventMs,
+      envs: this.envs,
+      total:
+        this.total === null
+          ? emptyTotal(fromMs, openT, shape)
+          : freeze(TOTAL_ID, this.total, fromMs, openT),
+      rows: [...this.rows].map(([id, held]) => freeze(id, held, fromMs, openT)),
+    };
+  }
+}
+
+/** Columns are made when someone looks: of 5,000 rows, few are on the screen. */
+function freeze(id: string, held: Held, fromMs: number, toMs: number): Row {
+  let columns: Columns | null = null;
+  return {
+    id,
+    key: held.row.key,
+    lastSeenMs: held.row.lastSeenMs,
+    window: held.row.window,
+    get columns() {
+      columns ??= held.ring.columns(fromMs, toMs);
+      return columns;
+    },
+  };
+}
+
+function emptyTotal(fromMs: number, toMs: number, shape: LiveData): Row {
+  return {
+    id: TOTAL_ID,
+    key: {},
+    lastSeenMs: null,
+    window: EMPTY_TOTALS,
+    columns: new Ring(shape.stepMs, shape.windowMs, shape.quantiles).columns(fromMs, toMs),
+  };
+}

@@ -1,0 +1,93 @@
+/**
+ * A window of the past as the same `View` the live store makes, so the pages draw both alike. Three questions are
+ * asked together: totals by group, columns for the whole filter, columns by group.
+ */
+import { type Columns, type Column, EMPTY_TOTALS, STATUS_CLASSES, type StatusClass, type View } from '@/lib/series/types';
+import type { Filter } from './http';
+import { fetchSeries } from './series';
+import { fetchServices } from './services';
+import { fetchSummary } from './summary';
+
+export interface HistoryQuestion {
+  filter: Filter;
+  groupBy: readonly string[];
+  stepMs: number;
+  /** A fixed window, or the last so many milliseconds. */
+  window: { fromMs: number; toMs: number } | { lastMs: number };
+}
+
+export async function fetchHistory(question: HistoryQuestion, now: number, signal: AbortSignal): Promise<View> {
+  const { filter, groupBy, stepMs } = question;
+  const moving = 'lastMs' in question.window;
+  const openT = Math.floor(now / stepMs) * stepMs;
+  const window =
+    'lastMs' in question.window
+      ? { fromMs: openT - question.window.lastMs, toMs: now }
+      : { fromMs: Math.floor(question.window.fromMs / stepMs) * stepMs, toMs: question.window.toMs };
+  const byService = groupBy.length === 1 && groupBy[0] === 'service';
+
+  const [total, groups, line, lines] = await Promise.all([
+    fetchSummary(filter, window, [], signal),
+    byService && !filter.service
+      ? fetchServices(filter.env, window, signal)
+      : fetchSummary(filter, window, groupBy, signal),
+    fetchSeries(filter, window, stepMs, [], signal),
+    fetchSeries(filter, window, stepMs, groupBy, signal),
+  ]);
+
+  const lastT = moving ? openT : Math.floor((window.toMs - 1) / stepMs) * stepMs;
+  const grid = (columns: Columns | undefined) => regrid(columns, window.fromMs, lastT, stepMs);
+  const byId = new Map(lines.groups.map((group) => [group.id, group.columns]));
+  const summaryRows =
+    'services' in groups
+      ? groups.services.map((item) => ({
+          id: `service=${item.service}`,
+          key: { service: item.service },
+          window: item.window,
+          lastSeenMs: item.lastSeenMs,
+        }))
+      : groups.rows.map((row) => ({ ...row, lastSeenMs: null }));
+  return {
+    stepMs,
+    fromMs: window.fromMs,
+    toMs: lastT,
+    openT: moving ? openT : null,
+    openElapsedMs: moving ? now - openT : 0,
+    errorBound: total.errorBound,
+    newestEventMs: null,
+    envs: 'services' in groups ? groups.envs : [],
+    total: {
+      id: '',
+      key: {},
+      lastSeenMs: null,
+      window: total.rows[0]?.window ?? EMPTY_TOTALS,
+      columns: grid(line.groups[0]?.columns),
+    },
+    rows: summaryRows.map((row) => ({ ...row, columns: grid(byId.get(row.id)) })),
+  };
+}
+
+/** Columns for every step of `[fromT, toT]`, whatever subset the answer carried. */
+function regrid(columns: Columns | undefined, fromT: number, toT: number, stepMs: number): Columns {
+  const t: number[] = [];
+  const from: number[] = [];
+  const at = new Map(columns?.t.map((time, index) => [time, index]) ?? []);
+  for (let time = fromT; time <= toT; time += stepMs) {
+    t.push(time);
+    from.push(at.get(time) ?? -1);
+  }
+  const take = (column: Column | undefined): Column => from.map((index) => column?.[index] ?? null);
+  return {
+    t,
+    count: take(columns?.count),
+    errors: take(columns?.errors),
+    latencyCount: take(columns?.latencyCount),
+    meanMs: take(columns?.meanMs),
+    maxMs: take(columns?.maxMs),
+    status: Object.fromEntries(STATUS_CLASSES.map((name) => [name, take(columns?.status[name])])) as Record<
+      StatusClass,
+      Column
+    >,
+    quantilesMs: Object.fromEntries(['0.5', '0.95', '0.99'].map((name) => [name, take(columns?.quantilesMs[name])])),
+  };
+}

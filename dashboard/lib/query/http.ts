@@ -1,0 +1,63 @@
+/** One GET of our own API: the session cookie goes along, the answer is JSON or a `RequestFailed` that says what the server said. */
+import { object, text } from '@/lib/series/parse';
+
+export class RequestFailed extends Error {
+  constructor(
+    /** 0 when no answer came at all. */
+    readonly status: number,
+    readonly code: string,
+    message: string,
+    readonly requestId: string | null,
+  ) {
+    super(message);
+    this.name = 'RequestFailed';
+  }
+}
+
+export async function getJson(path: string, signal: AbortSignal): Promise<unknown> {
+  return send(path, { signal, headers: { accept: 'application/json' }, cache: 'no-store' });
+}
+
+export async function send(path: string, init: RequestInit): Promise<unknown> {
+  let answer: Response;
+  try {
+    answer = await fetch(path, { ...init, credentials: 'same-origin' });
+  } catch (cause) {
+    if (init.signal?.aborted) throw cause;
+    throw new RequestFailed(0, 'unreachable', 'peep does not answer.', null);
+  }
+  if (answer.ok) return answer.status === 204 ? null : answer.json();
+  throw await failure(answer);
+}
+
+async function failure(answer: Response): Promise<RequestFailed> {
+  try {
+    const error = object(object(await answer.json(), 'answer').error, 'error');
+    const requestId = typeof error.request_id === 'string' ? error.request_id : null;
+    return new RequestFailed(answer.status, text(error.code, 'code'), text(error.message, 'message'), requestId);
+  } catch {
+    return new RequestFailed(answer.status, `http_${answer.status}`, `The server answered ${answer.status}.`, null);
+  }
+}
+
+export interface Filter {
+  env: string | null;
+  service?: string | null;
+  route?: string | null;
+  method?: string | null;
+  status?: string | null;
+}
+
+/** A path with the parameters that have a value. */
+export function withQuery(path: string, filter: Filter, rest: Record<string, string | number | null>): string {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries({ ...filter, ...rest })) {
+    if (value !== null && value !== undefined && value !== '') query.set(name, String(value));
+  }
+  return `${path}?${query}`;
+}
+
+export interface Window {
+  fromMs: number;
+  toMs: number;
+}

@@ -1,0 +1,33 @@
+/** `GET /v1/services`: what each service did in one window, and the environments to choose from. */
+import { array, number, numberOrNull, object, text, texts, totals } from '@/lib/series/parse';
+import type { Totals } from '@/lib/series/types';
+import { getJson, type Window, withQuery } from './http';
+
+export interface ServiceTotals {
+  service: string;
+  window: Totals;
+  lastSeenMs: number | null;
+}
+
+export interface Services {
+  errorBound: number;
+  envs: string[];
+  services: ServiceTotals[];
+}
+
+export async function fetchServices(env: string | null, window: Window, signal: AbortSignal): Promise<Services> {
+  const path = withQuery('/v1/services', { env }, { from: window.fromMs, to: window.toMs });
+  const answer = object(await getJson(path, signal), 'services');
+  return {
+    errorBound: number(answer.error_bound, 'error_bound'),
+    envs: texts(answer.envs, 'envs'),
+    services: array(answer.services, 'services').map((item, index) => {
+      const fields = object(item, `services[${index}]`);
+      return {
+        service: text(fields.service, `services[${index}].service`),
+        window: totals(fields, `services[${index}]`),
+        lastSeenMs: numberOrNull(fields.last_seen_ms, `services[${index}].last_seen_ms`),
+      };
+    }),
+  };
+}

@@ -1,0 +1,68 @@
+/**
+ * What the page may claim. Rows of one window come in; failing rows with their evidence leave.
+ *
+ * Failing means at least 10 errors and at least 1 % of requests in the window. Nothing here compares with a usual:
+ * the server does not answer that yet, and the page does not claim what it cannot show.
+ */
+import type { Column, Row, Totals } from './types';
+
+export const FAILING_ERRORS = 10;
+export const FAILING_SHARE = 0.01;
+
+export function isFailing(totals: Totals): boolean {
+  return totals.errors >= FAILING_ERRORS && totals.errors >= totals.count * FAILING_SHARE;
+}
+
+/** Failing rows first, by errors per second; the rest by requests. The order of trouble. */
+export function byTrouble(a: { window: Totals; id: string }, b: { window: Totals; id: string }): number {
+  const failingA = isFailing(a.window);
+  const failingB = isFailing(b.window);
+  if (failingA !== failingB) return failingA ? -1 : 1;
+  if (failingA) return b.window.errors - a.window.errors || (a.id < b.id ? -1 : 1);
+  return b.window.count - a.window.count || (a.id < b.id ? -1 : 1);
+}
+
+/**
+ * Since when: the earliest step from which at least 80 % of the steps with requests fail 1 % or more.
+ * `null` when that is true of the whole window, so the beginning lies before it.
+ */
+export function failingSince(t: readonly number[], count: Column, errors: Column): number | null {
+  let seen = 0;
+  let bad = 0;
+  let since: number | null = null;
+  let earliest: number | null = null;
+  for (let index = t.length - 1; index >= 0; index -= 1) {
+    const n = count[index] ?? 0;
+    if (n === 0) continue;
+    seen += 1;
+    earliest = t[index] as number;
+    const fails = (errors[index] ?? 0) / n >= FAILING_SHARE;
+    if (fails) bad += 1;
+    if (fails && bad >= seen * 0.8) since = t[index] as number;
+  }
+  return since === earliest ? null : since;
+}
+
+/** The one row that carries at least half of the errors, with its share of them. */
+export function mostErrors(rows: readonly Row[], errors: number): { row: Row; share: number } | null {
+  if (errors === 0) return null;
+  const worst = rows.reduce<Row | null>(
+    (best, row) => (best === null || row.window.errors > best.window.errors ? row : best),
+    null,
+  );
+  if (worst === null || worst.window.errors * 2 < errors) return null;
+  return { row: worst, share: Math.min(1, worst.window.errors / errors) };
+}
+
+export function plural(n: number, one: string, many: string): string {
+  return n === 1 ? one : many;
+}
+
+/** The first line of the overview. `errors` is the written share of all requests. */
+export function overviewSentence(services: number, failing: number, errors: string): string {
+  if (services === 0) return 'No requests in this window';
+  if (failing > 0) {
+    return `${failing} of ${services} ${plural(services, 'service', 'services')} ${plural(failing, 'is', 'are')} failing requests`;
+  }
+  return `No service is failing: ${services} ${plural(services, 'service', 'services')}, ${errors === '0' ? 'no' : errors} errors`;
+}
