@@ -63,7 +63,8 @@ const foreign = [
 const isExcused = (line) => line.includes("tidy: ");
 
 for (const file of files) {
-  if (file.endsWith(".md")) checkMarkdown(file);
+  // Fixtures are the words of others.
+  if (file.endsWith(".md") && !file.includes("/fixtures/")) checkMarkdown(file);
   if (isSource(file)) {
     for (const [pattern, what] of foreign) {
       scan(file, pattern, ([match], number, line) => {
