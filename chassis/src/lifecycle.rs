@@ -170,7 +170,10 @@ impl Tasks {
     }
 
     /// The name of a task that ended and how; forgets it.
-    fn name_end(&mut self, ended: Result<(Id, Result<(), String>), JoinError>) -> (&'static str, Result<(), TaskError>) {
+    fn name_end(
+        &mut self,
+        ended: Result<(Id, Result<(), String>), JoinError>,
+    ) -> (&'static str, Result<(), TaskError>) {
         match ended {
             Ok((id, outcome)) => {
                 let task = self.forget(id);
