@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # make bench: the benchmarks. What each one asks, and how to read its answer, is in benches/README.md.
 set -euo pipefail
-COMMAND=bench
 LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")/lib" && pwd)
 # shellcheck source=scripts/lib/say.sh
 . "$LIB/say.sh"
@@ -13,5 +12,9 @@ cd "$ROOT"
 
 mkdir -p "$LOG_DIR"
 require_tools rust compiler
-say "Benchmarks ($COMMAND): quiet machine, please; ratios mean more than absolute numbers"
-cargo bench --package peep-benches "$@"
+say "Benchmarks. A quiet machine, please; the ratios mean more than the absolute numbers."
+cargo build --release --package peep-benches --bin peep-bench
+for bench in json ingest; do
+  say "$bench"
+  "${CARGO_TARGET_DIR:-$ROOT/target}/release/peep-bench" "$bench"
+done

@@ -130,7 +130,7 @@ command_reset() {
 command_demo() {
   if ! recall_stack || ! any_service_running; then fail "peep is not running" "make up"; fi
   check_variables
-  run_demo_in_foreground
+  run_demo
 }
 
 case $COMMAND in

@@ -28,6 +28,7 @@ ${BOLD}peep is ready${PLAIN}
     -d '{"service":"hello","route":"/","method":"GET","status":200,"duration_ms":12.5}'
 
 TEXT
+  if is_running demo; then note "Demo traffic runs for a quarter of an hour; make demo sends more."; fi
 }
 
 # follow_logs LINES: the last lines of every service's log and everything after, each line named when there are several.
