@@ -134,3 +134,23 @@ begin
         return next;
     end loop;
 end $$;
+
+-- Takes the oldest segment of a topic out of reach: the low watermark moves behind it. Its table is removed afterwards
+-- (detaching a table without stopping everybody cannot be part of a transaction); a table without a row in log_segment
+-- is garbage, whoever finds it.
+create function log_retire(in_topic text, oldest bigint) returns void
+language plpgsql as $$
+declare
+    successor bigint;
+begin
+    perform 1 from log_partition where topic = in_topic order by log_partition for update;
+    select min(segment) into successor from log_segment where topic = in_topic and segment > oldest;
+    if successor is null or exists (select from log_segment where topic = in_topic and segment < oldest) then
+        raise exception 'segment % is not the oldest of several in topic %', oldest, in_topic;
+    end if;
+    update log_partition p set low_offset = s.first_offset
+        from log_segment s
+        where p.topic = in_topic and s.topic = in_topic and s.segment = successor
+          and s.log_partition = p.log_partition;
+    delete from log_segment where topic = in_topic and segment = oldest;
+end $$;

@@ -100,10 +100,7 @@ impl LogConfig {
             live_retention: read_retention(
                 settings,
                 default.live_retention,
-                [
-                    "PEEP_LOG_LIVE_RETENTION_AGE_MS",
-                    "PEEP_LOG_LIVE_RETENTION_BYTES",
-                ],
+                ["PEEP_LOG_LIVE_RETENTION_AGE_MS", "PEEP_LOG_LIVE_RETENTION_BYTES"],
             ),
             kafka: KafkaSettings::read(settings),
         };
@@ -111,10 +108,7 @@ impl LogConfig {
             settings.problem("PEEP_KAFKA_BROKERS", "is required with PEEP_LOG=kafka");
         }
         if !is_topic_prefix(&config.topic_prefix) {
-            settings.problem(
-                "PEEP_LOG_TOPIC_PREFIX",
-                "must be 1 to 200 characters of a-z A-Z 0-9 . _ -",
-            );
+            settings.problem("PEEP_LOG_TOPIC_PREFIX", "must be 1 to 200 characters of a-z A-Z 0-9 . _ -");
         }
         config
     }
@@ -169,11 +163,7 @@ fn read_backend(settings: &mut Settings<'_>) -> Backend {
     }
 }
 
-fn read_retention(
-    settings: &mut Settings<'_>,
-    default: Retention,
-    [age, bytes]: [&'static str; 2],
-) -> Retention {
+fn read_retention(settings: &mut Settings<'_>, default: Retention, [age, bytes]: [&'static str; 2]) -> Retention {
     let minute_ms = 60_000;
     Retention {
         age: settings.duration_ms(
@@ -194,9 +184,7 @@ fn read_retention(
 /// What Kafka allows in a topic name, with room left for the suffix.
 fn is_topic_prefix(prefix: &str) -> bool {
     (1..=200).contains(&prefix.len())
-        && prefix
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        && prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
 impl Default for LogConfig {
@@ -209,20 +197,10 @@ impl Default for LogConfig {
             record_bytes_max: 1 << 20,
             append_timeout: Duration::from_secs(4),
             // Three days: a long weekend with the rollup down loses nothing.
-            events_retention: Retention {
-                age: Duration::from_hours(72),
-                bytes: 16 << 30,
-            },
+            events_retention: Retention { age: Duration::from_hours(72), bytes: 16 << 30 },
             // Stream processes only look back to the last checkpoint, which is seconds old.
-            live_retention: Retention {
-                age: Duration::from_mins(30),
-                bytes: 1 << 30,
-            },
-            kafka: KafkaSettings {
-                brokers: String::new(),
-                replication: 0,
-                insync_replicas_min: 0,
-            },
+            live_retention: Retention { age: Duration::from_mins(30), bytes: 1 << 30 },
+            kafka: KafkaSettings { brokers: String::new(), replication: 0, insync_replicas_min: 0 },
         }
     }
 }

@@ -20,6 +20,10 @@ mod config;
 
 mod open;
 
+mod kafka;
+
+mod postgres;
+
 pub mod memory;
 
 pub mod metrics;
@@ -44,22 +48,14 @@ pub trait Log: Send + Sync + 'static {
 
     /// Queues the record at once (so that calls of one task keep their order) and resolves when it is
     /// durable. Dropping the future does not withdraw the record.
-    fn append(
-        &self,
-        partition: Partition,
-        payload: Bytes,
-    ) -> BoxFuture<'static, Result<Offset, AppendError>>;
+    fn append(&self, partition: Partition, payload: Bytes) -> BoxFuture<'static, Result<Offset, AppendError>>;
 
     /// The readable range: `low` is the oldest offset still kept, `high` the offset the next record
     /// will get.
     fn watermarks(&self, partition: Partition) -> BoxFuture<'_, Result<Watermarks, ReadError>>;
 
     /// A reader whose first record is `from`; `from == high` waits for what comes next.
-    fn reader(
-        &self,
-        partition: Partition,
-        from: Offset,
-    ) -> BoxFuture<'_, Result<Box<dyn Reader>, ReadError>>;
+    fn reader(&self, partition: Partition, from: Offset) -> BoxFuture<'_, Result<Box<dyn Reader>, ReadError>>;
 
     /// `Err` says, in one line for people, why appends cannot succeed at the moment.
     fn ready(&self) -> Result<(), String>;
@@ -74,11 +70,7 @@ pub trait Reader: Send {
     /// `bytes_max` of payload, except that the first record is returned whatever its size.
     ///
     /// Safe to drop half way: records that were not returned come again.
-    fn next(
-        &mut self,
-        bytes_max: usize,
-        wait: Duration,
-    ) -> BoxFuture<'_, Result<Vec<LogRecord>, ReadError>>;
+    fn next(&mut self, bytes_max: usize, wait: Duration) -> BoxFuture<'_, Result<Vec<LogRecord>, ReadError>>;
 }
 
 /// The two topics of a peep installation.
@@ -146,7 +138,7 @@ pub enum ReadError {
     /// itself; the caller decides.
     #[error("offset is outside of the log, which holds {low} to {high}")]
     OutOfRange { low: Offset, high: Offset },
-    /// Try again; a new reader from the last offset plus one loses nothing.
+    /// Try again, with the same reader or with a new one from the next offset: nothing is lost or repeated.
     #[error("read log: {reason}")]
     Unavailable { reason: String },
 }
@@ -185,10 +177,7 @@ impl Watermarks {
     /// `Err` when a reader cannot start at `from`.
     fn check(self, from: Offset) -> Result<(), ReadError> {
         if from < self.low || from > self.high {
-            return Err(ReadError::OutOfRange {
-                low: self.low,
-                high: self.high,
-            });
+            return Err(ReadError::OutOfRange { low: self.low, high: self.high });
         }
         Ok(())
     }

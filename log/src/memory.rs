@@ -17,16 +17,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::LogConfig;
 use crate::metrics::{AppendTimer, TopicMetrics};
-use crate::{
-    AppendError, BoxFuture, Log, LogRecord, Offset, Partition, ReadError, Reader, Topic, Watermarks,
-};
+use crate::{AppendError, BoxFuture, Log, LogRecord, Offset, Partition, ReadError, Reader, Topic, Watermarks};
 
 /// A memory log with `partitions` partitions and the default limits.
 pub fn memory(partitions: u32) -> Arc<dyn Log> {
-    let config = LogConfig {
-        partitions,
-        ..LogConfig::default()
-    };
+    let config = LogConfig { partitions, ..LogConfig::default() };
     Arc::new(MemoryLog::open(&config, Topic::Events))
 }
 
@@ -55,9 +50,7 @@ impl MemoryLog {
             metrics: TopicMetrics::new(topic),
             clock: Clock::system(),
         };
-        Self {
-            inner: Arc::new(inner),
-        }
+        Self { inner: Arc::new(inner) }
     }
 
     /// Appends from now on wait in the queue and get no answer.
@@ -76,9 +69,7 @@ impl MemoryLog {
         state.mode = Mode::Running;
         while let Some(waiting) = state.waiting.pop_front() {
             state.waiting_bytes -= waiting.payload.len();
-            let offset = self
-                .inner
-                .keep(&mut state, waiting.partition, waiting.payload);
+            let offset = self.inner.keep(&mut state, waiting.partition, waiting.payload);
             // The caller may have given up; the record is in the log all the same.
             let _ = waiting.done.send(offset);
         }
@@ -88,10 +79,7 @@ impl MemoryLog {
     /// Removes the records below `low`, as retention would.
     pub fn truncate(&self, partition: Partition, low: Offset) {
         let mut state = self.inner.state.lock();
-        while state
-            .kept(partition)
-            .is_some_and(|kept| kept.low < low && !kept.records.is_empty())
-        {
+        while state.kept(partition).is_some_and(|kept| kept.low < low && !kept.records.is_empty()) {
             state.drop_oldest(partition);
         }
     }
@@ -102,11 +90,7 @@ impl Log for MemoryLog {
         self.inner.high.len() as u32
     }
 
-    fn append(
-        &self,
-        partition: Partition,
-        payload: Bytes,
-    ) -> BoxFuture<'static, Result<Offset, AppendError>> {
+    fn append(&self, partition: Partition, payload: Bytes) -> BoxFuture<'static, Result<Offset, AppendError>> {
         let timer = self.inner.metrics.append();
         let append_timeout = self.inner.append_timeout;
         let admitted = self.inner.admit(partition, payload);
@@ -117,18 +101,11 @@ impl Log for MemoryLog {
         Box::pin(std::future::ready(self.inner.watermarks(partition)))
     }
 
-    fn reader(
-        &self,
-        partition: Partition,
-        from: Offset,
-    ) -> BoxFuture<'_, Result<Box<dyn Reader>, ReadError>> {
+    fn reader(&self, partition: Partition, from: Offset) -> BoxFuture<'_, Result<Box<dyn Reader>, ReadError>> {
         let reader = self.inner.watermarks(partition).and_then(|marks| {
             marks.check(from)?;
-            let reader: Box<dyn Reader> = Box::new(MemoryReader {
-                inner: Arc::clone(&self.inner),
-                partition,
-                next: from,
-            });
+            let reader: Box<dyn Reader> =
+                Box::new(MemoryReader { inner: Arc::clone(&self.inner), partition, next: from });
             Ok(reader)
         });
         Box::pin(std::future::ready(reader))
@@ -194,21 +171,14 @@ enum Admitted {
 impl Inner {
     fn admit(&self, partition: Partition, payload: Bytes) -> Result<Admitted, AppendError> {
         if payload.len() > self.record_bytes_max {
-            return Err(AppendError::TooLarge {
-                bytes: payload.len(),
-                max: self.record_bytes_max,
-            });
+            return Err(AppendError::TooLarge { bytes: payload.len(), max: self.record_bytes_max });
         }
         let mut state = self.state.lock();
         if state.mode == Mode::Stopped || state.kept(partition).is_none() {
-            return Err(AppendError::Unavailable {
-                reason: state.why_not(),
-            });
+            return Err(AppendError::Unavailable { reason: state.why_not() });
         }
         if state.waiting_bytes + payload.len() > self.queue_bytes_max {
-            return Err(AppendError::Full {
-                what: "memory log queue",
-            });
+            return Err(AppendError::Full { what: "memory log queue" });
         }
         if state.mode == Mode::Running {
             return Ok(Admitted::Done(self.keep(&mut state, partition, payload)));
@@ -216,11 +186,7 @@ impl Inner {
         let (done, answer) = oneshot::channel();
         state.waiting_bytes += payload.len();
         self.metrics.queue_bytes(state.waiting_bytes);
-        state.waiting.push_back(Waiting {
-            partition,
-            payload,
-            done,
-        });
+        state.waiting.push_back(Waiting { partition, payload, done });
         Ok(Admitted::Waiting(answer))
     }
 
@@ -230,11 +196,7 @@ impl Inner {
         state.kept_bytes += payload.len() as u64;
         let kept = &mut state.partitions[index];
         let offset = kept.high();
-        kept.records.push_back(LogRecord {
-            offset,
-            appended_ms: self.clock.now_ms(),
-            payload,
-        });
+        kept.records.push_back(LogRecord { offset, appended_ms: self.clock.now_ms(), payload });
         while state.kept_bytes > self.kept_bytes_max {
             state.drop_oldest(partition);
         }
@@ -245,13 +207,8 @@ impl Inner {
     fn watermarks(&self, partition: Partition) -> Result<Watermarks, ReadError> {
         let state = self.state.lock();
         match state.kept(partition) {
-            Some(kept) if state.mode != Mode::Stopped => Ok(Watermarks {
-                low: kept.low,
-                high: kept.high(),
-            }),
-            _ => Err(ReadError::Unavailable {
-                reason: state.why_not(),
-            }),
+            Some(kept) if state.mode != Mode::Stopped => Ok(Watermarks { low: kept.low, high: kept.high() }),
+            _ => Err(ReadError::Unavailable { reason: state.why_not() }),
         }
     }
 }
@@ -307,9 +264,9 @@ async fn finish(
         Ok(Admitted::Done(offset)) => Ok(offset),
         Ok(Admitted::Waiting(answer)) => match timeout(append_timeout, answer).await {
             Ok(Ok(offset)) => Ok(offset),
-            Ok(Err(_)) | Err(_) => Err(AppendError::Unavailable {
-                reason: "memory log gave no answer in time".to_owned(),
-            }),
+            Ok(Err(_)) | Err(_) => {
+                Err(AppendError::Unavailable { reason: "memory log gave no answer in time".to_owned() })
+            }
         },
         Err(error) => Err(error),
     };
@@ -349,11 +306,7 @@ impl MemoryReader {
 }
 
 impl Reader for MemoryReader {
-    fn next(
-        &mut self,
-        bytes_max: usize,
-        wait: Duration,
-    ) -> BoxFuture<'_, Result<Vec<LogRecord>, ReadError>> {
+    fn next(&mut self, bytes_max: usize, wait: Duration) -> BoxFuture<'_, Result<Vec<LogRecord>, ReadError>> {
         Box::pin(async move {
             let deadline = Instant::now() + wait;
             let mut high = self.inner.high[self.partition.0 as usize].subscribe();

@@ -21,28 +21,15 @@ pub const STORED_BYTES: &str = "peep_log_stored_bytes";
 
 /// Buckets for [`APPEND_SECONDS`]: a commit takes 0.3 ms on a fast disk, a refusal at most the append
 /// timeout of 4 s.
-pub const APPEND_SECONDS_BUCKETS: &[f64] = &[
-    0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
-];
+pub const APPEND_SECONDS_BUCKETS: &[f64] =
+    &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 /// Registers the help texts; call once after the recorder is installed.
 pub fn describe() {
-    describe_gauge!(
-        QUEUE_BYTES,
-        Unit::Bytes,
-        "Payload bytes waiting for an acknowledgement of the log."
-    );
-    describe_histogram!(
-        APPEND_SECONDS,
-        Unit::Seconds,
-        "Time from an append to its answer."
-    );
+    describe_gauge!(QUEUE_BYTES, Unit::Bytes, "Payload bytes waiting for an acknowledgement of the log.");
+    describe_histogram!(APPEND_SECONDS, Unit::Seconds, "Time from an append to its answer.");
     describe_counter!(APPENDS_TOTAL, "Appends by outcome.");
-    describe_gauge!(
-        STORED_BYTES,
-        Unit::Bytes,
-        "Bytes the Postgres log occupies on disk, indexes included."
-    );
+    describe_gauge!(STORED_BYTES, Unit::Bytes, "Bytes the Postgres log occupies on disk, indexes included.");
 }
 
 /// Held handles for one topic, so that an append looks nothing up.
@@ -64,8 +51,7 @@ struct AppendHandles {
 impl TopicMetrics {
     pub(crate) fn new(topic: Topic) -> Self {
         let topic = topic.name();
-        let outcome =
-            |outcome: &'static str| counter!(APPENDS_TOTAL, "topic" => topic, "outcome" => outcome);
+        let outcome = |outcome: &'static str| counter!(APPENDS_TOTAL, "topic" => topic, "outcome" => outcome);
         Self {
             queue_bytes: gauge!(QUEUE_BYTES, "topic" => topic),
             stored_bytes: gauge!(STORED_BYTES, "topic" => topic),
@@ -89,11 +75,7 @@ impl TopicMetrics {
     }
 
     pub(crate) fn append(&self) -> AppendTimer {
-        AppendTimer {
-            started: Instant::now(),
-            handles: Arc::clone(&self.append),
-            finished: false,
-        }
+        AppendTimer { started: Instant::now(), handles: Arc::clone(&self.append), finished: false }
     }
 }
 
@@ -107,9 +89,7 @@ pub(crate) struct AppendTimer {
 impl AppendTimer {
     pub(crate) fn finish(mut self, result: &Result<Offset, AppendError>) {
         self.finished = true;
-        self.handles
-            .seconds
-            .record(self.started.elapsed().as_secs_f64());
+        self.handles.seconds.record(self.started.elapsed().as_secs_f64());
         match result {
             Ok(_) => self.handles.acknowledged.increment(1),
             Err(AppendError::Full { .. }) => self.handles.full.increment(1),

@@ -1,0 +1,234 @@
+//! Hands records to librdkafka and tells each caller what became of its own.
+//!
+//! The bytes of a record count against the queue from the call until its delivery report. librdkafka's own limit on its
+//! queue is above ours and only a second line.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use rdkafka::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientConfig, util::Timeout};
+use tokio::sync::{Notify, oneshot};
+use tracing::debug;
+
+use super::ASK_TIMEOUT;
+use super::client;
+use crate::config::LogConfig;
+use crate::metrics::TopicMetrics;
+use crate::{AppendError, Offset, Partition, ReadError, Watermarks};
+
+/// Where the caller of `append` gets its answer.
+pub(super) type Answer = oneshot::Receiver<Result<Offset, AppendError>>;
+
+/// The producer of one topic; the librdkafka client inside may be replaced.
+pub(super) struct Producer {
+    topic: Arc<str>,
+    config: ClientConfig,
+    client: RwLock<Client>,
+    shared: Arc<Shared>,
+    flush_timeout: Duration,
+}
+
+type Client = Arc<ThreadedProducer<Context>>;
+
+/// What outlives a replaced client.
+pub(super) struct Shared {
+    queued_bytes: AtomicUsize,
+    queue_bytes_max: usize,
+    metrics: Arc<TopicMetrics>,
+    /// Why appends are refused at the moment.
+    refusing: Mutex<Option<String>>,
+    /// Something may be wrong: the supervisor should have a look.
+    pub(super) suspicion: Notify,
+}
+
+/// Travels through librdkafka with the record and comes back with its delivery report.
+pub(super) struct Delivery {
+    cost: usize,
+    answer: oneshot::Sender<Result<Offset, AppendError>>,
+}
+
+impl Producer {
+    pub(super) fn new(config: &LogConfig, topic: Arc<str>, metrics: Arc<TopicMetrics>) -> Result<Self, KafkaError> {
+        let shared = Arc::new(Shared {
+            queued_bytes: AtomicUsize::new(0),
+            queue_bytes_max: config.queue_bytes_max,
+            metrics,
+            refusing: Mutex::new(None),
+            suspicion: Notify::new(),
+        });
+        let native = native_config(config);
+        let client = connect(&native, &shared)?;
+        Ok(Self { topic, config: native, client: RwLock::new(client), shared, flush_timeout: config.append_timeout })
+    }
+
+    pub(super) fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(super) fn send(&self, partition: Partition, payload: &Bytes) -> Result<Answer, AppendError> {
+        self.ready().map_err(|reason| AppendError::Unavailable { reason })?;
+        let cost = payload.len() + DELIVERY_BYTES;
+        if !self.shared.reserve(cost) {
+            return Err(AppendError::Full { what: "log queue" });
+        }
+        let (answer, receiver) = oneshot::channel();
+        let record = BaseRecord::<(), [u8], _>::with_opaque_to(&self.topic, Box::new(Delivery { cost, answer }))
+            .partition(partition.0 as i32)
+            .payload(payload);
+        match self.client.read().send(record) {
+            Ok(()) => Ok(receiver),
+            Err((error, _)) => {
+                self.shared.release(cost);
+                Err(refusal(&error))
+            }
+        }
+    }
+
+    /// Blocks for at most [`ASK_TIMEOUT`].
+    pub(super) fn watermarks(&self, partition: Partition) -> Result<Watermarks, ReadError> {
+        let client = self.client();
+        let (low, high) = client
+            .client()
+            .fetch_watermarks(&self.topic, partition.0 as i32, ASK_TIMEOUT)
+            .map_err(|error| ReadError::Unavailable { reason: error.to_string() })?;
+        Ok(Watermarks { low: Offset(low.max(0) as u64), high: Offset(high.max(0) as u64) })
+    }
+
+    pub(super) fn ready(&self) -> Result<(), String> {
+        match &*self.shared.refusing.lock() {
+            Some(reason) => Err(reason.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Blocks until everything queued has its answer. Later appends fail.
+    pub(super) fn close(&self) {
+        self.shared.refuse("the log is closed");
+        if let Err(error) = self.client().flush(Timeout::After(self.flush_timeout)) {
+            debug!(topic = &*self.topic, %error, "flush the producer");
+        }
+    }
+
+    pub(super) fn client(&self) -> Client {
+        Arc::clone(&self.client.read())
+    }
+
+    /// A client that has failed for good (librdkafka: "fatal") never recovers; its records are reported as failed when it
+    /// goes. Blocks for up to a second.
+    pub(super) fn replace_client(&self) -> Result<(), KafkaError> {
+        let fresh = connect(&self.config, &self.shared)?;
+        let failed = std::mem::replace(&mut *self.client.write(), fresh);
+        drop(failed);
+        Ok(())
+    }
+}
+
+impl Shared {
+    pub(super) fn refuse(&self, reason: &str) {
+        *self.refusing.lock() = Some(reason.to_owned());
+    }
+
+    pub(super) fn accept(&self) {
+        *self.refusing.lock() = None;
+    }
+
+    fn reserve(&self, cost: usize) -> bool {
+        let reserved = self.queued_bytes.try_update(Ordering::AcqRel, Ordering::Acquire, |queued| {
+            Some(queued + cost).filter(|wanted| *wanted <= self.queue_bytes_max)
+        });
+        if let Ok(before) = reserved {
+            self.metrics.queue_bytes(before + cost);
+        }
+        reserved.is_ok()
+    }
+
+    fn release(&self, cost: usize) {
+        let before = self.queued_bytes.fetch_sub(cost, Ordering::AcqRel);
+        self.metrics.queue_bytes(before - cost);
+    }
+}
+
+pub(super) struct Context {
+    shared: Arc<Shared>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::log(level, facility, message);
+    }
+
+    /// Errors of the whole client, not of one record.
+    fn error(&self, error: KafkaError, reason: &str) {
+        debug!(%error, reason, "Kafka producer");
+        let serious =
+            matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::Fatal | RDKafkaErrorCode::AllBrokersDown));
+        if serious {
+            self.shared.suspicion.notify_one();
+        }
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Box<Delivery>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, delivery: Box<Delivery>) {
+        let answer = match result {
+            Ok(message) => Ok(Offset(message.offset().max(0) as u64)),
+            Err((error, _)) => {
+                self.shared.suspicion.notify_one();
+                Err(refusal(error))
+            }
+        };
+        self.shared.release(delivery.cost);
+        // The caller may have gone away; then nobody needs to know.
+        let _ = delivery.answer.send(answer);
+    }
+}
+
+fn connect(config: &ClientConfig, shared: &Arc<Shared>) -> Result<Client, KafkaError> {
+    let context = Context { shared: Arc::clone(shared) };
+    ThreadedProducer::from_config_and_context(config, context).map(Arc::new)
+}
+
+fn native_config(config: &LogConfig) -> ClientConfig {
+    let mut native = client::base(&config.kafka.brokers);
+    native
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        // The default of 5 minutes outlives every HTTP request.
+        .set("message.timeout.ms", config.append_timeout.as_millis().to_string())
+        // A record is a batch already; waiting for company only adds latency.
+        .set("linger.ms", "0")
+        .set("compression.type", "lz4")
+        .set("message.max.bytes", (config.record_bytes_max + FRAME_BYTES).to_string())
+        // Second line behind `queue_bytes_max`; in kilobytes, at least one of them.
+        .set("queue.buffering.max.kbytes", (config.queue_bytes_max / 1024 + 1).to_string())
+        .set("queue.buffering.max.messages", "0");
+    native
+}
+
+/// What the caller of `append` is told.
+fn refusal(error: &KafkaError) -> AppendError {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::QueueFull) => AppendError::Full { what: "log queue" },
+        _ => AppendError::Unavailable { reason: error.to_string() },
+    }
+}
+
+/// Room for Kafka's own header of a batch and of a record around the largest payload.
+pub(super) const FRAME_BYTES: usize = 16 << 10;
+
+/// What a record takes in memory beside its payload: librdkafka's message, the box and the answer.
+const DELIVERY_BYTES: usize = 512;

@@ -1,0 +1,108 @@
+//! Opens segments in time and removes old ones: what bounds the log by age and by bytes.
+//!
+//! One process at a time does it (a session lock in the database decides who), and even two would do no harm: opening is
+//! a compare-and-swap in the database, removing is repeatable. What was interrupted is found again by the next round,
+//! because the first step makes a segment invisible and everything after that only clears leftovers away.
+//!
+//! Age and bytes are bounds for what is kept, to within one segment (an eighth) and what arrives between two rounds.
+//! The current segment is never removed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{Connection, Error};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::store::{self, Segment};
+use crate::config::Retention;
+use crate::metrics::TopicMetrics;
+
+#[cfg(test)]
+mod tests;
+
+pub(super) fn spawn(
+    topic: Arc<str>,
+    retention: Retention,
+    options: PgConnectOptions,
+    metrics: Arc<TopicMetrics>,
+    stop: CancellationToken,
+) {
+    tokio::spawn(async move {
+        let rounds = async {
+            loop {
+                match timeout(ROUND_TIMEOUT, round(&topic, retention, &options, &metrics)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        warn!(topic = &*topic, error = %error, "keep the log within its retention");
+                    }
+                    Err(_) => warn!(topic = &*topic, "keeping the log within its retention takes too long"),
+                }
+                sleep(ROUND_PAUSE).await;
+            }
+        };
+        stop.run_until_cancelled(rounds).await;
+    });
+}
+
+/// What a round has to do; decided from the list of segments alone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    /// Open the segment after this one.
+    Rotate(i64),
+    /// Remove this one, which is the oldest.
+    Retire(i64),
+}
+
+fn next_step(segments: &[Segment], retention: Retention) -> Option<Step> {
+    let (current, closed) = segments.split_last()?;
+    let age_s = i64::try_from(retention.age.as_secs()).unwrap_or(i64::MAX);
+    let bytes = i64::try_from(retention.bytes).unwrap_or(i64::MAX);
+    let large = current.bytes > bytes / SEGMENTS_KEPT;
+    let old = current.age_s > age_s / SEGMENTS_KEPT;
+    if (large || old) && !current.is_empty {
+        return Some(Step::Rotate(current.id));
+    }
+    let oldest = closed.first()?;
+    // Everything in the oldest segment is older than the segment after it.
+    let outdated = segments[1].age_s > age_s;
+    let crowded = segments.iter().map(|segment| segment.bytes).sum::<i64>() > bytes;
+    (outdated || crowded).then_some(Step::Retire(oldest.id))
+}
+
+async fn round(
+    topic: &str,
+    retention: Retention,
+    options: &PgConnectOptions,
+    metrics: &TopicMetrics,
+) -> Result<(), Error> {
+    // A connection per round: closing it releases the lock whatever happened.
+    let mut connection = PgConnection::connect_with(options).await?;
+    store::limit_waiting(&mut connection).await?;
+    let mut segments = store::segments(&mut connection, topic).await?;
+    metrics.stored_bytes(segments.iter().map(|segment| segment.bytes as u64).sum());
+    if store::try_lead(&mut connection).await? {
+        while let Some(step) = next_step(&segments, retention) {
+            match step {
+                Step::Rotate(current) => store::rotate(&mut connection, topic, current).await?,
+                Step::Retire(oldest) => {
+                    info!(topic, segment = oldest, "removing the log's oldest segment");
+                    store::retire(&mut connection, topic, oldest).await?;
+                }
+            }
+            segments = store::segments(&mut connection, topic).await?;
+        }
+        for leftover in store::leftovers(&mut connection).await? {
+            store::remove(&mut connection, &leftover).await?;
+        }
+    }
+    connection.close().await
+}
+
+/// The finer the segments, the closer the log keeps to its bounds; each is a table.
+const SEGMENTS_KEPT: i64 = 8;
+
+const ROUND_PAUSE: Duration = Duration::from_secs(10);
+const ROUND_TIMEOUT: Duration = Duration::from_mins(1);
