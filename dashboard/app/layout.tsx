@@ -25,9 +25,14 @@ export const viewport: Viewport = { width: 'device-width', initialScale: 1 };
 
 export default function RootLayout({ children }: { children: ReactNode }) {
   return (
-    <html lang="en" data-theme="dark" className={`${geist.variable} ${geistMono.variable}`} suppressHydrationWarning>
+    <html
+      lang="en"
+      data-theme="dark"
+      className={`${geist.variable} ${geistMono.variable}`}
+      suppressHydrationWarning
+    >
       <head>
-        {/* biome-ignore lint/performance/noSyncScripts: must run before the first paint, or the theme flashes */}
+        {/* Must run before the first paint, or the theme flashes. */}
         <script src="/theme.js" />
       </head>
       <body>{children}</body>

@@ -18,7 +18,24 @@ const STARTED = Date.now();
 const KEY = 'peep_read_fake';
 
 const SERVICES = [
-  ['checkout', 128, 38, 2.0, ['POST /buy', 'GET /items/{id}.json', 'GET /users/transactions.json', 'GET /new_items/{id}.json', 'POST /login', 'GET /users/{id}.json', 'POST /sell', 'GET /settings', 'GET /timeline', 'PUT /cart/{id}']],
+  [
+    'checkout',
+    128,
+    38,
+    2.0,
+    [
+      'POST /buy',
+      'GET /items/{id}.json',
+      'GET /users/transactions.json',
+      'GET /new_items/{id}.json',
+      'POST /login',
+      'GET /users/{id}.json',
+      'POST /sell',
+      'GET /settings',
+      'GET /timeline',
+      'PUT /cart/{id}',
+    ],
+  ],
   ['search', 64, 52, 2.2, ['GET /search', 'GET /suggest']],
   ['gateway', 531, 9.8, 1.6, ['GET /', 'GET /assets/{name}', 'POST /graphql']],
   ['catalog', 247, 12, 1.5, ['GET /items', 'GET /items/{id}']],
@@ -109,21 +126,38 @@ function merge(cells) {
   const count = all.reduce((n, c) => n + c.count, 0);
   const mean = (pick) => all.reduce((n, c) => n + pick(c) * c.count, 0) / count;
   const status = {};
-  for (const name of ['1xx', '2xx', '3xx', '4xx', '5xx', 'unknown']) status[name] = all.reduce((n, c) => n + c.status[name], 0);
+  for (const name of ['1xx', '2xx', '3xx', '4xx', '5xx', 'unknown'])
+    status[name] = all.reduce((n, c) => n + c.status[name], 0);
   return {
     count,
     errors: all.reduce((n, c) => n + c.errors, 0),
     latency_count: count,
     mean_ms: mean((c) => c.mean_ms),
     max_ms: Math.max(...all.map((c) => c.max_ms)),
-    quantiles: { 0.5: mean((c) => c.quantiles[0.5]), 0.95: mean((c) => c.quantiles[0.95]), 0.99: mean((c) => c.quantiles[0.99]) },
+    quantiles: {
+      0.5: mean((c) => c.quantiles[0.5]),
+      0.95: mean((c) => c.quantiles[0.95]),
+      0.99: mean((c) => c.quantiles[0.99]),
+    },
     status,
   };
 }
 
 function totals(cells, windowS) {
   const m = merge(cells);
-  if (m === null) return { count: 0, errors: 0, rate: 0, error_rate: 0, latency_count: 0, sum_ms: 0, mean_ms: null, min_ms: null, max_ms: null, quantiles_ms: { 0.5: null, 0.9: null, 0.95: null, 0.99: null } };
+  if (m === null)
+    return {
+      count: 0,
+      errors: 0,
+      rate: 0,
+      error_rate: 0,
+      latency_count: 0,
+      sum_ms: 0,
+      mean_ms: null,
+      min_ms: null,
+      max_ms: null,
+      quantiles_ms: { 0.5: null, 0.9: null, 0.95: null, 0.99: null },
+    };
   return {
     count: m.count,
     errors: m.errors,
@@ -134,7 +168,12 @@ function totals(cells, windowS) {
     mean_ms: m.mean_ms,
     min_ms: m.quantiles[0.5] / 8,
     max_ms: m.max_ms,
-    quantiles_ms: { 0.5: m.quantiles[0.5], 0.9: m.quantiles[0.95] * 0.8, 0.95: m.quantiles[0.95], 0.99: m.quantiles[0.99] },
+    quantiles_ms: {
+      0.5: m.quantiles[0.5],
+      0.9: m.quantiles[0.95] * 0.8,
+      0.95: m.quantiles[0.95],
+      0.99: m.quantiles[0.99],
+    },
   };
 }
 
@@ -160,16 +199,32 @@ function groups(q, by) {
 const cellsAt = (members, slot, stepS) => merge(members.map(([s, r]) => cell(s, r, slot, stepS)));
 
 function columnsOf(members, slots, stepS, sparse, nowS) {
-  const out = { t: [], count: [], errors: [], latency_count: [], mean_ms: [], max_ms: [], status: { '1xx': [], '2xx': [], '3xx': [], '4xx': [], '5xx': [], unknown: [] }, quantiles_ms: { 0.5: [], 0.95: [], 0.99: [] } };
+  const out = {
+    t: [],
+    count: [],
+    errors: [],
+    latency_count: [],
+    mean_ms: [],
+    max_ms: [],
+    status: { '1xx': [], '2xx': [], '3xx': [], '4xx': [], '5xx': [], unknown: [] },
+    quantiles_ms: { 0.5: [], 0.95: [], 0.99: [] },
+  };
   for (const slot of slots) {
     let m = cellsAt(members, slot, stepS);
     if (m !== null && nowS !== undefined && slot + stepS > nowS) {
       const part = Math.max(0.05, (nowS - slot) / stepS);
-      m = { ...m, count: Math.ceil(m.count * part), errors: Math.floor(m.errors * part), latency_count: Math.ceil(m.count * part), status: Object.fromEntries(Object.entries(m.status).map(([k, v]) => [k, Math.round(v * part)])) };
+      m = {
+        ...m,
+        count: Math.ceil(m.count * part),
+        errors: Math.floor(m.errors * part),
+        latency_count: Math.ceil(m.count * part),
+        status: Object.fromEntries(Object.entries(m.status).map(([k, v]) => [k, Math.round(v * part)])),
+      };
     }
     if (m === null && sparse) continue;
     out.t.push(slot * 1000);
-    for (const name of ['count', 'errors', 'latency_count', 'mean_ms', 'max_ms']) out[name].push(m?.[name] ?? null);
+    for (const name of ['count', 'errors', 'latency_count', 'mean_ms', 'max_ms'])
+      out[name].push(m?.[name] ?? null);
     for (const name of Object.keys(out.status)) out.status[name].push(m?.status[name] ?? null);
     for (const name of ['0.5', '0.95', '0.99']) out.quantiles_ms[name].push(m?.quantiles[name] ?? null);
   }
@@ -195,7 +250,15 @@ function liveData(q, type, slots, stepS, windowS) {
   const now = Date.now();
   const all = slotsOf(now - windowS * 1000, now, stepS);
   const nowS = (now - 350) / 1000;
-  const row = (key, members) => ({ key, last_seen_ms: now - 300, window: totals(all.map((slot) => cellsAt(members, slot, stepS)), windowS), ...columnsOf(members, slots, stepS, true, nowS) });
+  const row = (key, members) => ({
+    key,
+    last_seen_ms: now - 300,
+    window: totals(
+      all.map((slot) => cellsAt(members, slot, stepS)),
+      windowS,
+    ),
+    ...columnsOf(members, slots, stepS, true, nowS),
+  });
   const found = groups(q, by(q));
   serial += 1;
   return {
@@ -209,7 +272,10 @@ function liveData(q, type, slots, stepS, windowS) {
     epoch: '1',
     quantiles: ['0.5', '0.95', '0.99'],
     envs: SCENARIO === 'empty' ? [] : ['production', 'staging'],
-    total: row({}, found.flatMap((g) => g.members)),
+    total: row(
+      {},
+      found.flatMap((g) => g.members),
+    ),
     rows: SCENARIO === 'empty' ? [] : found.map((g) => row(g.key, g.members)),
     ...(type === 'frame' ? { gone: [] } : {}),
   };
@@ -222,7 +288,8 @@ function live(q, send) {
   send(liveData(q, 'snapshot', slotsOf(now - windowS * 1000, now, stepS), stepS, windowS));
   const timer = setInterval(() => {
     const at = Date.now();
-    if (SCENARIO === 'empty') send({ type: 'heartbeat', id: `fake-${++serial}`, at_ms: at, newest_event_ms: null });
+    if (SCENARIO === 'empty')
+      send({ type: 'heartbeat', id: `fake-${++serial}`, at_ms: at, newest_event_ms: null });
     else send(liveData(q, 'frame', slotsOf(at - Math.max(2, stepS) * 1000, at, stepS), stepS, windowS));
   }, 1000);
   return () => clearInterval(timer);
@@ -233,7 +300,20 @@ const api = {
     const { fromMs, toMs } = span(q);
     const stepS = 60;
     const slots = slotsOf(fromMs, toMs, stepS);
-    return { from_ms: fromMs, to_ms: toMs, error_bound: 0.001, envs: ['production', 'staging'], services: groups(q, ['service']).map((g) => ({ service: g.key.service, ...totals(slots.map((slot) => cellsAt(g.members, slot, stepS)), (toMs - fromMs) / 1000), last_seen_ms: Date.now() - 400 })) };
+    return {
+      from_ms: fromMs,
+      to_ms: toMs,
+      error_bound: 0.001,
+      envs: ['production', 'staging'],
+      services: groups(q, ['service']).map((g) => ({
+        service: g.key.service,
+        ...totals(
+          slots.map((slot) => cellsAt(g.members, slot, stepS)),
+          (toMs - fromMs) / 1000,
+        ),
+        last_seen_ms: Date.now() - 400,
+      })),
+    };
   },
   '/v1/summary': (q) => {
     const { fromMs, toMs } = span(q);
@@ -241,11 +321,42 @@ const api = {
     const slots = slotsOf(fromMs, toMs, stepS);
     const windowS = (toMs - fromMs) / 1000;
     if (q.get('group_by') === 'status') {
-      const m = totals(groups(q, []).flatMap((g) => slots.map((slot) => cellsAt(g.members, slot, stepS))), windowS);
-      const codes = [[200, 0.877], [304, 0.08], [502, m.error_rate], [422, 0.015], [404, 0.0047], [504, 0.0007]];
-      return { from_ms: fromMs, to_ms: toMs, error_bound: 0.001, rows: codes.map(([status, part]) => ({ status, ...m, count: Math.round(m.count * part), errors: status >= 500 ? Math.round(m.count * part) : 0 })) };
+      const m = totals(
+        groups(q, []).flatMap((g) => slots.map((slot) => cellsAt(g.members, slot, stepS))),
+        windowS,
+      );
+      const codes = [
+        [200, 0.877],
+        [304, 0.08],
+        [502, m.error_rate],
+        [422, 0.015],
+        [404, 0.0047],
+        [504, 0.0007],
+      ];
+      return {
+        from_ms: fromMs,
+        to_ms: toMs,
+        error_bound: 0.001,
+        rows: codes.map(([status, part]) => ({
+          status,
+          ...m,
+          count: Math.round(m.count * part),
+          errors: status >= 500 ? Math.round(m.count * part) : 0,
+        })),
+      };
     }
-    return { from_ms: fromMs, to_ms: toMs, error_bound: 0.001, rows: groups(q, by(q)).map((g) => ({ ...g.key, ...totals(slots.map((slot) => cellsAt(g.members, slot, stepS)), windowS) })) };
+    return {
+      from_ms: fromMs,
+      to_ms: toMs,
+      error_bound: 0.001,
+      rows: groups(q, by(q)).map((g) => ({
+        ...g.key,
+        ...totals(
+          slots.map((slot) => cellsAt(g.members, slot, stepS)),
+          windowS,
+        ),
+      })),
+    };
   },
   '/v1/series': (q) => {
     const { fromMs, toMs } = span(q);
@@ -253,8 +364,21 @@ const api = {
     const slots = slotsOf(fromMs, toMs, stepS);
     const found = groups(q, by(q));
     const base = { step_ms: stepS * 1000, from_ms: fromMs, to_ms: toMs, error_bound: 0.001 };
-    if (by(q).length === 0) return { ...base, ...columnsOf(found.flatMap((g) => g.members), slots, stepS, false) };
-    return { ...base, t: slots.map((slot) => slot * 1000), groups: found.map((g) => ({ key: g.key, ...columnsOf(g.members, slots, stepS, false) })) };
+    if (by(q).length === 0)
+      return {
+        ...base,
+        ...columnsOf(
+          found.flatMap((g) => g.members),
+          slots,
+          stepS,
+          false,
+        ),
+      };
+    return {
+      ...base,
+      t: slots.map((slot) => slot * 1000),
+      groups: found.map((g) => ({ key: g.key, ...columnsOf(g.members, slots, stepS, false) })),
+    };
   },
   '/v1/events': (q) => {
     const r = rng(Math.floor(Date.now() / 1000));
@@ -263,13 +387,36 @@ const api = {
       const g = found[Math.floor(r() ** 2 * found.length)];
       const failed = r() < 0.08;
       const ts = Date.now() - i * 37 - 400;
-      return { ts: new Date(ts).toISOString(), ts_ms: ts, ...g.key, env: 'production', status: failed ? 502 : 200, duration_ms: 8 + 300 * r() ** 4, error: failed ? 'upstream refused the connection' : null, host: `web-${1 + Math.floor(r() * 4)}`, version: 'v2.14.0', trace_id: null, span_id: null, source: 'sdk', attrs: null, weight: 1 };
+      return {
+        ts: new Date(ts).toISOString(),
+        ts_ms: ts,
+        ...g.key,
+        env: 'production',
+        status: failed ? 502 : 200,
+        duration_ms: 8 + 300 * r() ** 4,
+        error: failed ? 'upstream refused the connection' : null,
+        host: `web-${1 + Math.floor(r() * 4)}`,
+        version: 'v2.14.0',
+        trace_id: null,
+        span_id: null,
+        source: 'sdk',
+        attrs: null,
+        weight: 1,
+      };
     });
     return { events, next_cursor: null, sampled: false };
   },
 };
 
-const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.woff2': 'font/woff2', '.txt': 'text/plain', '.json': 'application/json' };
+const TYPES = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript',
+  '.css': 'text/css',
+  '.svg': 'image/svg+xml',
+  '.woff2': 'font/woff2',
+  '.txt': 'text/plain',
+  '.json': 'application/json',
+};
 
 function serveFile(path, response) {
   let file = normalize(join(OUT, decodeURIComponent(path)));
@@ -280,8 +427,11 @@ function serveFile(path, response) {
   const body = readFileSync(file);
   const headers = { 'content-type': TYPES[extname(file)] ?? 'application/octet-stream' };
   if (file.endsWith('.html')) {
-    const hashes = [...body.toString().matchAll(/<script(?![^>]*\bsrc=)[^>]*>([\s\S]*?)<\/script>/g)].map((m) => `'sha256-${createHash('sha256').update(m[1]).digest('base64')}'`);
-    headers['content-security-policy'] = `default-src 'none'; script-src 'self' ${hashes.join(' ')}; style-src 'self'; style-src-attr 'unsafe-inline'; img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'`;
+    const hashes = [...body.toString().matchAll(/<script(?![^>]*\bsrc=)[^>]*>([\s\S]*?)<\/script>/g)].map(
+      (m) => `'sha256-${createHash('sha256').update(m[1]).digest('base64')}'`,
+    );
+    headers['content-security-policy'] =
+      `default-src 'none'; script-src 'self' ${hashes.join(' ')}; style-src 'self'; style-src-attr 'unsafe-inline'; img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'`;
   }
   response.writeHead(found ? 200 : 404, headers);
   response.end(body);
@@ -304,8 +454,12 @@ const server = createServer((request, response) => {
       });
       request.on('end', () => {
         const given = JSON.parse(body);
-        if (given.key !== KEY && given.token !== 'once') return error(response, 401, 'unauthorized', 'unknown key or link');
-        response.writeHead(200, { 'content-type': 'application/json', 'set-cookie': 'peep_session=1; Path=/; HttpOnly; SameSite=Lax' });
+        if (given.key !== KEY && given.token !== 'once')
+          return error(response, 401, 'unauthorized', 'unknown key or link');
+        response.writeHead(200, {
+          'content-type': 'application/json',
+          'set-cookie': 'peep_session=1; Path=/; HttpOnly; SameSite=Lax',
+        });
         response.end(JSON.stringify({ project: 'dev', expires_ms: Date.now() + 864e5 }));
       });
       return;
@@ -324,7 +478,9 @@ const server = createServer((request, response) => {
     if (!signedIn(request)) return error(response, 401, 'unauthorized', 'no session');
     if (url.pathname === '/v1/live') {
       response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
-      const stop = live(q, (message) => response.write(`event: ${message.type}\nid: ${message.id}\ndata: ${JSON.stringify(message)}\n\n`));
+      const stop = live(q, (message) =>
+        response.write(`event: ${message.type}\nid: ${message.id}\ndata: ${JSON.stringify(message)}\n\n`),
+      );
       request.on('close', stop);
       return;
     }
@@ -344,11 +500,23 @@ server.on('upgrade', (request, socket) => {
     socket.end('HTTP/1.1 401 Unauthorized\r\nConnection: close\r\n\r\n');
     return;
   }
-  const accept = createHash('sha1').update(`${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
-  socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`);
+  const accept = createHash('sha1')
+    .update(`${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`)
+    .digest('base64');
+  socket.write(
+    `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
+  );
   const stop = live(url.searchParams, (message) => {
     const payload = Buffer.from(JSON.stringify(message));
-    const header = payload.length < 126 ? Buffer.from([0x81, payload.length]) : payload.length < 65536 ? Buffer.from([0x81, 126, payload.length >> 8, payload.length & 255]) : Buffer.concat([Buffer.from([0x81, 127, 0, 0, 0, 0]), Buffer.from(new Uint32Array([payload.length]).buffer).reverse()]);
+    const header =
+      payload.length < 126
+        ? Buffer.from([0x81, payload.length])
+        : payload.length < 65536
+          ? Buffer.from([0x81, 126, payload.length >> 8, payload.length & 255])
+          : Buffer.concat([
+              Buffer.from([0x81, 127, 0, 0, 0, 0]),
+              Buffer.from(new Uint32Array([payload.length]).buffer).reverse(),
+            ]);
     socket.write(Buffer.concat([header, payload]));
   });
   const end = () => {
@@ -362,4 +530,6 @@ server.on('upgrade', (request, socket) => {
   socket.on('error', end);
 });
 
-server.listen(PORT, '127.0.0.1', () => console.log(`fake peep on http://127.0.0.1:${PORT}/login/#token=once (${SCENARIO})`));
+server.listen(PORT, '127.0.0.1', () =>
+  console.log(`fake peep on http://127.0.0.1:${PORT}/login/#token=once (${SCENARIO})`),
+);

@@ -33,5 +33,9 @@ export function Canvas({ width, height, draw }: Props) {
   }, [width, height, draw]);
 
   // The number beside it says the same, so the picture is silent for screen readers.
-  return <canvas ref={element} aria-hidden="true" className="block" style={{ width, height }} />;
+  return (
+    <span aria-hidden="true" className="block">
+      <canvas ref={element} className="block" style={{ width, height }} />
+    </span>
+  );
 }

@@ -24,7 +24,8 @@ interface Props {
   spec: PlotSpec;
   data: PlotData;
   label: string;
-  plotHeight: number;
+  plotClass: string;
+  className?: string;
   table: TableView;
 }
 
@@ -80,14 +81,14 @@ export function ChartCard(props: Props) {
       </div>
       {props.head(index)}
       {asTable ? (
-        <DataTable table={props.table} height={props.plotHeight} title={props.title} />
+        <DataTable table={props.table} className={props.plotClass} title={props.title} />
       ) : (
         <LinePlot
           spec={props.spec}
           data={props.data}
           cursor={cursor}
           label={props.label}
-          height={props.plotHeight}
+          className={props.plotClass}
           onZoom={zoom}
         />
       )}
@@ -95,10 +96,10 @@ export function ChartCard(props: Props) {
   );
 }
 
-function DataTable({ table, height, title }: { table: TableView; height: number; title: string }) {
+function DataTable({ table, className, title }: { table: TableView; className: string; title: string }) {
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling region must be reachable by keyboard
-    <div className="overflow-auto" style={{ height }} tabIndex={0} role="region" aria-label={`${title}, table`}>
+    <section className={`overflow-auto ${className}`} tabIndex={0} aria-label={`${title}, table`}>
       <table className="w-full text-12">
         <thead>
           <tr>
@@ -117,7 +118,10 @@ function DataTable({ table, height, title }: { table: TableView; height: number;
           {table.rows().map((row) => (
             <tr key={row[0]} className="border-line border-t">
               {row.map((cell, index) => (
-                <td key={table.head[index]} className={index === 0 ? 'py-0.5' : 'py-0.5 text-right font-number'}>
+                <td
+                  key={table.head[index]}
+                  className={index === 0 ? 'py-0.5' : 'py-0.5 text-right font-number'}
+                >
                   {cell}
                 </td>
               ))}
@@ -125,7 +129,7 @@ function DataTable({ table, height, title }: { table: TableView; height: number;
           ))}
         </tbody>
       </table>
-    </div>
+    </section>
   );
 }
 

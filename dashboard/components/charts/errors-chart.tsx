@@ -18,7 +18,7 @@ function spec(color: 'bad' | 'was', fill: 'hatch' | 'soft'): PlotSpec {
     lines: [{ color, width: 1.75, mark: 'line', fill }],
     stacked: false,
     axisWidth: 46,
-    edgeWidth: 6,
+    edgeWidth: 16,
     tick: (value) => (value === 0 ? '0' : `${Number(value.toPrecision(3))}\u00a0%`),
   };
 }
@@ -30,12 +30,13 @@ interface Props {
   frame: ChartFrame;
   failing: boolean;
   stale: boolean;
-  plotHeight: number;
+  /** Height of the plot with its time axis, as a class. */
+  plotClass: string;
   /** Small values in one line, as the service page has them. */
   inline?: boolean;
 }
 
-export function ErrorsChart({ row, frame, failing, stale, plotHeight, inline = false }: Props) {
+export function ErrorsChart({ row, frame, failing, stale, plotClass, inline = false }: Props) {
   const { view, windowMs } = usePageData();
   const { columns, window } = row;
   const values = useMemo(() => shares(columns.errors, columns.count), [columns]);
@@ -50,7 +51,7 @@ export function ErrorsChart({ row, frame, failing, stale, plotHeight, inline = f
       note={`share of requests, ${span(windowMs)}`}
       spec={failing ? FAILING : HEALTHY}
       data={data}
-      plotHeight={plotHeight}
+      plotClass={plotClass}
       label={`Share of requests that failed: ${write(share(window.errors, window.count))} over ${span(windowMs)}, ${write(share(columns.errors[last], columns.count[last]))} in the last full step.`}
       table={{
         head: ['Time', 'Errors', 'Requests', 'Share'],
@@ -82,7 +83,9 @@ export function ErrorsChart({ row, frame, failing, stale, plotHeight, inline = f
               className="text-28 font-strong!"
               unitClass="text-15 font-number tracking-normal text-ink2"
             />
-            <span className={`live-number truncate text-12 ${failing && index === null ? 'font-name text-bad' : 'text-ink2'}`}>
+            <span
+              className={`live-number truncate text-12 ${failing && index === null ? 'font-name text-bad' : 'text-ink2'}`}
+            >
               {of(part, whole)}
             </span>
           </p>

@@ -21,7 +21,7 @@ const SPEC: PlotSpec = {
   ],
   stacked: false,
   axisWidth: 52,
-  edgeWidth: 36,
+  edgeWidth: 38,
   tick: (ms) => {
     const { value, unit } = latency(ms);
     return `${Number(value)}\u00a0${unit}`;
@@ -40,12 +40,13 @@ interface Props {
   frame: ChartFrame;
   errorBound: number;
   stale: boolean;
-  plotHeight: number;
+  /** Height of the plot with its time axis, as a class. */
+  plotClass: string;
   /** Values beside their names in one line, as the service page has them. */
   inline: boolean;
 }
 
-export function LatencyChart({ row, frame, errorBound, stale, plotHeight, inline }: Props) {
+export function LatencyChart({ row, frame, errorBound, stale, plotClass, inline }: Props) {
   const { view, windowMs } = usePageData();
   const { columns, window } = row;
   const data: PlotData = useMemo(() => {
@@ -79,7 +80,7 @@ export function LatencyChart({ row, frame, errorBound, stale, plotHeight, inline
       cursorNote={bound(errorBound)}
       spec={SPEC}
       data={data}
-      plotHeight={plotHeight}
+      plotClass={plotClass}
       label={`Latency over ${span(windowMs)}: ${NAMES.map((item) => `${item.name} ${write(latency(at(item.quantile, null)))}`).join(', ')}.`}
       table={{
         head: ['Time', 'p50', 'p95', 'p99', 'max', 'of'],
@@ -93,17 +94,23 @@ export function LatencyChart({ row, frame, errorBound, stale, plotHeight, inline
       head={(index) => {
         const n = samples(index);
         return (
-          <dl className={inline ? 'flex h-6 items-center gap-4 overflow-hidden' : 'flex h-[34px] items-start gap-5 overflow-hidden'}>
+          <dl
+            className={
+              inline
+                ? 'flex h-6 items-center justify-between gap-2 overflow-hidden'
+                : 'flex h-[34px] items-start gap-5 overflow-hidden'
+            }
+          >
             {NAMES.map((item) => {
               const value = at(item.quantile, index);
               const few = value !== null && n < item.needs;
               return (
                 <div
                   key={item.name}
-                  className={inline ? 'flex items-center gap-1.5' : 'flex min-w-13 flex-col'}
+                  className={inline ? 'flex items-center gap-1' : 'flex min-w-13 flex-col'}
                   title={few ? `the slowest of ${n}` : undefined}
                 >
-                  <dt className="flex items-center gap-1.5 text-12 leading-[14px] text-ink2">
+                  <dt className="flex items-center gap-1 text-12 leading-[14px] text-ink2">
                     <span className={`h-[3px] w-2.5 shrink-0 rounded-data ${item.swatch}`} />
                     {item.name}
                     {few && !inline && <span className="text-ink3">of {n}</span>}

@@ -11,11 +11,11 @@ interface Props {
   cursor: CursorStore;
   /** A sentence that says what the picture shows. */
   label: string;
-  height: number;
+  className: string;
   onZoom: (fromMs: number, toMs: number) => void;
 }
 
-export function LinePlot({ spec, data, cursor, label, height, onZoom }: Props) {
+export function LinePlot({ spec, data, cursor, label, className, onZoom }: Props) {
   const root = useRef<HTMLDivElement>(null);
   const plot = useRef<Plot | null>(null);
   const latest = useRef({ data, onZoom });
@@ -43,15 +43,13 @@ export function LinePlot({ spec, data, cursor, label, height, onZoom }: Props) {
   }, [data]);
 
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: the cursor must be movable without a mouse; the picture has a text label and a table beside it
     <div
       ref={root}
       role="img"
       aria-label={label}
-      // biome-ignore lint/a11y/noNoninteractiveTabindex: as above
+      // biome-ignore lint/a11y/noNoninteractiveTabindex: the cursor must be movable without a mouse
       tabIndex={0}
-      className="w-full overflow-hidden rounded-data outline-offset-0"
-      style={{ height }}
+      className={`w-full overflow-hidden rounded-data outline-offset-0 ${className}`}
       onKeyDown={(event) => {
         if (event.key === 'ArrowLeft' || event.key === 'ArrowRight') {
           event.preventDefault();

@@ -127,7 +127,9 @@ export class Plot {
     const { t, lines, open } = this.data;
     return [
       t as number[],
-      ...lines.map((line) => (open === -1 ? line : line.map((value, index) => (index === open ? null : value)))),
+      ...lines.map((line) =>
+        open === -1 ? line : line.map((value, index) => (index === open ? null : value)),
+      ),
     ] as uPlot.AlignedData;
   }
 

@@ -17,7 +17,7 @@ const SPEC: PlotSpec = {
   lines: [{ color: 'rate', width: 1.5, mark: 'line', fill: 'soft' }],
   stacked: false,
   axisWidth: 42,
-  edgeWidth: 6,
+  edgeWidth: 16,
   tick: (value) => (value === 0 ? '0' : axisRate(value)),
 };
 
@@ -32,10 +32,11 @@ interface Props {
   row: Row;
   frame: ChartFrame;
   stale: boolean;
-  plotHeight: number;
+  /** Height of the plot with its time axis, as a class. */
+  plotClass: string;
 }
 
-export function RequestsChart({ row, frame, stale, plotHeight }: Props) {
+export function RequestsChart({ row, frame, stale, plotClass }: Props) {
   const { view, windowMs } = usePageData();
   const values = useMemo(() => {
     const all = rates(row.columns.count, frame.gaps, frame.stepMs);
@@ -56,7 +57,7 @@ export function RequestsChart({ row, frame, stale, plotHeight }: Props) {
       note={`per second, ${span(windowMs)}`}
       spec={SPEC}
       data={data}
-      plotHeight={plotHeight}
+      plotClass={plotClass}
       label={`Requests per second: ${write(rate(row.window.rate))} over ${span(windowMs)}, ${write(rate(now))} in the last full step.`}
       table={{
         head: ['Time', 'Requests', 'Per second'],

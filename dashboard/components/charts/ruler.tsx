@@ -39,7 +39,17 @@ export function rulerX({ lowMs, highMs }: RulerAxis, ms: number, width: number):
   return 2 + Math.min(1, part) * (width - 4);
 }
 
-export function Ruler({ window: totals, axis, width, height = 24 }: { window: Totals; axis: RulerAxis; width: number; height?: number }) {
+export function Ruler({
+  window: totals,
+  axis,
+  width,
+  height = 24,
+}: {
+  window: Totals;
+  axis: RulerAxis;
+  width: number;
+  height?: number;
+}) {
   const p50 = totals.quantilesMs['0.5'] ?? null;
   const p95 = totals.quantilesMs['0.95'] ?? null;
   const p99 = totals.quantilesMs['0.99'] ?? null;
@@ -49,7 +59,8 @@ export function Ruler({ window: totals, axis, width, height = 24 }: { window: To
     (context: CanvasRenderingContext2D) => {
       const shared = { lowMs, highMs };
       context.fillStyle = color('grid');
-      for (const tick of rulerTicks(shared)) context.fillRect(Math.round(rulerX(shared, tick, width)), 0, 1, height);
+      for (const tick of rulerTicks(shared))
+        context.fillRect(Math.round(rulerX(shared, tick, width)), 0, 1, height);
       if (p50 === null || p95 === null || p99 === null) return;
       const x = (ms: number) => rulerX(shared, ms, width);
       const middle = height / 2;

@@ -23,7 +23,7 @@ const SPEC: PlotSpec = {
   ],
   stacked: true,
   axisWidth: 42,
-  edgeWidth: 6,
+  edgeWidth: 16,
   tick: (value) => (value === 0 ? '0' : axisRate(value)),
 };
 
@@ -39,10 +39,11 @@ interface Props {
   row: Row;
   frame: ChartFrame;
   stale: boolean;
-  plotHeight: number;
+  /** Height of the plot with its time axis, as a class. */
+  plotClass: string;
 }
 
-export function StatusChart({ row, frame, stale, plotHeight }: Props) {
+export function StatusChart({ row, frame, stale, plotClass }: Props) {
   const { view, windowMs } = usePageData();
   const { columns } = row;
   /** Per class, in the order of CLASSES, as rates. */
@@ -69,7 +70,9 @@ export function StatusChart({ row, frame, stale, plotHeight }: Props) {
     const n = columns.status[name].reduce<number>((sum, value) => sum + (value ?? 0), 0);
     return (n * 1000) / windowMs;
   };
-  const shown = CLASSES.filter((item, index) => index === 0 || item.classes.some((name) => windowRate(name) > 0));
+  const shown = CLASSES.filter(
+    (item, index) => index === 0 || item.classes.some((name) => windowRate(name) > 0),
+  );
 
   return (
     <ChartCard
@@ -77,34 +80,40 @@ export function StatusChart({ row, frame, stale, plotHeight }: Props) {
       note={`per second, ${span(windowMs)}`}
       spec={SPEC}
       data={data}
-      plotHeight={plotHeight}
+      plotClass={plotClass}
       label={`Requests per second by status over ${span(windowMs)}: ${write(rate(row.window.rate))} in all, ${write(rate(windowRate('5xx')))} answered 5xx.`}
       table={{
         head: ['Time', '2xx', '3xx', '4xx', '5xx', 'other'],
         rows: () =>
           frame.t.map((t, index) => [
             timeCell(t, view.tz),
-            ...(['2xx', '3xx', '4xx', '5xx'] as const).map((name) => String(columns.status[name][index] ?? '–')),
+            ...(['2xx', '3xx', '4xx', '5xx'] as const).map((name) =>
+              String(columns.status[name][index] ?? '–'),
+            ),
             columns.count[index] === null
               ? '–'
               : String((columns.status['1xx'][index] ?? 0) + (columns.status.unknown[index] ?? 0)),
           ]),
       }}
       head={(index) => (
-        <dl className="flex h-6 items-center gap-4 overflow-hidden">
+        <dl className="flex h-6 items-center gap-3 overflow-hidden">
           {shown.map((item) => {
             const value =
               index === null
                 ? item.classes.reduce((sum, name) => sum + windowRate(name), 0)
                 : single[CLASSES.indexOf(item)]?.[index];
             return (
-              <div key={item.name} className="flex items-center gap-1.5">
-                <dt className="flex items-center gap-1.5 text-12 text-ink2">
+              <div key={item.name} className="flex items-center gap-1">
+                <dt className="flex items-center gap-1 text-12 text-ink2">
                   <span className={`size-2.5 shrink-0 rounded-data ${item.swatch}`} />
                   {item.name}
                 </dt>
                 <dd>
-                  <Num written={rate(value)} className="text-12 font-name!" unitClass="font-regular text-ink2" />
+                  <Num
+                    written={rate(value)}
+                    className="text-12 font-name!"
+                    unitClass="font-regular text-ink2"
+                  />
                 </dd>
               </div>
             );

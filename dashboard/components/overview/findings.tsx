@@ -26,7 +26,9 @@ export function Findings({ rows }: { rows: readonly Row[] }) {
         <Finding key={row.id} row={row} />
       ))}
       {sorted.length > MOST && (
-        <li className="flex h-9 items-center px-4 text-12 text-ink2">{sorted.length - MOST} more, in the table below</li>
+        <li className="flex h-9 items-center px-4 text-12 text-ink2">
+          {sorted.length - MOST} more, in the table below
+        </li>
       )}
     </ul>
   );
@@ -50,8 +52,8 @@ function Finding({ row }: { row: Row }) {
           {service}
         </span>
         <span className="live-number truncate text-ink2 max-tablet:col-start-2 max-tablet:row-start-2">
-          <span className="font-strong text-bad">{write(share(window.errors, window.count))}</span> of requests fail,{' '}
-          {write(count(window.errors))} so far
+          <span className="font-strong text-bad">{write(share(window.errors, window.count))}</span> of
+          requests fail, {write(count(window.errors))} so far
         </span>
         <span className="truncate text-ink2 max-tablet:hidden">
           {since === null ? (
@@ -64,7 +66,13 @@ function Finding({ row }: { row: Row }) {
         </span>
         <span className="truncate text-ink2 max-tablet:hidden">{where}</span>
         <span className="max-tablet:hidden">
-          <Sparkline values={shares(columns.errors, columns.count)} token="bad" fill width={108} height={28} />
+          <Sparkline
+            values={shares(columns.errors, columns.count)}
+            token="bad"
+            fill
+            width={108}
+            height={28}
+          />
         </span>
         <span className="text-ink2 max-tablet:row-span-2 max-tablet:row-start-1 max-tablet:col-start-3">
           <Icon name="chevronRight" />
@@ -76,10 +84,10 @@ function Finding({ row }: { row: Row }) {
 
 /** The route that carries at least half of the errors, asked from the server for just this service. */
 function useWhere(service: string, errors: number): React.ReactNode {
-  const { view, windowMs, windowNow, mode, paused } = usePageData();
+  const { view, windowMs, asked, mode, paused } = usePageData();
   const polled = usePoll(
     JSON.stringify([service, view.env, windowMs, view.frozen]),
-    (signal) => fetchSummary({ env: view.env, service }, windowNow(), ['route', 'method'], signal),
+    (signal) => fetchSummary({ env: view.env, service }, asked, ['route', 'method'], signal),
     mode === 'history' || paused !== null ? null : WHERE_EVERY_MS,
   );
   const rows = polled.data?.rows ?? null;

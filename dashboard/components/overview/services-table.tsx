@@ -3,7 +3,7 @@
 /** Every service in the order of trouble, or as asked. Wide: one line with shapes; narrow: two lines with the ruler. */
 import Link from 'next/link';
 import { useMemo, useState } from 'react';
-import { Ruler, rulerAxis, rulerLabel, rulerTicks, rulerX, type RulerAxis } from '@/components/charts/ruler';
+import { Ruler, type RulerAxis, rulerAxis, rulerLabel, rulerTicks, rulerX } from '@/components/charts/ruler';
 import { Sparkline } from '@/components/charts/sparkline';
 import { usePageData } from '@/components/shell/page-data';
 import { hrefOf } from '@/components/shell/sidebar';
@@ -15,7 +15,7 @@ import { exactCount, rate, share } from '@/lib/format/number';
 import { span } from '@/lib/format/time';
 import { findGaps, rates, shares } from '@/lib/series/gaps';
 import type { Column, Row } from '@/lib/series/types';
-import { byTrouble, isFailing } from '@/lib/series/verdict';
+import { byTrouble, isFailing, isOther } from '@/lib/series/verdict';
 import { useOrder } from './use-order';
 
 const RULER = 240;
@@ -31,7 +31,8 @@ export function ServicesTable({ rows, windowMs }: { rows: readonly Row[]; window
     return [...rows].sort((a, b) =>
       sort.column === 'service'
         ? factor * (a.key.service ?? '').localeCompare(b.key.service ?? '')
-        : factor * (sortValue(a.window, sort.column) - sortValue(b.window, sort.column)) || (a.id < b.id ? -1 : 1),
+        : factor * (sortValue(a.window, sort.column) - sortValue(b.window, sort.column)) ||
+          (a.id < b.id ? -1 : 1),
     );
   }, [rows, sort]);
   const ordered = useOrder(sorted, JSON.stringify(sort), heldSince !== null);
@@ -42,14 +43,14 @@ export function ServicesTable({ rows, windowMs }: { rows: readonly Row[]; window
   const head = { sort, onSort };
 
   return (
-    <section aria-label="Services">
-      <div
-        className="card overflow-hidden"
-        onPointerEnter={() => hold(true)}
-        onPointerLeave={() => hold(false)}
-        onFocus={() => hold(true)}
-        onBlur={() => hold(false)}
-      >
+    <section
+      aria-label="Services"
+      onPointerEnter={() => hold(true)}
+      onPointerLeave={() => hold(false)}
+      onFocus={() => hold(true)}
+      onBlur={() => hold(false)}
+    >
+      <div className="card overflow-hidden">
         <table className="w-full max-tablet:hidden">
           <caption className="sr-only">Services, {span(windowMs)}</caption>
           <thead>
@@ -81,7 +82,7 @@ export function ServicesTable({ rows, windowMs }: { rows: readonly Row[]; window
               <SortHeader column="p99" className="w-[84px]" {...head}>
                 p99
               </SortHeader>
-              <th scope="col" className="w-[288px] pl-8 max-desktop:w-[264px] max-desktop:pl-3">
+              <th scope="col" className="w-[292px] pl-7 max-desktop:w-[272px] max-desktop:pl-3">
                 <RulerHead axis={axis} />
               </th>
               <th scope="col" className="w-[100px] pr-4 text-left font-regular text-ink2">
@@ -110,8 +111,8 @@ export function ServicesTable({ rows, windowMs }: { rows: readonly Row[]; window
         <RulerLegend />
         <span className="flex-1" />
         <span>
-          {sort === null ? 'Sorted by trouble' : 'Sorted as chosen'}. <span className="live-number">{exactCount(total)}</span>{' '}
-          requests counted in this window.
+          {sort === null ? 'Sorted by trouble' : 'Sorted as chosen'}.{' '}
+          <span className="live-number">{exactCount(total)}</span> requests counted in this window.
         </span>
       </footer>
     </section>
@@ -133,7 +134,6 @@ function useShapes(row: Row): { requests: Column; errors: Column; p99: Column } 
 }
 
 function ServiceRow({ row, axis }: { row: Row; axis: RulerAxis }) {
-  const { view } = usePageData();
   const { window, key } = row;
   const failing = isFailing(window);
   const shapes = useShapes(row);
@@ -144,15 +144,11 @@ function ServiceRow({ row, axis }: { row: Row; axis: RulerAxis }) {
         <Glyph state={failing ? 'failing' : 'fine'} size={16} />
       </td>
       <td className="max-w-0 truncate">
-        <Link
-          data-row
-          href={hrefOf(view, { service })}
-          prefetch={false}
-          title={service}
+        <ServiceLink
+          service={service}
+          other={isOther(row)}
           className="font-name outline-offset-[-2px] after:absolute after:inset-0 focus-visible:outline-none focus-visible:after:outline-2 focus-visible:after:outline-offset-[-2px] focus-visible:after:outline-focus"
-        >
-          {service}
-        </Link>
+        />
       </td>
       <td className="text-right">
         <Num written={rate(window.rate)} title={`${exactCount(window.count)} requests`} />
@@ -180,8 +176,8 @@ function ServiceRow({ row, axis }: { row: Row; axis: RulerAxis }) {
       <td className="text-right">
         <Quantile window={window} quantile="0.99" />
       </td>
-      <td className="pl-8 max-desktop:pl-3">
-        <Ruler window={window} axis={axis} width={RULER} height={41} />
+      <td className="pl-7 max-desktop:pl-3">
+        <Ruler window={window} axis={axis} width={RULER} height={28} />
       </td>
       <td className="pr-4">
         <Sparkline values={shapes.p99} token="p99" />
@@ -191,7 +187,6 @@ function ServiceRow({ row, axis }: { row: Row; axis: RulerAxis }) {
 }
 
 function NarrowRow({ row, axis }: { row: Row; axis: RulerAxis }) {
-  const { view } = usePageData();
   const { window, key } = row;
   const failing = isFailing(window);
   const service = key.service ?? '';
@@ -199,14 +194,11 @@ function NarrowRow({ row, axis }: { row: Row; axis: RulerAxis }) {
     <li className="relative px-3 py-2">
       <div className="flex items-center gap-2">
         <Glyph state={failing ? 'failing' : 'fine'} />
-        <Link
-          data-row
-          href={hrefOf(view, { service })}
-          prefetch={false}
+        <ServiceLink
+          service={service}
+          other={isOther(row)}
           className="min-w-0 flex-1 truncate font-name after:absolute after:inset-0"
-        >
-          {service}
-        </Link>
+        />
         <Num
           written={share(window.errors, window.count)}
           className={failing ? 'font-strong! text-bad' : window.errors === 0 ? 'text-ink3' : ''}
@@ -221,6 +213,29 @@ function NarrowRow({ row, axis }: { row: Row; axis: RulerAxis }) {
         <Ruler window={window} axis={axis} width={132} height={20} />
       </div>
     </li>
+  );
+}
+
+/** What is over the budget of groups has no page of its own. */
+function ServiceLink(props: { service: string; other: boolean; className: string }) {
+  const { view } = usePageData();
+  if (props.other) {
+    return (
+      <span className="text-ink2" title="Services over the budget of groups, counted together">
+        {props.service}
+      </span>
+    );
+  }
+  return (
+    <Link
+      data-row
+      href={hrefOf(view, { service: props.service })}
+      prefetch={false}
+      title={props.service}
+      className={props.className}
+    >
+      {props.service}
+    </Link>
   );
 }
 

@@ -18,7 +18,9 @@ interface Choice {
 export function Filters() {
   const { view, data, choose } = usePageData();
   const { envs } = useServices();
-  const routes = [...new Set(data?.rows.map((row) => row.key.route ?? '') ?? [])].filter((route) => route !== '');
+  const routes = [...new Set(data?.rows.map((row) => row.key.route ?? '') ?? [])].filter(
+    (route) => route !== '',
+  );
   const groups: { name: string; choices: Choice[] }[] = [
     { name: 'Status', choices: STATUSES.map((status) => ({ label: status, patch: { status } })) },
     { name: 'Method', choices: METHODS.map((method) => ({ label: method, patch: { method } })) },
@@ -26,7 +28,10 @@ export function Filters() {
       name: 'Environment',
       choices: envs.length > 1 ? envs.map((env) => ({ label: env, patch: { env } })) : [],
     },
-    { name: 'Route', choices: view.route === null ? routes.map((route) => ({ label: route, patch: { route } })) : [] },
+    {
+      name: 'Route',
+      choices: view.route === null ? routes.map((route) => ({ label: route, patch: { route } })) : [],
+    },
   ];
   return (
     <div className="flex items-center gap-2 max-tablet:-mx-3 max-tablet:overflow-x-auto max-tablet:px-3 tablet:flex-wrap">
@@ -35,8 +40,12 @@ export function Filters() {
       {view.route !== null && (
         <Chip name="route" value={view.route} mono onRemove={() => choose({ route: null, method: null })} />
       )}
-      {view.method !== null && <Chip name="method" value={view.method} mono onRemove={() => choose({ method: null })} />}
-      {view.status !== null && <Chip name="status" value={view.status} onRemove={() => choose({ status: null })} />}
+      {view.method !== null && (
+        <Chip name="method" value={view.method} mono onRemove={() => choose({ method: null })} />
+      )}
+      {view.status !== null && (
+        <Chip name="status" value={view.status} onRemove={() => choose({ status: null })} />
+      )}
       <AddFilter groups={groups} onChoose={(choice) => choose(choice.patch)} />
     </div>
   );
@@ -46,7 +55,10 @@ function Chip(props: { name: string; value: string; mono?: boolean; onRemove?: (
   return (
     <span className="control h-7 shrink-0 gap-1.5 px-2.5 hover:bg-surface max-tablet:h-9">
       {props.name}
-      <span className={`max-w-80 truncate text-ink ${props.mono ? 'font-mono text-12' : 'font-name'}`} title={props.value}>
+      <span
+        className={`max-w-80 truncate text-ink ${props.mono ? 'font-mono text-12' : 'font-name'}`}
+        title={props.value}
+      >
         {props.value}
       </span>
       {props.onRemove !== undefined && (
@@ -150,7 +162,12 @@ function AddFilter({
               event.preventDefault();
             }}
           />
-          <div id={list} role="listbox" aria-label="Filters" className="max-h-72 overflow-y-auto border-line border-t pt-1">
+          <div
+            id={list}
+            role="listbox"
+            aria-label="Filters"
+            className="max-h-72 overflow-y-auto border-line border-t pt-1"
+          >
             {shown.map((group) => (
               // biome-ignore lint/a11y/useSemanticElements: a group of options has no element of its own
               <div key={group.name} role="group" aria-label={group.name}>

@@ -15,11 +15,11 @@ const EVERY_MS = 5000;
 const ROWS = 12;
 
 export function RecentRequests() {
-  const { filter, view, mode, paused, heldSince, hold, windowNow, windowMs } = usePageData();
+  const { filter, view, mode, paused, heldSince, hold, asked, windowMs } = usePageData();
   const question = JSON.stringify([filter, windowMs, view.frozen]);
   const polled = usePoll(
     question,
-    (signal) => fetchEvents(filter, windowNow(), ROWS, signal),
+    (signal) => fetchEvents(filter, asked, ROWS, signal),
     mode === 'history' || paused !== null ? null : EVERY_MS,
   );
   // Rows are not pushed away from under a pointer: while held, the answer that was there stays.
@@ -44,7 +44,7 @@ export function RecentRequests() {
         <p className="text-12 text-ink3">newest first, {zoneName(Date.now(), view.tz)}</p>
       </div>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls sideways on narrow screens */}
-      <div className="overflow-x-auto" tabIndex={0} role="region" aria-label="Recent requests, table">
+      <section className="overflow-x-auto" tabIndex={0} aria-label="Recent requests, table">
         <table className="w-full">
           <thead>
             <tr className="h-8 border-line border-b text-left text-12 text-ink2">
@@ -77,8 +77,12 @@ export function RecentRequests() {
               return (
                 // biome-ignore lint/suspicious/noArrayIndexKey: rows have no id, and a place is what a row is here
                 <tr key={index} className="h-[34px] border-line border-b last:border-b-0">
-                  <td className="pl-4 font-number whitespace-nowrap text-ink2">{clockMs(event.tsMs, view.tz)}</td>
-                  <td className={`font-mono text-12 ${failed ? 'font-strong text-bad' : ''}`}>{event.status ?? '–'}</td>
+                  <td className="pl-4 font-number whitespace-nowrap text-ink2">
+                    {clockMs(event.tsMs, view.tz)}
+                  </td>
+                  <td className={`font-mono text-12 ${failed ? 'font-strong text-bad' : ''}`}>
+                    {event.status ?? '–'}
+                  </td>
                   <td className="max-w-0 min-w-40">
                     <span className="flex min-w-0 items-center">
                       <span className="w-14 shrink-0 font-mono text-12 text-ink2">{event.method || '–'}</span>
@@ -90,7 +94,10 @@ export function RecentRequests() {
                   </td>
                   <td className="max-w-0 truncate text-ink2 max-tablet:hidden">{event.host ?? '–'}</td>
                   <td className="max-w-0 truncate text-ink2 max-tablet:hidden">{event.version ?? '–'}</td>
-                  <td className="max-w-0 truncate pr-4 text-ink2 max-desktop:hidden" title={event.error ?? undefined}>
+                  <td
+                    className="max-w-0 truncate pr-4 text-ink2 max-desktop:hidden"
+                    title={event.error ?? undefined}
+                  >
                     {event.error ?? ''}
                   </td>
                 </tr>
@@ -98,7 +105,7 @@ export function RecentRequests() {
             })}
           </tbody>
         </table>
-      </div>
+      </section>
       {events?.sampled && (
         <p className="border-line border-t px-4 py-2 text-12 text-ink2">
           Not every request is kept. Counts and percentiles are complete.

@@ -4,12 +4,12 @@
 import Link from 'next/link';
 import { useMemo, useState } from 'react';
 import { Sparkline } from '@/components/charts/sparkline';
+import { useOrder } from '@/components/overview/use-order';
 import { usePageData } from '@/components/shell/page-data';
 import { Glyph } from '@/components/ui/glyph';
 import { Num } from '@/components/ui/num';
 import { Quantile } from '@/components/ui/quantile';
 import { SortHeader, sortValue } from '@/components/ui/sort-header';
-import { useOrder } from '@/components/overview/use-order';
 import { exactCount, rate, share } from '@/lib/format/number';
 import { span } from '@/lib/format/time';
 import type { Row } from '@/lib/series/types';
@@ -31,14 +31,20 @@ export function RoutesTable({ rows, windowMs }: { rows: readonly Row[]; windowMs
   const sorted = useMemo(() => {
     if (sort === null) {
       return [...rows].sort(
-        (a, b) => Number(isFailing(b.window)) - Number(isFailing(a.window)) || timeMs(b) - timeMs(a) || (a.id < b.id ? -1 : 1),
+        (a, b) =>
+          Number(isFailing(b.window)) - Number(isFailing(a.window)) ||
+          timeMs(b) - timeMs(a) ||
+          (a.id < b.id ? -1 : 1),
       );
     }
     const factor = sort.descending ? -1 : 1;
     return [...rows].sort((a, b) => {
       if (sort.column === 'route') return factor * (a.key.route ?? '').localeCompare(b.key.route ?? '');
       if (sort.column === 'time') return factor * (timeMs(a) - timeMs(b));
-      return factor * (sortValue(a.window, sort.column) - sortValue(b.window, sort.column)) || (a.id < b.id ? -1 : 1);
+      return (
+        factor * (sortValue(a.window, sort.column) - sortValue(b.window, sort.column)) ||
+        (a.id < b.id ? -1 : 1)
+      );
     });
   }, [rows, sort]);
   const ordered = useOrder(sorted, JSON.stringify(sort), heldSince !== null);

@@ -8,7 +8,7 @@ import { LatencyChart } from '@/components/charts/latency-chart';
 import { StatusChart } from '@/components/charts/status-chart';
 import { useFreshness } from '@/components/shell/badge';
 import { usePageData } from '@/components/shell/page-data';
-import { BlockFailed, LoadingBlocks } from '@/components/shell/states';
+import { BlockFailed, LoadingBlocks, Refused } from '@/components/shell/states';
 import { useServices } from '@/components/shell/use-services';
 import { Glyph } from '@/components/ui/glyph';
 import { count, NBSP, share, write } from '@/lib/format/number';
@@ -20,7 +20,8 @@ import { RecentRequests } from './recent-requests';
 import { RoutesTable } from './routes-table';
 import { StatusCodes } from './status-codes';
 
-const PLOT = 176;
+/** 176 px of plot and the time axis; less on a phone. */
+const PLOT = 'h-[198px] max-tablet:h-[172px]';
 
 export function Service() {
   const { data, error, retry, view, windowMs, link } = usePageData();
@@ -29,11 +30,11 @@ export function Service() {
   const frame = useMemo(() => (data === null ? null : chartFrame(data, data.total)), [data]);
 
   if (view.service === null) {
-    return <h1 className="text-22 font-strong">No service is named in the address. Choose one at the left.</h1>;
+    return (
+      <h1 className="text-22 font-strong">No service is named in the address. Choose one at the left.</h1>
+    );
   }
-  if (link?.kind === 'refused') {
-    return <h1 className="text-20 font-strong">{link.message}</h1>;
-  }
+  if (link?.kind === 'refused') return <Refused message={link.message} />;
   if (data === null || frame === null) {
     if (error !== null) return <BlockFailed what={view.service} error={error} retry={retry} />;
     return <LoadingBlocks heads={3} windowMs={windowMs} />;
@@ -64,16 +65,29 @@ export function Service() {
       <Filters />
       {error !== null && <BlockFailed what="the newest numbers" error={error} retry={retry} />}
       <div className="grid grid-cols-1 gap-4 tablet:grid-cols-3 max-tablet:gap-3">
-        <StatusChart row={data.total} frame={frame} stale={stale} plotHeight={PLOT + 22} />
-        <ErrorsChart row={data.total} frame={frame} failing={failing} stale={stale} plotHeight={PLOT + 22} inline />
-        <LatencyChart
-          row={data.total}
-          frame={frame}
-          errorBound={data.errorBound}
-          stale={stale}
-          plotHeight={PLOT + 22}
-          inline
-        />
+        <div className="grid max-tablet:order-3">
+          <StatusChart row={data.total} frame={frame} stale={stale} plotClass={PLOT} />
+        </div>
+        <div className="grid max-tablet:order-1">
+          <ErrorsChart
+            row={data.total}
+            frame={frame}
+            failing={failing}
+            stale={stale}
+            plotClass={PLOT}
+            inline
+          />
+        </div>
+        <div className="grid max-tablet:order-2">
+          <LatencyChart
+            row={data.total}
+            frame={frame}
+            errorBound={data.errorBound}
+            stale={stale}
+            plotClass={PLOT}
+            inline
+          />
+        </div>
       </div>
       <div className="grid grid-cols-1 items-start gap-4 desktop:grid-cols-[minmax(0,1fr)_320px]">
         <RoutesTable rows={data.rows} windowMs={windowMs} />
@@ -158,7 +172,9 @@ function Nothing({ view: data, lastSeenMs }: { view: View; lastSeenMs: number | 
               <button
                 type="button"
                 className="font-strong text-focus underline underline-offset-2"
-                onClick={() => choose({ frozen: { fromMs: lastSeenMs - 600_000, toMs: lastSeenMs + 300_000 } })}
+                onClick={() =>
+                  choose({ frozen: { fromMs: lastSeenMs - 600_000, toMs: lastSeenMs + 300_000 } })
+                }
               >
                 Go there
               </button>

@@ -26,14 +26,15 @@ function swatch(status: string): string {
 }
 
 export function StatusCodes() {
-  const { filter, windowMs, view, mode, paused, windowNow, choose } = usePageData();
+  const { filter, windowMs, view, mode, paused, asked, choose } = usePageData();
   const question = JSON.stringify([filter, windowMs, view.frozen]);
   const polled = usePoll(
     question,
-    (signal) => fetchSummary(filter, windowNow(), ['status'], signal),
+    (signal) => fetchSummary(filter, asked, ['status'], signal),
     mode === 'history' || paused !== null ? null : EVERY_MS,
   );
-  const rows = polled.data === null ? null : [...polled.data.rows].sort((a, b) => b.window.count - a.window.count);
+  const rows =
+    polled.data === null ? null : [...polled.data.rows].sort((a, b) => b.window.count - a.window.count);
   const total = rows?.reduce((sum, row) => sum + row.window.count, 0) ?? 0;
   const most = rows?.[0]?.window.count ?? 0;
   if (rows === null && polled.error !== null) {

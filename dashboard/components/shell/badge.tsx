@@ -50,7 +50,8 @@ export function Badge({ compact = false }: { compact?: boolean }) {
   const page = usePageData();
   const state = useFreshness();
   const newest = page.store?.newestMs() ?? null;
-  const transport = page.link?.kind === 'open' ? (page.link.transport === 'sse' ? 'SSE' : 'WebSocket') : 'not connected';
+  const transport =
+    page.link?.kind === 'open' ? (page.link.transport === 'sse' ? 'SSE' : 'WebSocket') : 'not connected';
   const title =
     page.mode === 'live'
       ? `Age of the newest event, median of 10 s. ${transport}.${
@@ -73,9 +74,15 @@ export function Badge({ compact = false }: { compact?: boolean }) {
     >
       <Mark kind={state.kind} />
       <span className="font-name">{state.word}</span>
-      {state.detail !== '' && !(compact && state.kind !== 'live') && <span className="font-number">{state.detail}</span>}
+      {state.detail !== '' && !(compact && state.kind !== 'live') && (
+        <span className="font-number">{state.detail}</span>
+      )}
       {action !== null && (
-        <button type="button" onClick={action.run} className="-mr-1 rounded-kbd px-1 font-strong underline underline-offset-2">
+        <button
+          type="button"
+          onClick={action.run}
+          className="-mr-1 rounded-kbd px-1 font-strong underline underline-offset-2"
+        >
           {action.label}
         </button>
       )}

@@ -2,8 +2,8 @@
 
 /** What the reader must know about the window itself: history, offline, ignored values, a connection that came back. */
 import { useEffect, useRef, useState } from 'react';
-import { clock, moment, zoneName } from '@/lib/format/time';
 import { NBSP } from '@/lib/format/number';
+import { clock, moment, zoneName } from '@/lib/format/time';
 import { usePageData } from './page-data';
 
 const TOAST_MS = 4000;
@@ -69,7 +69,10 @@ function Toast() {
   }, [resumed, windowMs]);
 
   return (
-    <div role="status" className="pointer-events-none fixed inset-x-0 bottom-20 z-30 flex justify-center tablet:bottom-6">
+    <div
+      role="status"
+      className="pointer-events-none fixed inset-x-0 bottom-20 z-30 flex justify-center tablet:bottom-6"
+    >
       {words !== null && (
         <p className="rounded-card border border-line bg-raised px-4 py-2 shadow-popover">{words}</p>
       )}

@@ -4,13 +4,22 @@
  * What the page shows, from one place: decides whether the address asks for live data or history, runs the one
  * subscription or the polls, and knows what went wrong. Pages, sidebar and top bar read it.
  */
-import { createContext, type ReactNode, useCallback, useContext, useEffect, useMemo, useRef, useState } from 'react';
+import {
+  createContext,
+  type ReactNode,
+  useCallback,
+  useContext,
+  useEffect,
+  useMemo,
+  useRef,
+  useState,
+} from 'react';
 import { CursorStore } from '@/components/charts/cursor';
 import type { LinkState } from '@/lib/live/source';
 import type { LiveStore } from '@/lib/live/store';
 import { type Live, useLive } from '@/lib/live/use-live';
 import { fetchHistory } from '@/lib/query/history';
-import { type Filter, type RequestFailed, withQuery } from '@/lib/query/http';
+import { type Filter, type RequestFailed, type Window, withQuery } from '@/lib/query/http';
 import { usePoll } from '@/lib/query/use-poll';
 import type { View } from '@/lib/series/types';
 import { rangeOf, stepFor, type ViewState } from '@/lib/view/url';
@@ -38,8 +47,8 @@ export interface PageData extends ViewControl {
   heldSince: number | null;
   hold: (held: boolean) => void;
   cursor: CursorStore;
-  /** The window in numbers, for questions asked beside the main one. */
-  windowNow: () => { fromMs: number; toMs: number };
+  /** The window for questions asked beside the main one. */
+  asked: Window;
 }
 
 const Context = createContext<PageData | null>(null);
@@ -80,15 +89,13 @@ export function PageDataProvider({ children }: { children: ReactNode }) {
 
   const stepMs = mode === 'polled' ? range.stepMs : stepFor(windowMs);
   const question =
-    mode === 'live'
-      ? null
-      : JSON.stringify([filter, groupBy, mode === 'polled' ? range.name : view.frozen]);
+    mode === 'live' ? null : JSON.stringify([filter, groupBy, mode === 'polled' ? range.name : view.frozen]);
   const pollEveryMs = mode === 'polled' && paused === null ? (POLL_MS[range.name] ?? 60_000) : null;
   const history = usePoll(
     question,
     (signal) =>
       fetchHistory(
-        { filter, groupBy, stepMs, window: view.frozen ?? { lastMs: range.ms } },
+        { filter, groupBy, stepMs, window: view.frozen ?? { lastMs: range.ms, name: range.name } },
         Date.now(),
         signal,
       ),
@@ -145,11 +152,10 @@ export function PageDataProvider({ children }: { children: ReactNode }) {
     heldSince,
     hold,
     cursor,
-    windowNow: () => {
-      if (view.frozen !== null) return view.frozen;
-      const now = live?.store.serverNow() ?? Date.now();
-      return { fromMs: now - range.ms, toMs: now };
-    },
+    asked:
+      view.frozen === null
+        ? { from: `-${range.name}`, to: 'now' }
+        : { from: view.frozen.fromMs, to: view.frozen.toMs },
   };
   return <Context.Provider value={value}>{children}</Context.Provider>;
 }

@@ -1,8 +1,8 @@
 'use client';
 
+import Link from 'next/link';
 /** Where am I, where can I go: environment, search, pages, and the services in the order of trouble. */
 import { usePathname } from 'next/navigation';
-import Link from 'next/link';
 import { type RefObject, useState } from 'react';
 import { Glyph } from '@/components/ui/glyph';
 import { Icon, Logo } from '@/components/ui/icon';
@@ -25,7 +25,7 @@ export function EnvPicker({ envs }: { envs: readonly string[] }) {
     <span className="relative inline-flex items-center text-ink2 hover:text-ink">
       <select
         aria-label="Environment"
-        className="h-7 max-w-28 appearance-none truncate rounded-control bg-transparent pr-5 pl-2 text-13 text-inherit"
+        className="field-sizing-content h-7 max-w-28 appearance-none truncate rounded-control bg-transparent pr-5 pl-2 text-13 text-inherit"
         value={view.env ?? ''}
         onChange={(event) => choose({ env: event.target.value || null })}
       >
@@ -55,40 +55,42 @@ export function Navigation({ services, searchRef, onNavigate }: NavigationProps)
   const pathname = usePathname();
   const [wanted, setWanted] = useState('');
   const needle = wanted.trim().toLowerCase();
-  const shown = needle === '' ? services : services.filter((item) => item.service.toLowerCase().includes(needle));
+  const shown =
+    needle === '' ? services : services.filter((item) => item.service.toLowerCase().includes(needle));
   const first = shown[0];
 
   return (
     <>
-      <form
-        role="search"
-        className="control mx-2 mt-2 h-8"
-        onSubmit={(event) => {
-          event.preventDefault();
-          if (first === undefined) return;
-          setWanted('');
-          choose({ service: first.service, route: null, method: null, status: null, sort: null, text: '' });
-          onNavigate?.();
-        }}
-      >
-        <Icon name="search" size={14} />
-        <input
-          ref={searchRef}
-          type="search"
-          aria-label="Search or jump to a service"
-          placeholder="Search or jump"
-          className="min-w-0 flex-1 bg-transparent text-13 text-ink outline-none placeholder:text-ink3 [&::-webkit-search-cancel-button]:hidden"
-          value={wanted}
-          onChange={(event) => setWanted(event.target.value)}
-          onKeyDown={(event) => {
-            if (event.key === 'Escape') {
-              setWanted('');
-              event.currentTarget.blur();
-            }
+      <search className="contents">
+        <form
+          className="control mx-2 mt-2 h-8"
+          onSubmit={(event) => {
+            event.preventDefault();
+            if (first === undefined) return;
+            setWanted('');
+            choose({ service: first.service, route: null, method: null, status: null, sort: null, text: '' });
+            onNavigate?.();
           }}
-        />
-        <kbd className="rounded-kbd border border-line px-1 font-sans text-11 text-ink3">Ctrl K</kbd>
-      </form>
+        >
+          <Icon name="search" size={14} />
+          <input
+            ref={searchRef}
+            type="search"
+            aria-label="Search or jump to a service"
+            placeholder="Search or jump"
+            className="min-w-0 flex-1 bg-transparent text-13 text-ink outline-none placeholder:text-ink3 [&::-webkit-search-cancel-button]:hidden"
+            value={wanted}
+            onChange={(event) => setWanted(event.target.value)}
+            onKeyDown={(event) => {
+              if (event.key === 'Escape') {
+                setWanted('');
+                event.currentTarget.blur();
+              }
+            }}
+          />
+          <kbd className="rounded-kbd border border-line px-1 font-sans text-11 text-ink3">Ctrl K</kbd>
+        </form>
+      </search>
       <nav aria-label="Pages" className="mt-3 px-2">
         <NavLink
           href={hrefOf(view, { service: null })}
@@ -177,7 +179,11 @@ export function Sidebar({ services, envs, searchRef, onKeys, onLeave }: SidebarP
       className="sticky top-0 hidden h-dvh w-54 shrink-0 flex-col border-line border-r bg-bg desktop:flex"
     >
       <div className="flex h-13 items-center justify-between pr-2 pl-4">
-        <Link href={hrefOf(view, { service: null })} prefetch={false} className="flex items-center gap-2 text-15 font-strong">
+        <Link
+          href={hrefOf(view, { service: null })}
+          prefetch={false}
+          className="flex items-center gap-2 text-15 font-strong"
+        >
           <Logo />
           peep
         </Link>

@@ -36,11 +36,25 @@ export function LoadingBlocks({ heads, windowMs }: { heads: number; windowMs: nu
   );
 }
 
-export function BlockFailed({ what, error, retry }: { what: string; error: RequestFailed; retry: () => void }) {
+/** The server understood and said no; its own sentence says why. */
+export function Refused({ message }: { message: string }) {
+  return <h1 className="text-20 font-strong">{message}</h1>;
+}
+
+export function BlockFailed({
+  what,
+  error,
+  retry,
+}: {
+  what: string;
+  error: RequestFailed;
+  retry: () => void;
+}) {
   return (
     <div role="alert" className="card px-4 py-3">
       <p>
-        Could not load {what} ({error.status === 0 ? 'no answer' : `${error.status} ${error.code}`}). {error.message}{' '}
+        Could not load {what} ({error.status === 0 ? 'no answer' : `${error.status} ${error.code}`}).{' '}
+        {error.message}{' '}
         <button type="button" onClick={retry} className="font-strong text-focus underline underline-offset-2">
           Try again
         </button>
@@ -68,8 +82,9 @@ export function FirstEvent() {
     <section className="mx-auto mt-16 w-[640px] max-w-full max-tablet:mt-4">
       <h1 className="text-22 font-strong">No events yet</h1>
       <p className="mt-1 text-ink2">
-        Send the first one; this page shows it within a second. The ingest key was printed when peep started; another one
-        comes from <code className="font-mono text-12 text-ink">peep key create --scope ingest</code>.
+        Send the first one; this page shows it within a second. The ingest key was printed when peep started;
+        another one comes from{' '}
+        <code className="font-mono text-12 text-ink">peep key create --scope ingest</code>.
       </p>
       <div className="card relative mt-4 px-4 py-3">
         {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it may scroll sideways and must be reachable */}

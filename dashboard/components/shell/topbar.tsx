@@ -128,7 +128,9 @@ function Ranges() {
           aria-label="Range"
           className="control h-9 appearance-none pr-7 text-ink"
           value={current ?? ''}
-          onChange={(event) => select(RANGES.find((range) => range.name === event.target.value)?.name ?? DEFAULT_RANGE)}
+          onChange={(event) =>
+            select(RANGES.find((range) => range.name === event.target.value)?.name ?? DEFAULT_RANGE)
+          }
         >
           {current === null && <option value="">Frozen</option>}
           {RANGES.map((range) => (

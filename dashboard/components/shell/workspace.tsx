@@ -1,13 +1,14 @@
 'use client';
 
+import Link from 'next/link';
 /** The frame around every page: navigation, top bar, notices, keys. It stays while pages change inside it. */
 import { usePathname } from 'next/navigation';
 import { type ReactNode, Suspense, useCallback, useEffect, useRef, useState } from 'react';
 import { Icon } from '@/components/ui/icon';
-import { isFailing } from '@/lib/series/verdict';
 import { share, write } from '@/lib/format/number';
-import { checkSession, endSession } from '@/lib/query/session';
 import { RequestFailed } from '@/lib/query/http';
+import { checkSession, endSession } from '@/lib/query/session';
+import { isFailing } from '@/lib/series/verdict';
 import { belongsElsewhere, KEY_HELP } from '@/lib/view/keys';
 import { toggleTheme } from '@/lib/view/theme';
 import { RANGES } from '@/lib/view/url';
@@ -17,7 +18,6 @@ import { PageDataProvider, usePageData } from './page-data';
 import { hrefOf, Navigation, Sidebar } from './sidebar';
 import { Topbar } from './topbar';
 import { useServices } from './use-services';
-import Link from 'next/link';
 
 /** Set once a session worked here, so its end can be told from never having had one. */
 const SEEN = 'peep.session';
@@ -119,11 +119,17 @@ function Frame({ children }: { children: ReactNode }) {
         onKeys={() => keys.current?.showModal()}
         onLeave={leave}
       />
-      <Rail onServices={() => sheet.current?.showModal()} onKeys={() => keys.current?.showModal()} onLeave={leave} />
+      <Rail
+        onServices={() => sheet.current?.showModal()}
+        onKeys={() => keys.current?.showModal()}
+        onLeave={leave}
+      />
       <div className="flex min-w-0 flex-1 flex-col max-tablet:pb-[calc(60px+env(safe-area-inset-bottom))]">
         <Topbar envs={envs} />
         <Notices />
-        <main className="mx-auto w-full max-w-[1680px] flex-1 px-6 py-5 max-tablet:px-3 max-tablet:py-3">{children}</main>
+        <main className="mx-auto w-full max-w-[1680px] flex-1 px-6 py-5 max-tablet:px-3 max-tablet:py-3">
+          {children}
+        </main>
       </div>
       <BottomBar onServices={() => sheet.current?.showModal()} onLeave={leave} />
       <dialog
@@ -166,7 +172,9 @@ function Frame({ children }: { children: ReactNode }) {
           {KEY_HELP.map((item) => (
             <div key={item.keys} className="contents">
               <dt>
-                <kbd className="rounded-kbd border border-line px-1.5 py-px font-sans text-12">{item.keys}</kbd>
+                <kbd className="rounded-kbd border border-line px-1.5 py-px font-sans text-12">
+                  {item.keys}
+                </kbd>
               </dt>
               <dd className="text-ink2">{item.does}</dd>
             </div>
@@ -289,7 +297,8 @@ function useKeys(jump: () => void, help: () => void): void {
           break;
         case 'l':
           now.setPaused(false);
-          if (now.mode !== 'live') now.choose({ frozen: null, range: now.mode === 'polled' ? '15m' : now.view.range });
+          if (now.mode !== 'live')
+            now.choose({ frozen: null, range: now.mode === 'polled' ? '15m' : now.view.range });
           break;
         case 'z':
           if (now.view.frozen !== null) window.history.back();
@@ -304,7 +313,9 @@ function useKeys(jump: () => void, help: () => void): void {
           showHelp();
           break;
         case '/': {
-          const filter = [...document.querySelectorAll<HTMLElement>('[data-filter]')].find((item) => item.offsetParent !== null);
+          const filter = [...document.querySelectorAll<HTMLElement>('[data-filter]')].find(
+            (item) => item.offsetParent !== null,
+          );
           if (filter !== undefined) filter.focus();
           else toSearch();
           break;
@@ -329,7 +340,9 @@ function useKeys(jump: () => void, help: () => void): void {
 }
 
 function moveRow(by: 1 | -1): void {
-  const rows = [...document.querySelectorAll<HTMLElement>('[data-row]')].filter((row) => row.offsetParent !== null);
+  const rows = [...document.querySelectorAll<HTMLElement>('[data-row]')].filter(
+    (row) => row.offsetParent !== null,
+  );
   const at = rows.indexOf(document.activeElement as HTMLElement);
   const next = at === -1 ? (by === 1 ? 0 : rows.length - 1) : Math.min(rows.length - 1, Math.max(0, at + by));
   rows[next]?.focus();

@@ -8,8 +8,23 @@ export function Glyph({ state, size = 14 }: { state: 'failing' | 'fine'; size?: 
     );
   }
   return (
-    <svg className="glyph text-bad" width={size} height={size} viewBox="0 0 14 14" role="img" aria-label="failing">
-      <rect x="2.4" y="2.4" width="9.2" height="9.2" rx="1.2" fill="currentColor" transform="rotate(45 7 7)" />
+    <svg
+      className="glyph text-bad"
+      width={size}
+      height={size}
+      viewBox="0 0 14 14"
+      role="img"
+      aria-label="failing"
+    >
+      <rect
+        x="2.4"
+        y="2.4"
+        width="9.2"
+        height="9.2"
+        rx="1.2"
+        fill="currentColor"
+        transform="rotate(45 7 7)"
+      />
       <path d="M7 4v3.6" stroke="var(--surface)" strokeWidth="1.5" strokeLinecap="round" />
       <circle cx="7" cy="9.7" r="0.9" fill="var(--surface)" />
     </svg>

@@ -48,7 +48,15 @@ export function PauseIcon({ paused }: { paused: boolean }) {
 
 export function Logo() {
   return (
-    <svg width="22" height="18" viewBox="0 0 22 18" fill="none" strokeWidth="2.2" strokeLinecap="round" aria-hidden="true">
+    <svg
+      width="22"
+      height="18"
+      viewBox="0 0 22 18"
+      fill="none"
+      strokeWidth="2.2"
+      strokeLinecap="round"
+      aria-hidden="true"
+    >
       <path className="stroke-ink" d="M2 8v2M6.5 5v8M15.5 5v8M20 8v2" />
       <path className="stroke-p99" d="M11 2v14" />
     </svg>

@@ -3,7 +3,15 @@ import { latency } from '@/lib/format/number';
 import type { Totals } from '@/lib/series/types';
 import { Num } from './num';
 
-export function Quantile({ window, quantile, className = '' }: { window: Totals; quantile: '0.5' | '0.95' | '0.99'; className?: string }) {
+export function Quantile({
+  window,
+  quantile,
+  className = '',
+}: {
+  window: Totals;
+  quantile: '0.5' | '0.95' | '0.99';
+  className?: string;
+}) {
   const needs = quantile === '0.5' ? 2 : quantile === '0.95' ? 20 : 100;
   const value = window.quantilesMs[quantile];
   const few = value !== null && value !== undefined && window.latencyCount < needs;

@@ -32,7 +32,16 @@ export function SortHeader({ column, sort, onSort, align = 'right', className = 
       >
         {children}
         {active !== null && (
-          <svg className="ml-1 inline" width="8" height="8" viewBox="0 0 8 8" fill="none" stroke="currentColor" strokeWidth="1.4" aria-hidden="true">
+          <svg
+            className="ml-1 inline"
+            width="8"
+            height="8"
+            viewBox="0 0 8 8"
+            fill="none"
+            stroke="currentColor"
+            strokeWidth="1.4"
+            aria-hidden="true"
+          >
             <path d={active.descending ? 'M4 1v6M1.5 4.5 4 7l2.5-2.5' : 'M4 7V1M1.5 3.5 4 1l2.5 2.5'} />
           </svg>
         )}
@@ -42,7 +51,12 @@ export function SortHeader({ column, sort, onSort, align = 'right', className = 
 }
 
 export function sortValue(
-  window: { rate: number; errorRate: number; maxMs: number | null; quantilesMs: Readonly<Record<string, number | null>> },
+  window: {
+    rate: number;
+    errorRate: number;
+    maxMs: number | null;
+    quantilesMs: Readonly<Record<string, number | null>>;
+  },
   column: SortColumn,
 ): number {
   switch (column) {

@@ -78,7 +78,8 @@ export function exactCount(n: number): string {
 
 /** `part` of `whole`. Never 0 unless there is none, never 100 % unless it is all. */
 export function share(part: number | null | undefined, whole: number | null | undefined): Written {
-  if (part === null || part === undefined || whole === null || whole === undefined || whole <= 0) return UNKNOWN;
+  if (part === null || part === undefined || whole === null || whole === undefined || whole <= 0)
+    return UNKNOWN;
   if (part <= 0) return { value: '0', unit: '' };
   if (part >= whole) return { value: '100', unit: '%' };
   const percent = (part / whole) * 100;
@@ -107,7 +108,10 @@ export function bytes(n: number | null | undefined): Written {
     value /= 1024;
     unit += 1;
   }
-  return { value: unit === 0 ? String(Math.round(value)) : significant(value, 3), unit: units[unit] as string };
+  return {
+    value: unit === 0 ? String(Math.round(value)) : significant(value, 3),
+    unit: units[unit] as string,
+  };
 }
 
 /** The stated error of percentiles: 0.001 is `±0.1 %`. */

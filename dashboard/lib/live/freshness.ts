@@ -2,8 +2,9 @@
  * What the badge may say about how fresh the screen is. Facts come in, one state leaves; shape, word and colour of
  * every state differ, so this is the only place that decides.
  */
-import { clock, span, type Zone } from '@/lib/format/time';
+
 import { NBSP } from '@/lib/format/number';
+import { clock, span, type Zone } from '@/lib/format/time';
 import type { LinkState } from './source';
 
 export interface Facts {
@@ -64,19 +65,30 @@ export function freshness(facts: Facts): Freshness {
   if (silenceMs > LOST_MS || (link?.kind === 'waiting' && silenceMs > BEHIND_MS)) {
     return lost(`No data for ${seconds(silenceMs)}.`, link, nowMs);
   }
-  if (silenceMs > BEHIND_MS) return { kind: 'behind', word: 'Behind', detail: seconds(silenceMs), action: null };
+  if (silenceMs > BEHIND_MS)
+    return { kind: 'behind', word: 'Behind', detail: seconds(silenceMs), action: null };
   if (facts.heldSinceMs !== null) {
     return { kind: 'held', word: 'Holding,', detail: seconds(nowMs - facts.heldSinceMs), action: null };
   }
   if (lagMs === null) return { kind: 'live', word: 'Live,', detail: 'no traffic', action: null };
   if (lagMs > BEHIND_MS) {
-    return { kind: lagMs > LOST_MS ? 'lost' : 'behind', word: 'Behind', detail: seconds(lagMs), action: null };
+    return {
+      kind: lagMs > LOST_MS ? 'lost' : 'behind',
+      word: 'Behind',
+      detail: seconds(lagMs),
+      action: null,
+    };
   }
   return { kind: 'live', word: 'Live', detail: `${(lagMs / 1000).toFixed(1)}${NBSP}s`, action: null };
 }
 
 function lost(words: string, link: LinkState | null, nowMs: number): Freshness {
   return link?.kind === 'waiting'
-    ? { kind: 'lost', word: words, detail: `Reconnecting in ${seconds(link.retryAtMs - nowMs)}.`, action: 'reconnect' }
+    ? {
+        kind: 'lost',
+        word: words,
+        detail: `Reconnecting in ${seconds(link.retryAtMs - nowMs)}.`,
+        action: 'reconnect',
+      }
     : { kind: 'lost', word: words, detail: 'Reconnecting.', action: null };
 }

@@ -28,7 +28,10 @@ export class Ring {
   }
 
   /** Absolute values replace what lies at the same `t`. `accept` may refuse a step (see the store on going backwards). */
-  merge(columns: Columns, accept: (t: number, countNow: number | null, countNext: number | null) => boolean): void {
+  merge(
+    columns: Columns,
+    accept: (t: number, countNow: number | null, countNext: number | null) => boolean,
+  ): void {
     for (let index = 0; index < columns.t.length; index += 1) {
       const t = columns.t[index] as number;
       const place = this.place(t);

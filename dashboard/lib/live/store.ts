@@ -61,7 +61,10 @@ export class LiveStore {
     if (message.type !== 'heartbeat') {
       this.merge(message);
       if (message.newestEventMs !== null && message.type === 'frame') {
-        this.lags = [...this.lags.filter((entry) => entry.at > now - 10_000), { at: now, lag: message.atMs - message.newestEventMs }];
+        this.lags = [
+          ...this.lags.filter((entry) => entry.at > now - 10_000),
+          { at: now, lag: message.atMs - message.newestEventMs },
+        ];
       }
     }
     this.touch();
@@ -98,7 +101,7 @@ export class LiveStore {
 
   /** Held (a pointer rests on a chart): numbers go on, the range stays. */
   setHeld(held: boolean): void {
-    this.heldEndMs = held ? (this.view?.toMs ?? null) : null;
+    this.heldEndMs = held ? (this.view?.lastT ?? null) : null;
     this.touch();
   }
 
@@ -130,7 +133,10 @@ export class LiveStore {
 
   private mergeRow(held: Held | null, row: LiveRow, data: LiveData, free: boolean): Held {
     const ring = held?.ring ?? new Ring(data.stepMs, data.windowMs, data.quantiles);
-    ring.merge(row.columns, (_t, before, next) => free || before === null || (next !== null && next >= before));
+    ring.merge(
+      row.columns,
+      (_t, before, next) => free || before === null || (next !== null && next >= before),
+    );
     return { row, ring };
   }
 
@@ -151,21 +157,21 @@ export class LiveStore {
     const now = this.serverNow();
     const liveOpenT = Math.floor((now - SETTLE_MS) / shape.stepMs) * shape.stepMs;
     const openT = this.heldEndMs ?? liveOpenT;
-    const fromMs = openT - shape.windowMs;
+    // As many steps as the server counts, the open one included.
+    const fromMs = openT - shape.windowMs + shape.stepMs;
     const filling = openT === liveOpenT;
     return {
       stepMs: shape.stepMs,
       fromMs,
-      toMs: openT,
+      toMs: filling ? now : openT + shape.stepMs,
+      lastT: openT,
       openT: filling ? openT : null,
       openElapsedMs: filling ? Math.max(0, Math.min(shape.stepMs, now - openT - TRANSIT_MS)) : 0,
       errorBound: shape.errorBound,
       newestEventMs: this.newestEventMs,
       envs: this.envs,
       total:
-        this.total === null
-          ? emptyTotal(fromMs, openT, shape)
-          : freeze(TOTAL_ID, this.total, fromMs, openT),
+        this.total === null ? emptyTotal(fromMs, openT, shape) : freeze(TOTAL_ID, this.total, fromMs, openT),
       rows: [...this.rows].map(([id, held]) => freeze(id, held, fromMs, openT)),
     };
   }

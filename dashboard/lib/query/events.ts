@@ -26,7 +26,7 @@ export async function fetchEvents(
   limit: number,
   signal: AbortSignal,
 ): Promise<Events> {
-  const path = withQuery('/v1/events', filter, { from: window.fromMs, to: window.toMs, limit });
+  const path = withQuery('/v1/events', filter, { from: window.from, to: window.to, limit });
   const answer = object(await getJson(path, signal), 'events');
   return {
     sampled: answer.sampled === true,

@@ -2,7 +2,15 @@
  * A window of the past as the same `View` the live store makes, so the pages draw both alike. Three questions are
  * asked together: totals by group, columns for the whole filter, columns by group.
  */
-import { type Columns, type Column, EMPTY_TOTALS, STATUS_CLASSES, type StatusClass, type View } from '@/lib/series/types';
+import {
+  type Column,
+  type Columns,
+  EMPTY_TOTALS,
+  keyId,
+  STATUS_CLASSES,
+  type StatusClass,
+  type View,
+} from '@/lib/series/types';
 import type { Filter } from './http';
 import { fetchSeries } from './series';
 import { fetchServices } from './services';
@@ -12,18 +20,29 @@ export interface HistoryQuestion {
   filter: Filter;
   groupBy: readonly string[];
   stepMs: number;
-  /** A fixed window, or the last so many milliseconds. */
-  window: { fromMs: number; toMs: number } | { lastMs: number };
+  /** A fixed window, or the last so many milliseconds under the name the server knows. */
+  window: { fromMs: number; toMs: number } | { lastMs: number; name: string };
 }
 
-export async function fetchHistory(question: HistoryQuestion, now: number, signal: AbortSignal): Promise<View> {
+export async function fetchHistory(
+  question: HistoryQuestion,
+  now: number,
+  signal: AbortSignal,
+): Promise<View> {
   const { filter, groupBy, stepMs } = question;
   const moving = 'lastMs' in question.window;
   const openT = Math.floor(now / stepMs) * stepMs;
   const window =
     'lastMs' in question.window
-      ? { fromMs: openT - question.window.lastMs, toMs: now }
-      : { fromMs: Math.floor(question.window.fromMs / stepMs) * stepMs, toMs: question.window.toMs };
+      ? { from: `-${question.window.name}`, to: 'now' }
+      : { from: question.window.fromMs, to: question.window.toMs };
+  const [firstT, lastT] =
+    'lastMs' in question.window
+      ? [openT - question.window.lastMs + stepMs, openT]
+      : [
+          Math.floor(question.window.fromMs / stepMs) * stepMs,
+          Math.floor((question.window.toMs - 1) / stepMs) * stepMs,
+        ];
   const byService = groupBy.length === 1 && groupBy[0] === 'service';
 
   const [total, groups, line, lines] = await Promise.all([
@@ -35,22 +54,20 @@ export async function fetchHistory(question: HistoryQuestion, now: number, signa
     fetchSeries(filter, window, stepMs, groupBy, signal),
   ]);
 
-  const lastT = moving ? openT : Math.floor((window.toMs - 1) / stepMs) * stepMs;
-  const grid = (columns: Columns | undefined) => regrid(columns, window.fromMs, lastT, stepMs);
+  const grid = (columns: Columns | undefined) => regrid(columns, firstT, lastT, stepMs);
   const byId = new Map(lines.groups.map((group) => [group.id, group.columns]));
-  const summaryRows =
+  const rows =
     'services' in groups
-      ? groups.services.map((item) => ({
-          id: `service=${item.service}`,
-          key: { service: item.service },
-          window: item.window,
-          lastSeenMs: item.lastSeenMs,
-        }))
+      ? groups.services.map((item) => {
+          const key = { service: item.service };
+          return { id: keyId(key), key, window: item.window, lastSeenMs: item.lastSeenMs };
+        })
       : groups.rows.map((row) => ({ ...row, lastSeenMs: null }));
   return {
     stepMs,
-    fromMs: window.fromMs,
-    toMs: lastT,
+    fromMs: firstT,
+    toMs: moving ? now : lastT + stepMs,
+    lastT,
     openT: moving ? openT : null,
     openElapsedMs: moving ? now - openT : 0,
     errorBound: total.errorBound,
@@ -63,7 +80,7 @@ export async function fetchHistory(question: HistoryQuestion, now: number, signa
       window: total.rows[0]?.window ?? EMPTY_TOTALS,
       columns: grid(line.groups[0]?.columns),
     },
-    rows: summaryRows.map((row) => ({ ...row, columns: grid(byId.get(row.id)) })),
+    rows: rows.map((row) => ({ ...row, columns: grid(byId.get(row.id)) })),
   };
 }
 
@@ -88,6 +105,8 @@ function regrid(columns: Columns | undefined, fromT: number, toT: number, stepMs
       StatusClass,
       Column
     >,
-    quantilesMs: Object.fromEntries(['0.5', '0.95', '0.99'].map((name) => [name, take(columns?.quantilesMs[name])])),
+    quantilesMs: Object.fromEntries(
+      ['0.5', '0.95', '0.99'].map((name) => [name, take(columns?.quantilesMs[name])]),
+    ),
   };
 }

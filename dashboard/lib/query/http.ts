@@ -34,9 +34,19 @@ async function failure(answer: Response): Promise<RequestFailed> {
   try {
     const error = object(object(await answer.json(), 'answer').error, 'error');
     const requestId = typeof error.request_id === 'string' ? error.request_id : null;
-    return new RequestFailed(answer.status, text(error.code, 'code'), text(error.message, 'message'), requestId);
+    return new RequestFailed(
+      answer.status,
+      text(error.code, 'code'),
+      text(error.message, 'message'),
+      requestId,
+    );
   } catch {
-    return new RequestFailed(answer.status, `http_${answer.status}`, `The server answered ${answer.status}.`, null);
+    return new RequestFailed(
+      answer.status,
+      `http_${answer.status}`,
+      `The server answered ${answer.status}.`,
+      null,
+    );
   }
 }
 
@@ -48,16 +58,24 @@ export interface Filter {
   status?: string | null;
 }
 
-/** A path with the parameters that have a value. */
-export function withQuery(path: string, filter: Filter, rest: Record<string, string | number | null>): string {
+/** A path with the parameters that have a value; an empty text is a value. */
+export function withQuery(
+  path: string,
+  filter: Filter,
+  rest: Record<string, string | number | null>,
+): string {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries({ ...filter, ...rest })) {
-    if (value !== null && value !== undefined && value !== '') query.set(name, String(value));
+    if (value !== null && value !== undefined) query.set(name, String(value));
   }
   return `${path}?${query}`;
 }
 
+/**
+ * As the server reads it: milliseconds for a frozen window, `-15m` and `now` for one that moves. A moving window must
+ * be asked for by its distance, because only then the server counts the same steps as the live view does.
+ */
 export interface Window {
-  fromMs: number;
-  toMs: number;
+  from: string | number;
+  to: string | number;
 }

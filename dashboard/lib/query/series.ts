@@ -19,10 +19,11 @@ export async function fetchSeries(
   signal: AbortSignal,
 ): Promise<Series> {
   const path = withQuery('/v1/series', filter, {
-    from: window.fromMs,
-    to: window.toMs,
+    from: window.from,
+    to: window.to,
     step: `${stepMs / 1000}s`,
-    group_by: groupBy.join(','),
+    // Without the parameter the answer is one set of columns; with an empty one it would be one group.
+    group_by: groupBy.length === 0 ? null : groupBy.join(','),
     quantiles: '0.5,0.95,0.99',
   });
   const answer = object(await getJson(path, signal), 'series');

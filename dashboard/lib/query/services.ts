@@ -15,8 +15,12 @@ export interface Services {
   services: ServiceTotals[];
 }
 
-export async function fetchServices(env: string | null, window: Window, signal: AbortSignal): Promise<Services> {
-  const path = withQuery('/v1/services', { env }, { from: window.fromMs, to: window.toMs });
+export async function fetchServices(
+  env: string | null,
+  window: Window,
+  signal: AbortSignal,
+): Promise<Services> {
+  const path = withQuery('/v1/services', { env }, { from: window.from, to: window.to });
   const answer = object(await getJson(path, signal), 'services');
   return {
     errorBound: number(answer.error_bound, 'error_bound'),

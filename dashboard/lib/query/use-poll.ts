@@ -51,7 +51,12 @@ export function usePoll<T>(
         const error =
           cause instanceof RequestFailed
             ? cause
-            : new RequestFailed(200, 'unreadable_answer', cause instanceof Error ? cause.message : String(cause), null);
+            : new RequestFailed(
+                200,
+                'unreadable_answer',
+                cause instanceof Error ? cause.message : String(cause),
+                null,
+              );
         setState((before) => ({ ...before, error }));
         if (error.status === 401) return;
       }

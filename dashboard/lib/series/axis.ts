@@ -76,7 +76,17 @@ export class CalmAxis {
 export function linearTicks(end: number): number[] {
   const decade = 10 ** Math.floor(Math.log10(end));
   const mantissa = Math.round((end / decade) * 10) / 10;
-  const parts: Record<string, number> = { '1': 4, '1.5': 3, '2': 4, '3': 3, '4': 4, '5': 5, '6': 3, '8': 4, '10': 4 };
+  const parts: Record<string, number> = {
+    '1': 4,
+    '1.5': 3,
+    '2': 4,
+    '3': 3,
+    '4': 4,
+    '5': 5,
+    '6': 3,
+    '8': 4,
+    '10': 4,
+  };
   const n = parts[String(mantissa)] ?? 4;
   return Array.from({ length: n + 1 }, (_, index) => Number(((end * index) / n).toPrecision(12)));
 }

@@ -14,7 +14,8 @@ export class ParseError extends Error {
 export type Json = Readonly<Record<string, unknown>>;
 
 export function object(value: unknown, path: string): Json {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new ParseError(path, 'an object');
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new ParseError(path, 'an object');
   return value as Json;
 }
 
@@ -102,7 +103,9 @@ export function columns(fields: Json, t: number[], path: string): Columns {
     status: Object.fromEntries(
       STATUS_CLASSES.map((name) => [
         name,
-        name in status ? column(status[name], length, `${path}.status.${name}`) : new Array(length).fill(null),
+        name in status
+          ? column(status[name], length, `${path}.status.${name}`)
+          : new Array(length).fill(null),
       ]),
     ) as Record<StatusClass, Column>,
     quantilesMs,
@@ -112,7 +115,8 @@ export function columns(fields: Json, t: number[], path: string): Columns {
 export function times(value: unknown, path: string): number[] {
   const parsed = array(value, path).map((item, index) => number(item, `${path}[${index}]`));
   for (let index = 1; index < parsed.length; index += 1) {
-    if ((parsed[index] as number) <= (parsed[index - 1] as number)) throw new ParseError(path, 'ascending times');
+    if ((parsed[index] as number) <= (parsed[index - 1] as number))
+      throw new ParseError(path, 'ascending times');
   }
   return parsed;
 }

@@ -46,8 +46,12 @@ export interface Row {
 /** Everything one page shows about one window, live or not. */
 export interface View {
   stepMs: number;
+  /** Start of the first step. */
   fromMs: number;
+  /** Where the window ends: now, or the end of a frozen one. */
   toMs: number;
+  /** Start of the last step. */
+  lastT: number;
   /** Start of the step that is still filling, or `null` in history. Its values are partial. */
   openT: number | null;
   /** How much of the open step has passed when the view was made, in ms. */

@@ -13,8 +13,16 @@ export function isFailing(totals: Totals): boolean {
   return totals.errors >= FAILING_ERRORS && totals.errors >= totals.count * FAILING_SHARE;
 }
 
+/** The group that takes what is over the server's budget of groups; it is no service and no route. */
+export const OTHER = '(other)';
+
+export function isOther(row: { id: string }): boolean {
+  return row.id.endsWith(`=${OTHER}`) || row.id === OTHER;
+}
+
 /** Failing rows first, by errors per second; the rest by requests. The order of trouble. */
 export function byTrouble(a: { window: Totals; id: string }, b: { window: Totals; id: string }): number {
+  if (isOther(a) !== isOther(b)) return isOther(a) ? 1 : -1;
   const failingA = isFailing(a.window);
   const failingB = isFailing(b.window);
   if (failingA !== failingB) return failingA ? -1 : 1;

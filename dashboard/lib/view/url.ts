@@ -5,7 +5,7 @@
 import type { Zone } from '@/lib/format/time';
 
 export const RANGES = [
-  { name: '5m', label: '5 m', ms: 300_000, stepMs: 1000, live: true },
+  { name: '5m', label: '5 m', ms: 300_000, stepMs: 10_000, live: true },
   { name: '15m', label: '15 m', ms: 900_000, stepMs: 10_000, live: true },
   { name: '1h', label: '1 h', ms: 3_600_000, stepMs: 10_000, live: true },
   { name: '6h', label: '6 h', ms: 21_600_000, stepMs: 60_000, live: false },
@@ -51,7 +51,7 @@ export const DEFAULT_VIEW: ViewState = {
 };
 
 const METHODS = /^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|TRACE|CONNECT|_OTHER)$/;
-const STATUS = /^([1-5]xx|[1-5]\d\d)$/;
+const STATUS = /^([1-5]xx|[1-5]\d\d|unknown)$/;
 export const SHORTEST_MS = 60_000;
 
 export function parseView(search: string): { view: ViewState; ignored: string[] } {
