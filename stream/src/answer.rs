@@ -1,0 +1,278 @@
+//! Questions to answers: history and live parts joined, as JSON.
+//!
+//! Arrives: a parsed query and whose project it is about. Leaves: the body of `/v1/services`, `/v1/summary` and
+//! `/v1/series`, and the snapshot a live topic starts from. Promises: an answer counts every event below some offset of
+//! each partition exactly once, also what is not committed yet; at most a configured number of questions run at once,
+//! the others wait briefly and are then told to come back. Does not: parse, authenticate or stream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use peep_chassis::clock::Clock;
+use peep_wire::ProjectId;
+use peep_wire::histogram::ERROR_BOUND;
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use sqlx::PgPool;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::columns::{Columns, Totals};
+use crate::error::ApiError;
+use crate::feed::Feed;
+use crate::figures::Figures;
+use crate::grouped::{Group, Grouped, Question};
+use crate::history::{self, Cursors, HistoryLimits};
+use crate::labels::{Dimension, GroupBy};
+use crate::metrics;
+use crate::query::{Quantiles, SeriesQuery, ServicesQuery, SummaryQuery, Window};
+
+/// The bounds of one answer, and of all together.
+#[derive(Debug, Clone, Copy)]
+pub struct AnswerLimits {
+    /// Questions that run at once.
+    pub queries_max: usize,
+    /// How long a question waits for its turn.
+    pub queue_wait: Duration,
+    /// Rows and time in the database.
+    pub history: HistoryLimits,
+    /// Memory of one answer.
+    pub bytes_max: usize,
+    /// Groups in one answer; the rest is one group `(other)`.
+    pub groups_max: usize,
+}
+
+/// Answers questions. Cheap to clone; clones share the limits.
+#[derive(Clone)]
+pub struct Answers {
+    pool: PgPool,
+    feed: Feed,
+    clock: Clock,
+    limits: AnswerLimits,
+    turns: Arc<Semaphore>,
+}
+
+impl Answers {
+    /// `pool` is only read from.
+    pub fn new(pool: PgPool, feed: Feed, clock: Clock, limits: AnswerLimits) -> Self {
+        let turns = Arc::new(Semaphore::new(limits.queries_max));
+        Self { pool, feed, clock, limits, turns }
+    }
+
+    /// `GET /v1/services`. With `env_shown`, other environments are not mentioned.
+    pub async fn services(
+        &self,
+        project: ProjectId,
+        query: ServicesQuery,
+        env_shown: Option<&str>,
+    ) -> Result<Vec<u8>, ApiError> {
+        let group_by = GroupBy::new([Dimension::Service]);
+        let (answer, _) =
+            self.stitched(Question { project, window: query.window, filters: query.filters, group_by }).await?;
+        let envs: Vec<String> =
+            answer.envs().iter().filter(|env| env_shown.is_none_or(|shown| shown == *env)).cloned().collect();
+        let quantiles = Quantiles::usual();
+        self.table(query.window, answer, &quantiles, "services", Some(&envs))
+    }
+
+    /// `GET /v1/summary`
+    pub async fn summary(&self, project: ProjectId, query: SummaryQuery) -> Result<Vec<u8>, ApiError> {
+        let SummaryQuery { window, filters, group_by, quantiles } = query;
+        let (answer, _) = self.stitched(Question { project, window, filters, group_by }).await?;
+        self.table(window, answer, &quantiles, "rows", None)
+    }
+
+    fn table(
+        &self,
+        window: Window,
+        answer: Grouped,
+        quantiles: &Quantiles,
+        name: &'static str,
+        envs: Option<&[String]>,
+    ) -> Result<Vec<u8>, ApiError> {
+        let elapsed_s = window.elapsed_s(self.clock.now_ms());
+        let groups = answer.into_groups(self.limits.groups_max);
+        let rows: Vec<Row<'_>> =
+            groups.iter().map(|group| Row { group, total: group.total(), elapsed_s, quantiles }).collect();
+        to_json(&Table { window, name, envs, rows })
+    }
+
+    /// `GET /v1/series`
+    pub async fn series(&self, project: ProjectId, query: SeriesQuery) -> Result<Vec<u8>, ApiError> {
+        let SeriesQuery { window, filters, group_by, quantiles } = query;
+        let is_grouped = group_by.is_some();
+        let group_by = group_by.unwrap_or_default();
+        let (answer, _) = self.stitched(Question { project, window, filters, group_by }).await?;
+        let groups = answer.into_groups(self.limits.groups_max);
+        let columns = |group: Option<&Group>| {
+            let mut columns = Columns::new(&quantiles);
+            let steps = (window.from_s..window.to_s).step_by(window.step_s.unsigned_abs() as usize);
+            steps.for_each(|at| columns.push(at, group.and_then(|group| group.steps.get(&at))));
+            columns
+        };
+        if is_grouped {
+            let empty = columns(None);
+            let groups: Vec<KeyedColumns<'_>> =
+                groups.iter().map(|group| KeyedColumns { group, columns: columns(Some(group)) }).collect();
+            return to_json(&Series { window, t: empty.t(), columns: None, groups: Some(groups) });
+        }
+        let columns = columns(groups.first());
+        to_json(&Series { window, t: columns.t(), columns: Some(&columns), groups: None })
+    }
+
+    /// The figures of history and of everything beyond it that has been announced, with the offsets they reach.
+    pub async fn stitched(&self, question: Question) -> Result<(Grouped, Cursors), ApiError> {
+        let turn = self.turn().await?;
+        let (answers, timer) = (self.clone(), metrics::query_timer());
+        // A task of its own, so that a client that leaves does not cancel it in the middle of a transaction.
+        let task = tokio::spawn(async move {
+            let answer = answers.read(question).await;
+            drop(turn);
+            answer
+        });
+        let answer = task.await.map_err(|error| {
+            tracing::error!(%error, "a question ended without an answer");
+            ApiError::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "internal", "the answer could not be computed")
+        })?;
+        timer.finish(answer.is_ok());
+        answer
+    }
+
+    async fn read(&self, question: Question) -> Result<(Grouped, Cursors), ApiError> {
+        for attempt in 1.. {
+            let mut answer = Grouped::new(question.clone(), self.limits.bytes_max);
+            let read = history::read(&self.pool, &mut answer, self.clock.now_ms(), self.limits.history).await;
+            let cursors = read.map_err(|error| {
+                log(&error);
+                error.to_api()
+            })?;
+            self.feed.learn_committed(&cursors);
+            let continued = self.feed.continue_from(&cursors);
+            if (continued.gap || continued.superseded) && attempt < STITCH_ATTEMPTS {
+                // The next commit closes a gap; so does a frame that is still on its way.
+                metrics::stitch_retried();
+                tokio::time::sleep(STITCH_PAUSE).await;
+                continue;
+            }
+            // With a gap left, the frames before it are still right: the answer is exact as of an earlier moment.
+            for frame in &continued.frames {
+                answer.add_frame(frame).map_err(|error| history::HistoryError::from(error).to_api())?;
+            }
+            return Ok((answer, continued.positions));
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        let turn = Arc::clone(&self.turns).acquire_owned();
+        match tokio::time::timeout(self.limits.queue_wait, turn).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(ApiError::overloaded("too many questions at once; try again in a moment")),
+        }
+    }
+
+    /// For other reads of the database that count as a question.
+    pub async fn a_turn(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        self.turn().await
+    }
+}
+
+/// Once, where it is handled: what the caller is told leaves the cause out.
+fn log(error: &history::HistoryError) {
+    use history::HistoryError;
+    match error {
+        HistoryError::Database(cause) => tracing::warn!(%cause, "reading the rollups failed"),
+        HistoryError::Pour(cause @ crate::grouped::PourError::Histogram(_)) => {
+            tracing::error!(%cause, "a stored histogram is unreadable");
+        }
+        HistoryError::TooManyRows { .. } | HistoryError::Pour(_) => tracing::debug!(%error, "refused a question"),
+    }
+}
+
+fn to_json(body: &impl Serialize) -> Result<Vec<u8>, ApiError> {
+    Ok(serde_json::to_vec(body).expect("maps with text keys and finite numbers are always JSON"))
+}
+
+struct Table<'a> {
+    window: Window,
+    name: &'static str,
+    envs: Option<&'a [String]>,
+    rows: Vec<Row<'a>>,
+}
+
+impl Serialize for Table<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        serialize_range(&mut map, self.window)?;
+        if let Some(envs) = self.envs {
+            map.serialize_entry("envs", envs)?;
+        }
+        map.serialize_entry(self.name, &self.rows)?;
+        map.end()
+    }
+}
+
+struct Row<'a> {
+    group: &'a Group,
+    total: Figures,
+    elapsed_s: f64,
+    quantiles: &'a Quantiles,
+}
+
+impl Serialize for Row<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.group.key.serialize_into(&mut map)?;
+        let totals = Totals { figures: &self.total, elapsed_s: self.elapsed_s, quantiles: self.quantiles };
+        totals.serialize_into(&mut map)?;
+        map.serialize_entry("last_seen_ms", &self.group.last_seen_ms)?;
+        map.end()
+    }
+}
+
+struct Series<'a> {
+    window: Window,
+    t: &'a [i64],
+    columns: Option<&'a Columns>,
+    groups: Option<Vec<KeyedColumns<'a>>>,
+}
+
+impl Serialize for Series<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("step_ms", &(self.window.step_s * 1000))?;
+        serialize_range(&mut map, self.window)?;
+        map.serialize_entry("t", self.t)?;
+        if let Some(columns) = self.columns {
+            columns.serialize_values_into(&mut map)?;
+        }
+        if let Some(groups) = &self.groups {
+            map.serialize_entry("groups", groups)?;
+        }
+        map.end()
+    }
+}
+
+struct KeyedColumns<'a> {
+    group: &'a Group,
+    columns: Columns,
+}
+
+impl Serialize for KeyedColumns<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("key", &self.group.key)?;
+        self.columns.serialize_values_into(&mut map)?;
+        map.end()
+    }
+}
+
+/// What was answered, which may be wider than what was asked: whole buckets.
+fn serialize_range<M: SerializeMap>(map: &mut M, window: Window) -> Result<(), M::Error> {
+    map.serialize_entry("from_ms", &(window.from_s * 1000))?;
+    map.serialize_entry("to_ms", &(window.to_s * 1000))?;
+    map.serialize_entry("error_bound", &ERROR_BOUND)
+}
+
+const STITCH_ATTEMPTS: u32 = 3;
+/// Longer than a frame is on its way.
+const STITCH_PAUSE: Duration = Duration::from_millis(150);

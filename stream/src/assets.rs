@@ -1,0 +1,220 @@
+//! The dashboard's files, embedded at build time.
+//!
+//! Arrives: a path. Leaves: a file with its type, its freshness and a content security policy. Promises: no inline
+//! script runs but those of the export itself (their hashes are in the policy), so injected markup stays dead; hashed
+//! files are cached for good, pages are always revalidated. Does not: render anything. Paths are looked up in a table,
+//! never in the file system of a release build.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use foldhash::HashMap;
+use parking_lot::Mutex;
+use rust_embed::{EmbeddedFile, RustEmbed};
+use sha2::{Digest, Sha256};
+
+/// The static export. The build script makes sure that the folder exists.
+#[derive(RustEmbed)]
+#[folder = "$CARGO_MANIFEST_DIR/../dashboard/out"]
+struct Export;
+
+/// The file at a path, or a page that says why there is none.
+pub fn respond(path: &str, query: Option<&str>, headers: &HeaderMap) -> Response {
+    let path = path.trim_start_matches('/');
+    let name =
+        if path.is_empty() || path.ends_with('/') { Cow::from(format!("{path}index.html")) } else { path.into() };
+    if let Some(file) = Export::get(&name) {
+        return found(&name, file, StatusCode::OK, headers);
+    }
+    if !path.is_empty() && !path.ends_with('/') && Export::get(&format!("{path}/index.html")).is_some() {
+        return moved(&format!("/{path}/"), query);
+    }
+    if Export::get("index.html").is_none() {
+        return not_built();
+    }
+    match Export::get("404.html") {
+        Some(page) => found("404.html", page, StatusCode::NOT_FOUND, headers),
+        None => (StatusCode::NOT_FOUND, "there is no page at this address\n").into_response(),
+    }
+}
+
+fn found(name: &str, file: EmbeddedFile, status: StatusCode, headers: &HeaderMap) -> Response {
+    let etag = etag(&file);
+    let is_known = headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());
+    let mut response = if is_known && status == StatusCode::OK {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        let media_type = mime_guess::from_path(name).first_or_octet_stream();
+        let charset = if media_type.type_() == mime_guess::mime::TEXT { "; charset=utf-8" } else { "" };
+        let content_type = format!("{}{charset}", media_type.essence_str());
+        (status, [(CONTENT_TYPE, content_type)], bytes(&file)).into_response()
+    };
+    let headers = response.headers_mut();
+    // Names below carry a hash of the content.
+    let is_hashed = name.starts_with("_next/static/");
+    let cache = if is_hashed { "public, max-age=31536000, immutable" } else { "no-cache" };
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache));
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
+        headers.insert(ETAG, etag);
+    }
+    if name.ends_with(".html")
+        && let Ok(policy) = HeaderValue::from_str(&policy_of(name, &file))
+    {
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}
+
+fn bytes(file: &EmbeddedFile) -> axum::body::Bytes {
+    match &file.data {
+        Cow::Borrowed(bytes) => axum::body::Bytes::from_static(bytes),
+        Cow::Owned(bytes) => bytes.clone().into(),
+    }
+}
+
+fn etag(file: &EmbeddedFile) -> String {
+    let hash = file.metadata.sha256_hash();
+    let mut etag = String::with_capacity(34);
+    etag.push('"');
+    hash[..16].iter().for_each(|byte| write!(etag, "{byte:02x}").expect("writing to a string does not fail"));
+    etag.push('"');
+    etag
+}
+
+/// `/service` and `/service/` are one page; relative links only work on the latter.
+fn moved(to: &str, query: Option<&str>) -> Response {
+    let location = match query {
+        Some(query) => format!("{to}?{query}"),
+        None => to.to_owned(),
+    };
+    // A path that starts with two slashes would be another host.
+    let is_local = !location.starts_with("//");
+    match HeaderValue::from_str(&location) {
+        Ok(location) if is_local => (StatusCode::PERMANENT_REDIRECT, [(LOCATION, location)]).into_response(),
+        _ => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+fn not_built() -> Response {
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+        (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+    ];
+    (StatusCode::SERVICE_UNAVAILABLE, headers, NOT_BUILT).into_response()
+}
+
+/// The policy of a page, remembered by content: a debug build reads files from disk, and they change.
+fn policy_of(name: &str, file: &EmbeddedFile) -> Arc<str> {
+    let hash = file.metadata.sha256_hash();
+    let mut policies = POLICIES.get_or_init(Mutex::default).lock();
+    match policies.get(name) {
+        Some((known, policy)) if *known == hash => Arc::clone(policy),
+        _ => {
+            let policy: Arc<str> = policy(&String::from_utf8_lossy(&file.data)).into();
+            policies.insert(name.to_owned(), (hash, Arc::clone(&policy)));
+            policy
+        }
+    }
+}
+
+type Policies = Mutex<HashMap<String, ([u8; 32], Arc<str>)>>;
+static POLICIES: std::sync::OnceLock<Policies> = std::sync::OnceLock::new();
+
+/// Only our own files, and the inline scripts and styles that the page was built with. `style` attributes are allowed:
+/// they place bars and cannot load or run anything.
+fn policy(html: &str) -> String {
+    let hashes = |element: &str| {
+        let mut hashes = String::new();
+        for content in inline_contents(html, element) {
+            let hash = STANDARD.encode(Sha256::digest(content.as_bytes()));
+            let source = format!(" 'sha256-{hash}'");
+            if !hashes.contains(&source) {
+                hashes.push_str(&source);
+            }
+        }
+        hashes
+    };
+    format!(
+        "default-src 'none'; script-src 'self'{}; style-src 'self'{}; style-src-attr 'unsafe-inline'; \
+         img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; manifest-src 'self'; worker-src 'self'; \
+         base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+        hashes("script"),
+        hashes("style"),
+    )
+}
+
+/// What stands between the tags of an element, for those without `src`. The export is ours and well formed.
+fn inline_contents<'h>(html: &'h str, element: &str) -> Vec<&'h str> {
+    let (open, close) = (format!("<{element}"), format!("</{element}"));
+    let mut contents = Vec::new();
+    let mut rest = html;
+    while let Some(at) = rest.find(&open) {
+        rest = &rest[at + open.len()..];
+        if !rest.starts_with(|c: char| c == '>' || c.is_ascii_whitespace()) {
+            continue;
+        }
+        let Some(attributes_len) = tag_end(rest) else { break };
+        let attributes = &rest[..attributes_len];
+        rest = &rest[attributes_len + 1..];
+        let Some(len) = rest.find(&close) else { break };
+        let has_source = attributes.split_ascii_whitespace().any(|attribute| attribute.starts_with("src="));
+        if !has_source && len > 0 {
+            contents.push(&rest[..len]);
+        }
+        rest = &rest[len..];
+    }
+    contents
+}
+
+/// Where the tag ends: the first `>` outside of quotes.
+fn tag_end(tag: &str) -> Option<usize> {
+    let mut quote = None;
+    for (at, c) in tag.char_indices() {
+        match (quote, c) {
+            (None, '>') => return Some(at),
+            (None, '"' | '\'') => quote = Some(c),
+            (Some(open), _) if open == c => quote = None,
+            _ => {}
+        }
+    }
+    None
+}
+
+const NOT_BUILT: &str = "<!doctype html>
+<html lang=\"en\"><meta charset=\"utf-8\"><title>peep</title>
+<h1>The dashboard is not part of this build</h1>
+<p>The API works: see <code>GET /v1/services</code>. To get the dashboard, run <code>make dashboard</code> and build again;
+<code>make dev</code> does both.</p>
+</html>
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inline_scripts_are_named_by_hash_and_nothing_else_may_run() {
+        let html = "<head><script src=\"/a.js\" async=\"\"></script><script>self.x=1</script><style>a{}</style>\
+                    <script id=\"a>b\" type=\"module\">go()</script><scripty>no</scripty></head>";
+        assert_eq!(inline_contents(html, "script"), ["self.x=1", "go()"]);
+        let policy = policy(html);
+        // printf 'self.x=1' | openssl dgst -sha256 -binary | base64
+        assert!(policy.contains("script-src 'self' 'sha256-OeQ5f9lOMes7jOc0cGCXX08CnAERweUkLpVXXpflaLg='"), "{policy}");
+        assert!(policy.contains("style-src 'self' 'sha256-"));
+        assert!(!policy.contains("script-src 'self' 'unsafe-inline'") && !policy.contains("unsafe-eval"));
+    }
+
+    #[test]
+    fn a_missing_path_is_never_a_redirect_to_another_host() {
+        for path in ["//evil.example", "/nothing/here", "/../Cargo.toml"] {
+            let response = respond(path, None, &HeaderMap::new());
+            assert!(!response.status().is_success() && !response.status().is_redirection(), "{path}");
+        }
+    }
+}

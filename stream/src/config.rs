@@ -1,0 +1,187 @@
+//! Every knob of the stream service, with its unit and what happens at the extremes.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use peep_chassis::config::Settings;
+use peep_chassis::keys::KeysConfig;
+
+use crate::answer::AnswerLimits;
+use crate::history::HistoryLimits;
+use crate::hub::HubLimits;
+use crate::listener::ListenerLimits;
+
+/// The stream service as configured.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the read API and the dashboard are served; bound by whoever calls [`crate::run`].
+    pub listen: SocketAddr,
+    /// Connections and their deadlines.
+    pub listener: ListenerLimits,
+    /// What questions may cost.
+    pub answers: AnswerLimits,
+    /// What live views may cost.
+    pub hub: HubLimits,
+    /// Memory of frames that are not committed yet.
+    pub feed_bytes_max: usize,
+    /// Largest live message.
+    pub message_bytes_max: usize,
+    /// How long a browser stays signed in.
+    pub session_ttl: Duration,
+    /// Origins other than our own whose pages may use a session.
+    pub origins: Vec<String>,
+    /// Session cookies only travel over TLS.
+    pub cookie_secure: bool,
+}
+
+impl Config {
+    /// Reads and registers every knob.
+    pub fn read(settings: &mut Settings<'_>) -> Self {
+        let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        Self {
+            listen: settings.address(
+                "PEEP_STREAM_LISTEN",
+                "127.0.0.1:8080",
+                "Address of the read API and the dashboard.",
+            ),
+            listener: Self::read_listener(settings),
+            answers: Self::read_answers(settings),
+            hub: HubLimits {
+                topics_max: count(settings.u64(
+                    "PEEP_STREAM_TOPICS_MAX",
+                    256,
+                    1..=100_000,
+                    "Different live views at once; viewers of the same view share one. More are refused with 503.",
+                )),
+                subscribers_max: count(settings.u64(
+                    "PEEP_STREAM_SUBSCRIBERS_MAX",
+                    10_000,
+                    0..=1_000_000,
+                    "Viewers of all live views together. More are refused with 503; 0 refuses every live view.",
+                )),
+                groups_max: count(settings.u64(
+                    "PEEP_STREAM_GROUPS_MAX",
+                    500,
+                    2..=10_000,
+                    "Rows of one live view or answer. The smallest beyond it become one row named (other), with exact numbers.",
+                )),
+                bytes_max: settings.bytes(
+                    "PEEP_STREAM_HUB_BYTES_MAX",
+                    256 << 20,
+                    1 << 20..=64 << 30,
+                    "Memory of all live views. When it is short, small rows are folded into (other).",
+                ),
+                frame_interval: settings.duration_ms(
+                    "PEEP_STREAM_FRAME_INTERVAL_MS",
+                    500,
+                    50..=60_000,
+                    "Pause between two frames of a live view while something changes.",
+                ),
+                idle_max: settings.duration_ms(
+                    "PEEP_STREAM_TOPIC_IDLE_MAX",
+                    60_000,
+                    0..=3_600_000,
+                    "How long a live view without viewers is kept warm.",
+                ),
+            },
+            feed_bytes_max: settings.bytes(
+                "PEEP_STREAM_FEED_BYTES_MAX",
+                64 << 20,
+                1 << 20..=16 << 30,
+                "Memory of live frames that history may not contain yet. Too little makes answers lag behind by a commit.",
+            ),
+            message_bytes_max: settings.bytes(
+                "PEEP_STREAM_MESSAGE_BYTES_MAX",
+                32 << 20,
+                64 << 10..=1 << 30,
+                "Largest message of a live view; a viewer whose snapshot is larger is disconnected.",
+            ),
+            session_ttl: KeysConfig::read(settings).session_ttl,
+            origins: settings.list(
+                "PEEP_STREAM_ORIGINS",
+                "",
+                "Origins (https://host) besides the service's own whose pages may use a session; needed when a proxy changes the Host header.",
+            ),
+            cookie_secure: settings.flag(
+                "PEEP_STREAM_COOKIE_SECURE",
+                false,
+                "Whether session cookies are only sent over TLS. Set it wherever the dashboard is served over https.",
+            ),
+        }
+    }
+
+    fn read_listener(settings: &mut Settings<'_>) -> ListenerLimits {
+        ListenerLimits {
+            connections_max: usize::try_from(settings.u64(
+                "PEEP_STREAM_CONNECTIONS_MAX",
+                20_000,
+                1..=1_000_000,
+                "Open connections; more wait in the kernel's queue.",
+            ))
+            .unwrap_or(usize::MAX),
+            header_timeout: settings.duration_ms(
+                "PEEP_STREAM_HEADER_TIMEOUT",
+                10_000,
+                100..=300_000,
+                "For the head of a request.",
+            ),
+            write_timeout: settings.duration_ms(
+                "PEEP_STREAM_WRITE_TIMEOUT",
+                10_000,
+                100..=300_000,
+                "A connection whose client takes no data for this long is cut.",
+            ),
+            drain_timeout: settings.duration_ms(
+                "PEEP_STREAM_DRAIN_TIMEOUT",
+                5_000,
+                0..=300_000,
+                "For open requests to finish after a shutdown was requested.",
+            ),
+        }
+    }
+
+    fn read_answers(settings: &mut Settings<'_>) -> AnswerLimits {
+        AnswerLimits {
+            queries_max: usize::try_from(settings.u64(
+                "PEEP_STREAM_QUERIES_MAX",
+                8,
+                0..=1000,
+                "Questions to the database at once; keep it below PEEP_DATABASE_CONNECTIONS_MAX. 0 refuses all.",
+            ))
+            .unwrap_or(usize::MAX),
+            queue_wait: settings.duration_ms(
+                "PEEP_STREAM_QUERY_QUEUE_WAIT",
+                2_000,
+                0..=60_000,
+                "How long a question waits for its turn before it is refused with 503.",
+            ),
+            history: HistoryLimits {
+                rows_max: settings.u64(
+                    "PEEP_STREAM_QUERY_ROWS_MAX",
+                    1_000_000,
+                    1..=100_000_000,
+                    "Rollup rows read for one answer; wider questions are refused with 422 and a narrower suggestion.",
+                ),
+                statement_timeout: settings.duration_ms(
+                    "PEEP_STREAM_QUERY_TIMEOUT",
+                    10_000,
+                    100..=600_000,
+                    "Longest run of one statement of a question, enforced by the database.",
+                ),
+            },
+            bytes_max: settings.bytes(
+                "PEEP_STREAM_QUERY_BYTES_MAX",
+                256 << 20,
+                1 << 20..=16 << 30,
+                "Memory of one answer; larger ones are refused with 422.",
+            ),
+            groups_max: usize::try_from(settings.u64(
+                "PEEP_STREAM_GROUPS_MAX",
+                500,
+                2..=10_000,
+                "Rows of one live view or answer. The smallest beyond it become one row named (other), with exact numbers.",
+            ))
+            .unwrap_or(usize::MAX),
+        }
+    }
+}

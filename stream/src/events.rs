@@ -1,0 +1,262 @@
+//! Search of raw events, newest first.
+//!
+//! Arrives: an [`EventsQuery`]. Leaves: a page of events and a cursor for the next. Promises: pages line up without
+//! repetition or hole, also while events arrive; a page ends early, with a cursor, when its time is over. Text and
+//! labels are bound parameters. Does not: include what is not committed yet, or claim completeness where only a sample
+//! was kept: `sampled` and each event's `weight` say so.
+//!
+//! The table has only block ranges over `ts` (a b-tree would cost the writer three times the insert). So the scan walks
+//! back in slices that grow while they find nothing: recent matches come at once, rare ones cost one pass.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use peep_wire::ProjectId;
+use serde_json::{Value, json};
+use sqlx::postgres::{PgPool, PgRow};
+use sqlx::{PgConnection, Row};
+
+use crate::error::ApiError;
+use crate::history::set_statement_timeout;
+use crate::query::EventsQuery;
+
+/// A page of events as JSON. Must run to its end, like [`crate::history::read`].
+pub async fn search(
+    pool: &PgPool,
+    project: ProjectId,
+    query: &EventsQuery,
+    time_max: Duration,
+) -> Result<Value, SearchError> {
+    let started = Instant::now();
+    let mut page = Page::default();
+    let mut before = match &query.cursor {
+        Some(cursor) => Place::parse(cursor).ok_or(SearchError::Cursor)?,
+        None => Place::before(query.to_ms * 1000),
+    };
+    let from_us = query.from_ms * 1000;
+    let mut width_us = SLICE_US_MIN;
+    let mut transaction = pool.begin_with("begin isolation level repeatable read, read only").await?;
+    set_statement_timeout(&mut transaction, time_max).await?;
+    while before.is_after(from_us) {
+        let slice_us = before.ts_us.saturating_sub(width_us).max(from_us);
+        let wanted = query.limit - page.events.len();
+        let rows = slice(&mut transaction, project, query, slice_us, before, wanted).await?;
+        let found = rows.len();
+        for row in &rows {
+            before = page.push(row)?;
+        }
+        if found < wanted {
+            before = Place::before(slice_us);
+            width_us = if found * 4 < wanted { (width_us * 4).min(SLICE_US_MAX) } else { width_us };
+        }
+        let out_of_time = started.elapsed() > time_max;
+        if page.events.len() == query.limit || out_of_time {
+            page.next = before.is_after(from_us).then_some(before);
+            break;
+        }
+    }
+    transaction.commit().await?;
+    Ok(page.into_json())
+}
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+pub enum SearchError {
+    /// Not a cursor of ours.
+    #[error("not a cursor")]
+    Cursor,
+    /// Connection lost or statement refused.
+    #[error("read raw events")]
+    Database(#[from] sqlx::Error),
+}
+
+impl SearchError {
+    /// What the caller is told.
+    pub fn to_api(&self) -> ApiError {
+        match self {
+            Self::Cursor => ApiError::invalid_parameter("cursor", "is not a `next_cursor` of an earlier answer"),
+            Self::Database(sqlx::Error::Database(error)) if error.code().as_deref() == Some("57014") => {
+                ApiError::too_wide("the search did not finish in time; use a shorter range or more filters")
+            }
+            Self::Database(_) => ApiError::unavailable(),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Page {
+    events: Vec<Value>,
+    next: Option<Place>,
+    sampled: bool,
+}
+
+impl Page {
+    fn push(&mut self, row: &PgRow) -> Result<Place, sqlx::Error> {
+        let place = Place::of(row)?;
+        let weight: f32 = row.try_get("weight")?;
+        self.sampled |= weight != 1.0;
+        self.events.push(event(row, place.ts_us, weight)?);
+        Ok(place)
+    }
+
+    fn into_json(self) -> Value {
+        json!({
+            "events": self.events,
+            "next_cursor": self.next.map(|place| place.to_string()),
+            "sampled": self.sampled,
+        })
+    }
+}
+
+/// Where an event lies in the order of the answer; total, because the last three are unique.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    ts_us: i64,
+    partition: i32,
+    offset: i64,
+    index: i32,
+}
+
+impl Place {
+    /// Just below every event of that instant.
+    fn before(ts_us: i64) -> Self {
+        Self { ts_us, partition: -1, offset: -1, index: -1 }
+    }
+
+    /// Whether an event of that instant or later may lie below this place.
+    fn is_after(self, from_us: i64) -> bool {
+        self.ts_us > from_us || (self.ts_us == from_us && self.partition >= 0)
+    }
+
+    fn of(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            ts_us: row.try_get("ts_us")?,
+            partition: row.try_get("log_partition")?,
+            offset: row.try_get("log_offset")?,
+            index: row.try_get("event_index")?,
+        })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let text = str::from_utf8(&bytes).ok()?;
+        let mut parts = text.split('.');
+        let place = Self {
+            ts_us: parts.next()?.parse().ok()?,
+            partition: parts.next()?.parse().ok()?,
+            offset: parts.next()?.parse().ok()?,
+            index: parts.next()?.parse().ok()?,
+        };
+        let in_range = (0..=YEAR_9999_US).contains(&place.ts_us);
+        (parts.next().is_none() && in_range).then_some(place)
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = format!("{}.{}.{}.{}", self.ts_us, self.partition, self.offset, self.index);
+        f.write_str(&URL_SAFE_NO_PAD.encode(text))
+    }
+}
+
+/// The newest matches in `[from_us, before)`.
+async fn slice(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    query: &EventsQuery,
+    from_us: i64,
+    before: Place,
+    limit: usize,
+) -> Result<Vec<PgRow>, sqlx::Error> {
+    let filters = &query.filters;
+    sqlx::query(
+        "select (extract(epoch from ts) * 1000000)::bigint as ts_us, service, env, route, method, status, duration_us,
+            error, host, version, trace_id, span_id, source, attrs::text as attrs, weight,
+            log_partition, log_offset, event_index
+        from raw_event
+        where project_id = $1
+            and ts >= to_timestamp($2::double precision / 1000000)
+            and ts <= to_timestamp($3::double precision / 1000000)
+            and (ts, log_partition, log_offset, event_index)
+                < (to_timestamp($3::double precision / 1000000), $4::int, $5::bigint, $6::int)
+            and (cardinality($7::text[]) = 0 or env = any ($7))
+            and (cardinality($8::text[]) = 0 or service = any ($8))
+            and (cardinality($9::text[]) = 0 or route = any ($9))
+            and (cardinality($10::text[]) = 0 or method = any ($10))
+            and (cardinality($11::smallint[]) + cardinality($12::smallint[]) = 0
+                or coalesce(status, 0) = any ($11) or coalesce(status, 0) / 100 = any ($12))
+            and ($13::bigint is null or duration_us >= $13)
+            and ($14::bytea is null or trace_id = $14)
+            and ($15::text is null
+                or strpos(lower(concat_ws(' ', route, error, host, version, attrs::text)), lower($15)) > 0)
+        order by ts desc, log_partition desc, log_offset desc, event_index desc
+        limit $16",
+    )
+    .bind(project.0.cast_signed())
+    .bind(from_us as f64)
+    .bind(before.ts_us as f64)
+    .bind(before.partition)
+    .bind(before.offset)
+    .bind(before.index)
+    .bind(&filters.env)
+    .bind(&filters.service)
+    .bind(&filters.route)
+    .bind(&filters.method)
+    .bind(filters.statuses())
+    .bind(filters.status_classes())
+    .bind(query.duration_us_min)
+    .bind(query.trace_id.as_ref().map(|id| id.as_slice()))
+    .bind(query.text.as_deref())
+    .bind(limit as i64)
+    .fetch_all(connection)
+    .await
+}
+
+fn event(row: &PgRow, ts_us: i64, weight: f32) -> Result<Value, sqlx::Error> {
+    let method: String = row.try_get("method")?;
+    let duration_us: Option<i64> = row.try_get("duration_us")?;
+    let attrs: Option<String> = row.try_get("attrs")?;
+    let text = |name: &str| row.try_get::<Option<String>, _>(name);
+    Ok(json!({
+        "ts": Timestamp::from_microsecond(ts_us).map(|ts| ts.to_string()).unwrap_or_default(),
+        "ts_ms": ts_us.div_euclid(1000),
+        "service": text("service")?,
+        "env": text("env")?,
+        "route": text("route")?,
+        "method": (!method.is_empty()).then_some(method),
+        "status": row.try_get::<Option<i16>, _>("status")?.filter(|status| *status != 0),
+        "duration_ms": duration_us.map(|us| us as f64 / 1000.0),
+        "error": text("error")?,
+        "host": text("host")?,
+        "version": text("version")?,
+        "trace_id": hex(row.try_get("trace_id")?),
+        "span_id": hex(row.try_get("span_id")?),
+        "source": text("source")?,
+        "attrs": attrs.and_then(|json| serde_json::from_str::<Value>(&json).ok()),
+        "weight": weight,
+    }))
+}
+
+fn hex(bytes: Option<Vec<u8>>) -> Option<String> {
+    bytes.map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+const SLICE_US_MIN: i64 = 30_000_000;
+const SLICE_US_MAX: i64 = 86_400_000_000;
+const YEAR_9999_US: i64 = 253_402_300_799_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_reads_back_and_nonsense_is_refused() {
+        let place = Place { ts_us: 1_795_183_203_123_456, partition: 3, offset: 99, index: 7 };
+        assert_eq!(Place::parse(&place.to_string()), Some(place));
+        for nonsense in ["", "abc", "MS4yLjM", "MS4yLjMuNC41", "LTEuMC4wLjA"] {
+            assert_eq!(Place::parse(nonsense), None, "{nonsense}");
+        }
+    }
+}

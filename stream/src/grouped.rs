@@ -1,0 +1,254 @@
+//! Figures by group and step: what both history and live frames are poured into.
+//!
+//! Arrives: rollup rows and cells of live frames, in any order. Leaves: per group the figures of each step that has
+//! requests. Promises: a series is counted in exactly one group; what lies outside of the window or does not pass the
+//! filters is not counted; memory is bounded, and reaching the bound is an error, never a silent cut.
+//! Does not: know where one source ends and the other begins ([`crate::stitch`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use foldhash::HashMap;
+use peep_wire::ProjectId;
+use peep_wire::histogram::{HistogramError, Totals};
+use peep_wire::live::{LiveCell, LiveFrame};
+use peep_wire::record::SeriesKey;
+
+use crate::figures::Figures;
+use crate::labels::{Filters, GroupBy, GroupKey, Labels};
+use crate::query::{BUCKET_S, Window};
+
+/// A question about the rollups.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// Whose events.
+    pub project: ProjectId,
+    /// Which time, in which steps.
+    pub window: Window,
+    /// Which series.
+    pub filters: Filters,
+    /// One group per combination of these.
+    pub group_by: GroupBy,
+}
+
+/// Figures of one group.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// What its members share.
+    pub key: GroupKey,
+    /// By first second of the step; only steps with requests.
+    pub steps: BTreeMap<i64, Figures>,
+    /// When its newest request ended, as exactly as is known: to the second while live, else to the bucket.
+    pub last_seen_ms: i64,
+}
+
+impl Group {
+    /// All steps together.
+    pub fn total(&self) -> Figures {
+        let mut total = Figures::default();
+        self.steps.values().for_each(|figures| total.merge(figures));
+        total
+    }
+
+    fn absorb(&mut self, other: Group) {
+        for (at, figures) in other.steps {
+            self.steps.entry(at).or_default().merge(&figures);
+        }
+        self.last_seen_ms = self.last_seen_ms.max(other.last_seen_ms);
+    }
+}
+
+/// One row of the rollup table.
+#[derive(Debug, Clone, Copy)]
+pub struct Piece<'a> {
+    /// First second of the bucket.
+    pub bucket_s: i64,
+    /// Requests.
+    pub count: u64,
+    /// Failed requests.
+    pub errors: u64,
+    /// Durations: encoded buckets and the exact figures beside them.
+    pub latency: Option<(&'a [u8], Totals)>,
+}
+
+/// The answer to a question, growing.
+#[derive(Debug)]
+pub struct Grouped {
+    question: Question,
+    groups: Vec<Group>,
+    by_key: HashMap<GroupKey, usize>,
+    by_series: HashMap<Vec<u8>, Option<usize>>,
+    envs: BTreeSet<String>,
+    newest_event_ms: Option<i64>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+/// Why the answer cannot grow any more.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PourError {
+    /// The bound on memory is reached.
+    #[error("the answer needs too much memory")]
+    TooWide,
+    /// A stored histogram cannot be read.
+    #[error("read stored histogram")]
+    Histogram(#[from] HistogramError),
+}
+
+impl Grouped {
+    /// Nothing counted yet.
+    pub fn new(question: Question, bytes_max: usize) -> Self {
+        Self {
+            question,
+            groups: Vec::new(),
+            by_key: HashMap::default(),
+            by_series: HashMap::default(),
+            envs: BTreeSet::new(),
+            newest_event_ms: None,
+            bytes: 0,
+            bytes_max,
+        }
+    }
+
+    /// What was asked.
+    pub fn question(&self) -> &Question {
+        &self.question
+    }
+
+    /// The group of a series, made when it is new; `None` when the series does not pass the filters.
+    pub fn group_of(&mut self, labels: &Labels<'_>) -> Option<usize> {
+        if !self.question.filters.matches(labels) {
+            return None;
+        }
+        let key = self.question.group_by.key_of(labels);
+        if let Some(&group) = self.by_key.get(&key) {
+            return Some(group);
+        }
+        self.bytes += 2 * key.memory_bytes() + size_of::<Group>();
+        self.groups.push(Group { key: key.clone(), steps: BTreeMap::new(), last_seen_ms: i64::MIN });
+        self.by_key.insert(key, self.groups.len() - 1);
+        Some(self.groups.len() - 1)
+    }
+
+    /// Adds a stored row. `now_ms` caps "last seen": a bucket may not be over yet.
+    pub fn add_piece(&mut self, group: usize, status: u16, piece: Piece<'_>, now_ms: i64) -> Result<(), PourError> {
+        let Some(step) = self.question.window.step_of(piece.bucket_s) else { return Ok(()) };
+        let seen_ms = ((piece.bucket_s + BUCKET_S) * 1000 - 1).min(now_ms);
+        let cell = self.cell(group, step, seen_ms);
+        let before = cell.memory_bytes();
+        cell.add(status, piece.count, piece.errors, &Default::default());
+        if let Some((bytes, totals)) = piece.latency {
+            cell.latency.merge_v2(bytes, totals)?;
+        }
+        let grown = cell.memory_bytes() - before;
+        self.grow(grown)
+    }
+
+    /// Adds what a live frame says about the question.
+    pub fn add_frame(&mut self, frame: &LiveFrame) -> Result<(), PourError> {
+        for cell in cells_of(frame, self.question.project) {
+            self.add_cell(cell, frame.newest_received_ms)?;
+        }
+        Ok(())
+    }
+
+    fn add_cell(&mut self, cell: &LiveCell, newest_received_ms: i64) -> Result<(), PourError> {
+        let Ok(series) = SeriesKey::parse(&cell.series).and_then(|key| key.decode()) else {
+            crate::metrics::live_cell_unreadable();
+            return Ok(());
+        };
+        let labels = Labels::from(series);
+        self.add_env(labels.env);
+        let group = match self.by_series.get(&cell.series) {
+            Some(group) => *group,
+            None => {
+                let group = self.group_of(&labels);
+                self.by_series.insert(cell.series.clone(), group);
+                group
+            }
+        };
+        let Some(group) = group else { return Ok(()) };
+        let Some(step) = self.question.window.step_of(bucket_of(cell.slot_s)) else { return Ok(()) };
+        let figures = self.cell(group, step, seen_ms(cell, newest_received_ms));
+        let before = figures.memory_bytes();
+        figures.add(labels.status, cell.count, cell.errors, &cell.histogram);
+        let grown = figures.memory_bytes().saturating_sub(before);
+        self.grow(grown)
+    }
+
+    fn cell(&mut self, group: usize, step: i64, seen_ms: i64) -> &mut Figures {
+        self.newest_event_ms = self.newest_event_ms.max(Some(seen_ms));
+        let group = &mut self.groups[group];
+        group.last_seen_ms = group.last_seen_ms.max(seen_ms);
+        let figures = group.steps.entry(step).or_default();
+        self.bytes += if figures.count == 0 { figures.memory_bytes() + 32 } else { 0 };
+        figures
+    }
+
+    fn grow(&mut self, bytes: usize) -> Result<(), PourError> {
+        self.bytes += bytes;
+        if self.bytes > self.bytes_max { Err(PourError::TooWide) } else { Ok(()) }
+    }
+
+    /// An environment the project has, whether or not it passes the filters.
+    pub fn add_env(&mut self, env: &str) {
+        if !self.envs.contains(env) {
+            self.envs.insert(env.to_owned());
+        }
+    }
+
+    /// The environments of the project.
+    pub fn envs(&self) -> &BTreeSet<String> {
+        &self.envs
+    }
+
+    /// When the newest counted request ended.
+    pub fn newest_event_ms(&self) -> Option<i64> {
+        self.newest_event_ms
+    }
+
+    /// Groups with requests, most requests first. Beyond `groups_max`, the smallest are one group `(other)`; its
+    /// figures are as exact as any.
+    pub fn into_groups(self, groups_max: usize) -> Vec<Group> {
+        let mut groups: Vec<(u64, Group)> = self
+            .groups
+            .into_iter()
+            .filter_map(|group| {
+                let count = group.steps.values().map(|figures| figures.count).sum();
+                (count > 0).then_some((count, group))
+            })
+            .collect();
+        groups.sort_by(|(left, _), (right, _)| right.cmp(left));
+        let mut groups: Vec<Group> = groups.into_iter().map(|(_, group)| group).collect();
+        if groups.len() > groups_max {
+            let other_key = self.question.group_by.other_key();
+            let mut other = Group { key: other_key, steps: BTreeMap::new(), last_seen_ms: i64::MIN };
+            groups.split_off(groups_max - 1).into_iter().for_each(|group| other.absorb(group));
+            // The rollup has a budget of its own and may have sent a group of the same name.
+            match groups.iter_mut().find(|group| group.key.is_other()) {
+                Some(known) => known.absorb(other),
+                None => groups.push(other),
+            }
+        }
+        groups
+    }
+}
+
+/// The cells of one project: frames are kept sorted by project ([`crate::feed`]).
+pub fn cells_of(frame: &LiveFrame, project: ProjectId) -> &[LiveCell] {
+    let start = frame.cells.partition_point(|cell| cell.project < project);
+    let len = frame.cells[start..].partition_point(|cell| cell.project == project);
+    &frame.cells[start..start + len]
+}
+
+/// First second of the stored bucket that a second will be part of: live and history must agree on the step.
+pub fn bucket_of(second: i64) -> i64 {
+    second.div_euclid(BUCKET_S) * BUCKET_S
+}
+
+/// When the newest request of a cell ended: within its second, and not after it was received.
+pub fn seen_ms(cell: &LiveCell, newest_received_ms: i64) -> i64 {
+    (cell.slot_s * 1000 + 999).min(newest_received_ms.max(cell.slot_s * 1000))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+use peep_wire::histogram::Histogram;
+use peep_wire::record::Series;
+
+use super::*;
+use crate::labels::Dimension;
+
+const PROJECT: ProjectId = ProjectId(7);
+
+fn question(group_by: &[Dimension]) -> Question {
+    let window = Window { from_s: 1000, to_s: 1060, step_s: 20 };
+    Question { project: PROJECT, window, filters: Filters::default(), group_by: GroupBy::new(group_by.iter().copied()) }
+}
+
+fn cell(project: u64, route: &str, slot_s: i64, durations_us: &[u64]) -> LiveCell {
+    let series = Series { service: "shop", env: "default", route, method: "GET", status: 200 };
+    let mut histogram = Histogram::new();
+    durations_us.iter().for_each(|&us| histogram.record(us));
+    let count = durations_us.len() as u64;
+    LiveCell { project: ProjectId(project), series: series.to_key_bytes(), slot_s, count, errors: 0, histogram }
+}
+
+fn frame(mut cells: Vec<LiveCell>) -> LiveFrame {
+    cells.sort_by_key(|cell| cell.project);
+    LiveFrame { partition: 0, epoch: 1, from: 0, to: 1, published_ms: 0, newest_received_ms: 1_031_250, cells }
+}
+
+fn encoded(durations_us: &[u64]) -> (Vec<u8>, Totals) {
+    let mut histogram = Histogram::new();
+    durations_us.iter().for_each(|&us| histogram.record(us));
+    let mut bytes = Vec::new();
+    histogram.encode_v2(&mut bytes);
+    (bytes, histogram.totals().expect("some durations"))
+}
+
+#[test]
+fn rows_and_cells_of_one_step_add_up() {
+    let mut grouped = Grouped::new(question(&[Dimension::Route]), 1 << 20);
+    let labels = Labels { env: "default", service: "shop", route: "/a", method: "GET", status: 200 };
+    let group = grouped.group_of(&labels).expect("no filters");
+    let (bytes, totals) = encoded(&[10, 30]);
+    let piece = Piece { bucket_s: 1020, count: 3, errors: 1, latency: Some((&bytes, totals)) };
+    grouped.add_piece(group, 200, piece, 2_000_000).expect("fits");
+    grouped.add_frame(&frame(vec![cell(7, "/a", 1031, &[20]), cell(7, "/a", 1029, &[40])])).expect("fits");
+    let groups = grouped.into_groups(10);
+    assert_eq!(groups.len(), 1);
+    let step = &groups[0].steps[&1020];
+    assert_eq!((step.count, step.errors, step.latency.count(), step.latency.sum_us()), (5, 1, 4, 100));
+    assert_eq!(groups[0].last_seen_ms, 1_031_250, "not later than the newest receipt");
+}
+
+#[test]
+fn other_projects_and_other_times_are_not_counted() {
+    let mut grouped = Grouped::new(question(&[]), 1 << 20);
+    let cells =
+        vec![cell(6, "/a", 1010, &[1]), cell(8, "/a", 1010, &[1]), cell(7, "/a", 999, &[1]), cell(7, "/a", 1060, &[1])];
+    grouped.add_frame(&frame(cells)).expect("fits");
+    assert!(grouped.into_groups(10).is_empty());
+}
+
+#[test]
+fn the_smallest_groups_beyond_the_budget_are_one_and_nothing_is_lost() {
+    let mut grouped = Grouped::new(question(&[Dimension::Route]), 1 << 20);
+    let cells = (1..=5).map(|n| cell(7, &format!("/{n}"), 1010, &vec![100; n])).collect();
+    grouped.add_frame(&frame(cells)).expect("fits");
+    let groups = grouped.into_groups(3);
+    let counts: Vec<u64> = groups.iter().map(|group| group.total().count).collect();
+    assert_eq!(counts, [5, 4, 6]);
+    assert!(groups[2].key.is_other());
+}
+
+#[test]
+fn memory_is_bounded() {
+    let mut grouped = Grouped::new(question(&[Dimension::Route]), 10_000);
+    let cells = (0..200).map(|n| cell(7, &format!("/{n}"), 1010, &[100])).collect();
+    assert_eq!(grouped.add_frame(&frame(cells)), Err(PourError::TooWide));
+}
+
+#[test]
+fn an_unreadable_series_is_skipped_and_the_others_count() {
+    let mut grouped = Grouped::new(question(&[]), 1 << 20);
+    let broken = LiveCell { series: vec![0xff; 3], ..cell(7, "/a", 1010, &[1]) };
+    grouped.add_frame(&frame(vec![broken, cell(7, "/b", 1010, &[1])])).expect("fits");
+    assert_eq!(grouped.into_groups(10)[0].total().count, 1);
+}

@@ -1,0 +1,254 @@
+//! Paths, and the one place where every answer gets its request id.
+//!
+//! Arrives: requests. Leaves: answers of the read API as JSON, live streams, and the dashboard's files. Promises: every
+//! error under `/v1` is JSON with a stable code and the request id that is also in the log line; unknown paths are 404,
+//! wrong methods 405. Does not: contain logic; each handler parses, asks one module and wraps.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::Router;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use peep_chassis::clock::Clock;
+use peep_chassis::lifecycle::Shutdown;
+use serde_json::json;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::answer::Answers;
+use crate::assets;
+use crate::error::ApiError;
+use crate::events;
+use crate::hub::Hub;
+use crate::metrics;
+use crate::query::{EventsQuery, LiveQuery, Parameters, SeriesQuery, ServicesQuery, SummaryQuery};
+use crate::session::{self, Gate};
+use crate::{sse, websocket};
+
+/// Everything a handler needs. Cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    parts: Arc<Parts>,
+}
+
+/// What a [`Service`] is made of.
+pub struct Parts {
+    /// Finds out who is looking.
+    pub gate: Gate,
+    /// Answers questions.
+    pub answers: Answers,
+    /// Live views.
+    pub hub: Hub,
+    /// For raw events.
+    pub pool: PgPool,
+    /// The present.
+    pub clock: Clock,
+    /// Ends live streams.
+    pub shutdown: Shutdown,
+    /// Bounds of the transports.
+    pub limits: TransportLimits,
+}
+
+/// The bounds of live transports and raw searches.
+#[derive(Debug, Clone, Copy)]
+pub struct TransportLimits {
+    /// For one message to be written.
+    pub write_timeout: Duration,
+    /// Largest message a socket may hold.
+    pub message_bytes_max: usize,
+    /// For one page of raw events.
+    pub search_time_max: Duration,
+}
+
+impl Service {
+    /// Shares the parts.
+    pub fn new(parts: Parts) -> Self {
+        Self { parts: Arc::new(parts) }
+    }
+
+    /// Finds out who is looking.
+    pub fn gate(&self) -> &Gate {
+        &self.parts.gate
+    }
+
+    /// Ends live streams.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.parts.shutdown
+    }
+
+    /// Bounds of the transports.
+    pub fn limits(&self) -> TransportLimits {
+        self.parts.limits
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.parts.clock.now_ms()
+    }
+}
+
+/// All paths.
+pub fn router(service: Service) -> Router {
+    Router::new()
+        .route("/v1/session", post(session::sign_in).get(session::who_am_i).delete(session::sign_out))
+        .route("/v1/services", get(services))
+        .route("/v1/summary", get(summary))
+        .route("/v1/series", get(series))
+        .route("/v1/events", get(raw_events))
+        .route("/v1/live", get(live))
+        .fallback(elsewhere)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn(with_request_id))
+        .with_state(service)
+}
+
+async fn services(State(service): State<Service>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+    let viewer = service.gate().viewer(&headers).await?;
+    let mut query = ServicesQuery::parse(&Parameters::of(&uri)?, service.now_ms())?;
+    viewer.restrict(&mut query.filters)?;
+    let answers = &service.parts.answers;
+    answers.services(viewer.project, query, viewer.env.as_deref()).await.map(json_body)
+}
+
+async fn summary(State(service): State<Service>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+    let viewer = service.gate().viewer(&headers).await?;
+    let mut query = SummaryQuery::parse(&Parameters::of(&uri)?, service.now_ms())?;
+    viewer.restrict(&mut query.filters)?;
+    service.parts.answers.summary(viewer.project, query).await.map(json_body)
+}
+
+async fn series(State(service): State<Service>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+    let viewer = service.gate().viewer(&headers).await?;
+    let mut query = SeriesQuery::parse(&Parameters::of(&uri)?, service.now_ms())?;
+    viewer.restrict(&mut query.filters)?;
+    service.parts.answers.series(viewer.project, query).await.map(json_body)
+}
+
+async fn raw_events(State(service): State<Service>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+    let viewer = service.gate().viewer(&headers).await?;
+    let mut query = EventsQuery::parse(&Parameters::of(&uri)?, service.now_ms())?;
+    viewer.restrict(&mut query.filters)?;
+    let turn = service.parts.answers.a_turn().await?;
+    let (pool, time_max) = (service.parts.pool.clone(), service.parts.limits.search_time_max);
+    // A task of its own: a client that leaves must not cancel it in the middle of a transaction.
+    let search = tokio::spawn(async move {
+        let page = events::search(&pool, viewer.project, &query, time_max).await;
+        drop(turn);
+        page
+    });
+    let page = search.await.map_err(|error| {
+        tracing::error!(%error, "a search ended without an answer");
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the answer could not be computed")
+    })?;
+    let page = page.map_err(|error| {
+        if let events::SearchError::Database(cause) = &error {
+            tracing::warn!(%cause, "searching raw events failed");
+        }
+        error.to_api()
+    })?;
+    Ok(Json(page).into_response())
+}
+
+async fn live(
+    State(service): State<Service>,
+    headers: HeaderMap,
+    uri: Uri,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ApiError> {
+    let viewer = match &upgrade {
+        Ok(_) => service.gate().viewer_of_upgrade(&headers).await?,
+        Err(_) => service.gate().viewer(&headers).await?,
+    };
+    let parameters = Parameters::of(&uri)?;
+    let mut query = LiveQuery::parse(&parameters)?;
+    viewer.restrict(&mut query.filters)?;
+    let last_event_id = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let since = parameters.one("since")?.or(last_event_id).map(str::to_owned);
+    let wants_events = headers.get_all(ACCEPT).iter().any(|accept| contains(accept, "text/event-stream"));
+    if upgrade.is_err() && !wants_events {
+        let message = "open a WebSocket here, or ask for server-sent events with `Accept: text/event-stream`";
+        return Err(ApiError::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", message));
+    }
+    let subscriber = service.parts.hub.subscribe(viewer.project, query, since).await?;
+    Ok(match upgrade {
+        Ok(upgrade) => websocket::upgrade(upgrade, service, viewer, subscriber),
+        Err(_) => sse::respond(service, viewer, subscriber),
+    })
+}
+
+async fn elsewhere(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let path = uri.path();
+    if path == "/v1" || path.starts_with("/v1/") {
+        let message = "there is nothing at this path; the read API is described in the documentation";
+        return ApiError::new(StatusCode::NOT_FOUND, "not_found", message).into_response();
+    }
+    if method != Method::GET && method != Method::HEAD {
+        return method_not_allowed().await;
+    }
+    assets::respond(path, uri.query(), &headers)
+}
+
+async fn method_not_allowed() -> Response {
+    let message = "this path does not take that method";
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message).into_response()
+}
+
+/// Gives the request an id (or keeps a sane one that a proxy gave it), and puts it into headers and error bodies.
+async fn with_request_id(request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let started = Instant::now();
+    let mut response = next.run(request).await;
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        tracing::debug!(request_id = id, code = error.code, message = %error.message, "answered with an error");
+        let body = json!({"error": {"code": error.code, "message": error.message, "request_id": id}});
+        let headers = std::mem::take(response.headers_mut());
+        let mut named = (error.status, Json(body)).into_response();
+        for (name, value) in &headers {
+            if name != axum::http::header::CONTENT_LENGTH {
+                named.headers_mut().insert(name.clone(), value.clone());
+            }
+        }
+        response = named;
+    }
+    // Live streams are counted when they begin; how long they last is no latency.
+    metrics::request_answered(route.as_deref().unwrap_or("(files)"), response.status(), started.elapsed());
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    headers.insert("referrer-policy", HeaderValue::from_static("no-referrer"));
+    // Answers depend on who asks.
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+fn request_id(headers: &HeaderMap) -> String {
+    let sane = |id: &&str| {
+        (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(sane);
+    given.map_or_else(|| Uuid::now_v7().simple().to_string(), str::to_owned)
+}
+
+fn json_body(body: Vec<u8>) -> Response {
+    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+}
+
+fn contains(accept: &HeaderValue, media_type: &str) -> bool {
+    let accept = accept.to_str().unwrap_or("");
+    accept.split(',').any(|one| one.split(';').next().is_some_and(|one| one.trim().eq_ignore_ascii_case(media_type)))
+}
+
+const REQUEST_ID: &str = "x-request-id";
+/// A sign-in is the only body there is.
+const BODY_BYTES_MAX: usize = 4096;

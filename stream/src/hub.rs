@@ -1,0 +1,394 @@
+//! Topics and who watches them: each live view is computed and encoded once, however many look at it.
+//!
+//! Arrives: subscriptions, and the feed's signal that frames came in. Leaves: versions of topics, published through a
+//! `watch` channel, whose value is always the newest. Promises: a topic is built from one stitched snapshot and then
+//! moved by frames only; when the stitch reports a gap or a take-over, it is built again under a new epoch, and until
+//! then keeps showing a consistent past. A topic nobody watches is dropped after a minute. The number of topics and
+//! the memory of each are bounded; detail is shed before viewers are refused.
+//! Does not: frame messages for a transport, or wait for a reader ([`crate::subscriber`]).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::extract::ws::Utf8Bytes;
+use foldhash::HashMap;
+use parking_lot::Mutex;
+use peep_chassis::clock::Clock;
+use peep_chassis::lifecycle::Shutdown;
+use peep_wire::ProjectId;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::answer::Answers;
+use crate::error::ApiError;
+use crate::feed::Feed;
+use crate::grouped::Question;
+use crate::metrics;
+use crate::query::LiveQuery;
+use crate::subscriber::Subscriber;
+use crate::topic::{Since, Topic};
+
+/// The bounds of the hub.
+#[derive(Debug, Clone, Copy)]
+pub struct HubLimits {
+    /// Distinct live views.
+    pub topics_max: usize,
+    /// Viewers of all of them.
+    pub subscribers_max: usize,
+    /// Groups per topic, `(other)` included.
+    pub groups_max: usize,
+    /// Memory of all topics together.
+    pub bytes_max: usize,
+    /// Pause between two frames of a topic.
+    pub frame_interval: Duration,
+    /// How long a topic without viewers is kept.
+    pub idle_max: Duration,
+}
+
+/// All live views. Cheap to clone; clones share.
+#[derive(Clone)]
+pub struct Hub {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    topics: Mutex<HashMap<TopicKey, Arc<LiveTopic>>>,
+    answers: Answers,
+    feed: Feed,
+    clock: Clock,
+    limits: HubLimits,
+    subscribers: AtomicUsize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct TopicKey {
+    project: ProjectId,
+    query: LiveQuery,
+}
+
+/// One topic and its viewers.
+pub struct LiveTopic {
+    key: TopicKey,
+    state: Mutex<State>,
+    published: watch::Sender<Published>,
+    viewers: AtomicUsize,
+}
+
+struct State {
+    topic: Option<Topic>,
+    /// A build is under way.
+    building: bool,
+    built_at: Option<Instant>,
+    published_at: Option<Instant>,
+    unwatched_since: Instant,
+    /// The newest snapshot, for viewers that arrive together.
+    snapshot: Option<(String, Utf8Bytes)>,
+}
+
+/// The newest state of a topic, as viewers see it.
+#[derive(Debug, Clone)]
+pub enum Published {
+    /// Not built yet.
+    Building,
+    /// Could not be built; the topic is gone.
+    Failed(ApiError),
+    /// A version.
+    Version(Version),
+}
+
+/// A published version and the shared message that leads to it.
+#[derive(Debug, Clone)]
+pub struct Version {
+    /// Epoch of the state.
+    pub epoch: Arc<str>,
+    /// This version.
+    pub version: u64,
+    /// The message brings a reader from this version to the present one.
+    pub since: u64,
+    /// `None` for the first version of an epoch.
+    pub frame: Option<Utf8Bytes>,
+    /// When the newest counted request ended.
+    pub newest_event_ms: Option<i64>,
+}
+
+impl Hub {
+    /// No topics yet.
+    pub fn new(answers: Answers, feed: Feed, clock: Clock, limits: HubLimits) -> Self {
+        let shared = Shared {
+            topics: Mutex::new(HashMap::default()),
+            answers,
+            feed,
+            clock,
+            limits,
+            subscribers: AtomicUsize::new(0),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Joins a topic, building it when nobody watched it so far. `since` is the id of the last message seen.
+    pub async fn subscribe(
+        &self,
+        project: ProjectId,
+        query: LiveQuery,
+        since: Option<String>,
+    ) -> Result<Subscriber, ApiError> {
+        let place = self.take_place()?;
+        let (topic, is_new) = self.topic(TopicKey { project, query })?;
+        if is_new {
+            self.build(&topic);
+        }
+        let mut subscriber = Subscriber::new(topic, place, self.shared.clock.clone(), since);
+        subscriber.wait_until_built().await?;
+        Ok(subscriber)
+    }
+
+    fn take_place(&self) -> Result<Place, ApiError> {
+        let place = Place { hub: self.clone() };
+        let taken = self.shared.subscribers.fetch_add(1, Ordering::AcqRel);
+        metrics::subscribers(taken + 1);
+        // `place` gives back what was taken, also on this way out.
+        if taken >= self.shared.limits.subscribers_max {
+            return Err(ApiError::overloaded("all places for live viewers are taken; try again in a moment"));
+        }
+        Ok(place)
+    }
+
+    fn topic(&self, key: TopicKey) -> Result<(Arc<LiveTopic>, bool), ApiError> {
+        let mut topics = self.shared.topics.lock();
+        if let Some(topic) = topics.get(&key) {
+            topic.viewers.fetch_add(1, Ordering::AcqRel);
+            return Ok((Arc::clone(topic), false));
+        }
+        if topics.len() >= self.shared.limits.topics_max {
+            return Err(ApiError::overloaded(
+                "too many different live views are open; close one or use the same filters",
+            ));
+        }
+        let state = State {
+            topic: None,
+            building: true,
+            built_at: None,
+            published_at: None,
+            unwatched_since: Instant::now(),
+            snapshot: None,
+        };
+        let topic = Arc::new(LiveTopic {
+            key: key.clone(),
+            state: Mutex::new(state),
+            published: watch::Sender::new(Published::Building),
+            viewers: AtomicUsize::new(1),
+        });
+        topics.insert(key, Arc::clone(&topic));
+        metrics::topics(topics.len());
+        Ok((topic, true))
+    }
+
+    /// Builds the state in a task of its own: neither a viewer that leaves nor other topics wait for it.
+    fn build(&self, topic: &Arc<LiveTopic>) {
+        let (hub, topic) = (self.clone(), Arc::clone(topic));
+        tokio::spawn(async move {
+            let TopicKey { project, query } = topic.key.clone();
+            let window = query.window_at(hub.shared.clock.now_ms());
+            let question =
+                Question { project, window, filters: query.filters.clone(), group_by: query.group_by.clone() };
+            match hub.shared.answers.stitched(question).await {
+                Ok((answer, positions)) => {
+                    let epoch = Uuid::new_v4().simple().to_string()[..12].to_owned();
+                    let state = Topic::new(query, answer, positions, epoch, hub.shared.limits.groups_max);
+                    topic.begin(state);
+                }
+                Err(error) => hub.build_failed(&topic, error),
+            }
+        });
+    }
+
+    /// A topic that shows something keeps showing it and is tried again; one that never did takes its viewers along.
+    fn build_failed(&self, topic: &Arc<LiveTopic>, error: ApiError) {
+        let mut state = topic.state.lock();
+        state.building = false;
+        state.built_at = Some(Instant::now());
+        if state.topic.is_some() {
+            return;
+        }
+        drop(state);
+        let mut topics = self.shared.topics.lock();
+        if topics.get(&topic.key).is_some_and(|known| Arc::ptr_eq(known, topic)) {
+            topics.remove(&topic.key);
+        }
+        metrics::topics(topics.len());
+        drop(topics);
+        topic.published.send_replace(Published::Failed(error));
+    }
+
+    /// Moves all topics forward until shutdown.
+    pub async fn run(&self, shutdown: &Shutdown) {
+        let mut arrivals = self.shared.feed.arrivals();
+        loop {
+            tokio::select! {
+                () = shutdown.requested() => return,
+                // Time alone moves windows, and publishes what an interval held back.
+                () = tokio::time::sleep(TICK) => {}
+                changed = arrivals.changed() => if changed.is_err() { return },
+            }
+            self.tick().await;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn tick(&self) {
+        let topics: Vec<Arc<LiveTopic>> = self.shared.topics.lock().values().cloned().collect();
+        let bytes_max = self.shared.limits.bytes_max / topics.len().max(4);
+        let mut bytes = 0;
+        for topic in topics {
+            if topic.viewers.load(Ordering::Acquire) == 0 && self.drop_if_idle(&topic) {
+                continue;
+            }
+            bytes += self.move_forward(&topic, bytes_max);
+            tokio::task::yield_now().await;
+        }
+        metrics::topic_bytes(bytes);
+    }
+
+    fn drop_if_idle(&self, topic: &Arc<LiveTopic>) -> bool {
+        let mut topics = self.shared.topics.lock();
+        // Under the lock of the map nobody can join.
+        let idle = topic.viewers.load(Ordering::Acquire) == 0
+            && topic.state.lock().unwatched_since.elapsed() >= self.shared.limits.idle_max;
+        if idle {
+            topics.remove(&topic.key);
+            metrics::topics(topics.len());
+        }
+        idle
+    }
+
+    /// Counts what arrived, slides the window, publishes when it is time. Answers the bytes kept.
+    fn move_forward(&self, live: &Arc<LiveTopic>, bytes_max: usize) -> usize {
+        let now_ms = self.shared.clock.now_ms();
+        let mut state = live.state.lock();
+        let Some(topic) = state.topic.as_mut() else { return 0 };
+        let continued = self.shared.feed.continue_from(topic.positions());
+        let lost = continued.gap || continued.superseded;
+        if !continued.superseded {
+            topic.advance(continued.frames.iter().map(|frame| &**frame), continued.positions);
+        }
+        topic.slide(now_ms);
+        let due = state.published_at.is_none_or(|at| at.elapsed() >= self.shared.limits.frame_interval);
+        let mut bytes = 0;
+        if due && let Some(topic) = state.topic.as_mut() {
+            bytes = topic.memory_bytes();
+            if bytes > bytes_max {
+                topic.fit(bytes_max);
+            }
+            live.publish(&mut state, now_ms);
+        }
+        let again = lost && !state.building && state.built_at.is_none_or(|at| at.elapsed() >= REBUILD_PAUSE);
+        if again {
+            state.building = true;
+            drop(state);
+            metrics::topic_rebuilt(if continued.superseded { "superseded" } else { "gap" });
+            self.build(live);
+        }
+        bytes
+    }
+}
+
+impl LiveTopic {
+    /// Puts a freshly built state in place.
+    fn begin(&self, topic: Topic) {
+        let version = Version {
+            epoch: topic.epoch().into(),
+            version: topic.version(),
+            since: 0,
+            frame: None,
+            newest_event_ms: topic.newest_event_ms(),
+        };
+        let mut state = self.state.lock();
+        state.topic = Some(topic);
+        state.building = false;
+        state.built_at = Some(Instant::now());
+        state.snapshot = None;
+        self.published.send_replace(Published::Version(version));
+    }
+
+    /// Publishes what changed, if anything did.
+    fn publish(&self, state: &mut State, now_ms: i64) {
+        let Some(topic) = state.topic.as_mut() else { return };
+        let Some(since) = topic.publish() else { return };
+        let frame = topic.message(Since::Version(since), now_ms);
+        metrics::frame_encoded(frame.len());
+        let version = Version {
+            epoch: topic.epoch().into(),
+            version: topic.version(),
+            since,
+            frame: Some(frame.into()),
+            newest_event_ms: topic.newest_event_ms(),
+        };
+        state.published_at = Some(Instant::now());
+        state.snapshot = None;
+        self.published.send_replace(Published::Version(version));
+    }
+
+    /// Sees every new version, newest only.
+    pub fn watch(&self) -> watch::Receiver<Published> {
+        self.published.subscribe()
+    }
+
+    /// The message for a reader that has `seen` (epoch and version) or nothing, with the version it leads to.
+    pub fn catch_up(&self, seen: Option<(&str, u64)>, resuming: bool, now_ms: i64) -> Option<(Utf8Bytes, Version)> {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let topic = state.topic.as_mut()?;
+        let version = Version {
+            epoch: topic.epoch().into(),
+            version: topic.version(),
+            since: topic.version(),
+            frame: None,
+            newest_event_ms: topic.newest_event_ms(),
+        };
+        let known = seen.filter(|(epoch, version)| *epoch == topic.epoch() && topic.can_tell_since(*version));
+        let message = match known {
+            Some((_, since)) if resuming => topic.message(Since::Resumed(since), now_ms).into(),
+            Some((_, since)) => topic.message(Since::Version(since), now_ms).into(),
+            None => {
+                let id = topic.id();
+                match &state.snapshot {
+                    // At most one frame interval old: a publication forgets it.
+                    Some((known, snapshot)) if *known == id => snapshot.clone(),
+                    _ => {
+                        let snapshot = Utf8Bytes::from(topic.message(Since::Nothing, now_ms));
+                        state.snapshot = Some((id, snapshot.clone()));
+                        snapshot
+                    }
+                }
+            }
+        };
+        Some((message, version))
+    }
+
+    /// A viewer left.
+    pub fn leave(&self) {
+        self.state.lock().unwatched_since = Instant::now();
+        self.viewers.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A viewer's place, given back when dropped.
+pub struct Place {
+    hub: Hub,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let taken = self.hub.shared.subscribers.fetch_sub(1, Ordering::AcqRel);
+        metrics::subscribers(taken.saturating_sub(1));
+    }
+}
+
+/// A window slides at most this late.
+const TICK: Duration = Duration::from_millis(100);
+/// Frames of several partitions that arrive together are one round.
+const PAUSE: Duration = Duration::from_millis(10);
+/// At most one snapshot a second per topic, however often something is missing.
+const REBUILD_PAUSE: Duration = Duration::from_secs(1);

@@ -1,0 +1,68 @@
+//! The stream service: what the rollup counted, to people and programs.
+//!
+//! Arrives: committed rollups and cursors in Postgres, and the live log with what is not committed yet. Leaves: the read
+//! API, live views over WebSocket and server-sent events, and the dashboard's files. Promises: an answer and a live view
+//! of the same window agree, and count every event once; memory is bounded, whatever viewers do. Writes nothing but
+//! sessions.
+//!
+//! The way of a number, in order:
+//! - [`config`], [`app`]: every knob; building and ending;
+//! - [`listener`], [`http`], [`session`]: the socket, the paths, who may look;
+//! - [`query`], [`labels`]: what is asked, in types that cannot be wrong;
+//! - [`history`], [`feed`], [`stitch`]: committed rows, live frames, and the seam between them;
+//! - [`figures`], [`grouped`], [`columns`]: sums, sums by group and step, and the shape charts draw;
+//! - [`answer`], [`events`]: questions answered once;
+//! - [`hub`], [`topic`], [`subscriber`], [`websocket`], [`sse`]: views that follow the present;
+//! - [`assets`]: the dashboard;
+//! - [`error`], [`metrics`]: what is said when something is wrong, and what the service says about itself.
+//!
+//! Next station: `dashboard/lib/live/source`.
+
+pub mod config;
+
+pub mod app;
+
+pub mod listener;
+
+pub mod http;
+
+pub mod session;
+
+pub mod query;
+
+pub mod labels;
+
+pub mod history;
+
+pub mod feed;
+
+pub mod stitch;
+
+pub mod figures;
+
+pub mod grouped;
+
+pub mod columns;
+
+pub mod answer;
+
+pub mod events;
+
+pub mod hub;
+
+pub mod topic;
+
+pub mod subscriber;
+
+pub mod websocket;
+
+pub mod sse;
+
+pub mod assets;
+
+pub mod error;
+
+pub mod metrics;
+
+pub use crate::app::{run, run_at};
+pub use crate::config::Config;
