@@ -11,7 +11,7 @@ LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")/lib" && pwd)
 cd "$ROOT"
 
 mkdir -p "$LOG_DIR"
-require_tools rust compiler
+require_tools curl compiler rust
 say "Benchmarks. A quiet machine, please; the ratios mean more than the absolute numbers."
 cargo build --release --package peep-benches --bin peep-bench
 for bench in json ingest; do

@@ -24,7 +24,7 @@ LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")/lib" && pwd)
 
 # What has to be there before anything starts: tools, dashboard, binaries.
 prepare() {
-  local needs="rust compiler curl node"
+  local needs="curl compiler rust node"
   mkdir -p "$LOG_DIR"
   if [ -z "$GIVEN_DATABASE_URL" ]; then needs="$needs postgres"; fi
   if [ "$KAFKA" = 1 ]; then needs="$needs kafka"; fi

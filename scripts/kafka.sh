@@ -80,7 +80,8 @@ install_java_and_maven() {
     local jre packages=maven
     if ! find_java >/dev/null; then
       for jre in openjdk-25-jre-headless openjdk-21-jre-headless openjdk-17-jre-headless; do
-        if apt-cache show "$jre" >/dev/null 2>&1; then
+        # A version to install, and not only a mention by another package.
+        if apt-cache policy "$jre" | grep -q 'Candidate: [0-9]'; then
           packages="$jre maven"
           break
         fi

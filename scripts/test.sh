@@ -38,7 +38,7 @@ browser_tests() {
 }
 
 mkdir -p "$LOG_DIR"
-require_tools rust compiler curl node postgres kafka chromium
+require_tools curl compiler rust node postgres kafka chromium
 build_dashboard
 
 step "build" rust_build

@@ -2,7 +2,7 @@
 # What the project needs from the machine: look, say what is missing, install it, look again.
 # Debian and Ubuntu through apt-get (root or sudo), macOS through brew. Everything else: a list to install by hand.
 #
-# Every need is one word with three functions: have_<need>, name_of_<need> is its text below, install_<need>.
+# Every need is one word: its text in name_of, a function have_<need>, a function install_<need>.
 
 RUST_CHANNEL=$(sed -n 's/^channel = "\(.*\)"/\1/p' "$ROOT/rust-toolchain.toml")
 # The Node that is installed where the system offers none that is new enough (Debian 12 has 18).
@@ -90,23 +90,28 @@ refresh_package_lists() {
 }
 
 # --- one installer per need -------------------------------------------------------------------------------------------
+# Steps are chained with && because bash ignores errexit in whatever stands left of a ||, which is where these run.
 
 install_rust() {
-  if ! command -v rustup >/dev/null; then
-    local triple script=$CACHE_DIR/rustup-init
-    case "$(uname -s)-$(uname -m)" in
-      Linux-x86_64) triple=x86_64-unknown-linux-gnu ;;
-      Linux-aarch64) triple=aarch64-unknown-linux-gnu ;;
-      Darwin-arm64) triple=aarch64-apple-darwin ;;
-      Darwin-x86_64) triple=x86_64-apple-darwin ;;
-      *) fail "no Rust installer is known for $(uname -s) $(uname -m)" "install rustup by hand: https://rustup.rs" ;;
-    esac
-    mkdir -p "$CACHE_DIR"
-    curl -fsS --retry 3 -o "$script" "https://static.rust-lang.org/rustup/dist/$triple/rustup-init"
-    chmod +x "$script"
-    "$script" -y --no-modify-path --profile minimal --default-toolchain none
-  fi
+  if ! command -v rustup >/dev/null; then install_rustup || return; fi
   rustup toolchain install "$RUST_CHANNEL" --profile minimal --component clippy --component rustfmt
+}
+install_rustup() {
+  local triple init=$CACHE_DIR/rustup-init
+  case "$(uname -s)-$(uname -m)" in
+    Linux-x86_64) triple=x86_64-unknown-linux-gnu ;;
+    Linux-aarch64) triple=aarch64-unknown-linux-gnu ;;
+    Darwin-arm64) triple=aarch64-apple-darwin ;;
+    Darwin-x86_64) triple=x86_64-apple-darwin ;;
+    *)
+      echo "no Rust installer is known for $(uname -s) $(uname -m); see https://rustup.rs" >&2
+      return 1
+      ;;
+  esac
+  mkdir -p "$CACHE_DIR" &&
+    curl -fsS --retry 3 -o "$init" "https://static.rust-lang.org/rustup/dist/$triple/rustup-init" &&
+    chmod +x "$init" &&
+    "$init" -y --no-modify-path --profile minimal --default-toolchain none
 }
 install_compiler() { packages "build-essential cmake" cmake; }
 install_curl() { packages "curl ca-certificates" curl; }
@@ -116,28 +121,25 @@ install_chromium() { packages chromium "--cask chromium"; }
 install_shellcheck() { packages shellcheck shellcheck; }
 
 install_node() {
-  local offered
-  if command -v apt-get >/dev/null; then
-    offered=$(apt-cache policy nodejs | sed -n 's/^ *Candidate: *//p')
-    if at_least 20.9 "$offered"; then
-      packages "nodejs npm" ""
-    else
-      # As a wheel from the Python package index: one pinned, checksummed download for this checkout, no foreign repository.
-      packages "python3-venv" ""
-      python3 -m venv "$CACHE_DIR/node"
-      "$CACHE_DIR/node/bin/pip" install --disable-pip-version-check "$NODE_WHEEL"
-      mkdir -p "$CACHE_DIR/bin"
-      ln -sf "$CACHE_DIR/node/bin/node" "$CACHE_DIR/node/bin/npm" "$CACHE_DIR/node/bin/npx" "$CACHE_DIR/bin/"
-    fi
-  else
+  if ! command -v apt-get >/dev/null; then
     packages "" node
+  elif at_least 20.9 "$(apt-cache policy nodejs | sed -n 's/^ *Candidate: *//p')"; then
+    packages "nodejs npm" ""
+  else
+    # As a wheel from the Python package index: one pinned, checksummed download, for this checkout only.
+    packages python3-venv "" &&
+      python3 -m venv "$CACHE_DIR/node" &&
+      "$CACHE_DIR/node/bin/pip" install --disable-pip-version-check "$NODE_WHEEL" &&
+      mkdir -p "$CACHE_DIR/bin" &&
+      ln -sf "$CACHE_DIR/node/bin/node" "$CACHE_DIR/node/bin/npm" "$CACHE_DIR/node/bin/npx" "$CACHE_DIR/bin/"
   fi
 }
 
 # Built without optimisation: it runs for a second, and an optimised build of it takes many minutes on two cores.
 install_cargo_deny() {
-  CARGO_TARGET_DIR=$CACHE_DIR/cargo-deny-build cargo install cargo-deny --version "$CARGO_DENY_VERSION" --locked --debug --root "$CACHE_DIR"
-  rm -rf "$CACHE_DIR/cargo-deny-build"
+  CARGO_TARGET_DIR=$CACHE_DIR/cargo-deny-build \
+    cargo install cargo-deny --version "$CARGO_DENY_VERSION" --locked --debug --root "$CACHE_DIR" &&
+    rm -rf "$CACHE_DIR/cargo-deny-build"
 }
 
 # require_tools NEED...: the way in. Says what is missing before it touches anything, and looks again afterwards.
