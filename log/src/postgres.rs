@@ -55,7 +55,11 @@ pub(crate) struct PostgresLog {
     record_bytes_max: usize,
     append_timeout: Duration,
     writer: Mutex<Option<JoinHandle<()>>>,
-    // Ends the tail and retention tasks when the log is dropped, or closed.
+    background: Arc<Background>,
+}
+
+/// Keeps the tail and retention tasks going until the log is closed, or until it and its last reader are gone.
+struct Background {
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
 }
@@ -95,8 +99,7 @@ impl PostgresLog {
             record_bytes_max: config.record_bytes_max,
             append_timeout: config.append_timeout,
             writer: Mutex::new(Some(writer)),
-            _stop_on_drop: stop.clone().drop_guard(),
-            stop,
+            background: Arc::new(Background { _stop_on_drop: stop.clone().drop_guard(), stop }),
         })
     }
 
@@ -147,6 +150,7 @@ impl Log for PostgresLog {
                 from,
                 self.reads.clone(),
                 self.tail.follow(),
+                Arc::clone(&self.background),
             ));
             Ok(reader)
         })
@@ -164,7 +168,7 @@ impl Log for PostgresLog {
                 // An error is a panic of the task, which has been reported already.
                 let _ = writer.await;
             }
-            self.stop.cancel();
+            self.background.stop.cancel();
             self.reads.close().await;
         })
     }
@@ -202,5 +206,5 @@ const READ_CONNECTIONS_MAX: u32 = 4;
 /// A read that takes longer is reported as `Unavailable`; the caller reads again.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A connection that was used less than this ago is taken to be alive.
-const PING_AFTER: Duration = Duration::from_secs(1);
+/// A connection that was used less than this ago is taken to be alive: no server restarts that quickly.
+const PING_AFTER: Duration = Duration::from_millis(100);

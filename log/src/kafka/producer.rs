@@ -208,7 +208,7 @@ fn native_config(config: &LogConfig) -> ClientConfig {
         .set("enable.idempotence", "true")
         .set("acks", "all")
         // The default of 5 minutes outlives every HTTP request.
-        .set("message.timeout.ms", config.append_timeout.as_millis().to_string())
+        .set("message.timeout.ms", message_timeout(config.append_timeout).as_millis().to_string())
         // A record is a batch already; waiting for company only adds latency.
         .set("linger.ms", "0")
         .set("compression.type", "lz4")
@@ -217,6 +217,11 @@ fn native_config(config: &LogConfig) -> ClientConfig {
         .set("queue.buffering.max.kbytes", (config.queue_bytes_max / 1024 + 1).to_string())
         .set("queue.buffering.max.messages", "0");
     native
+}
+
+/// librdkafka looks for timed-out messages once a second only, so its timeout ends that much earlier than ours.
+fn message_timeout(append_timeout: Duration) -> Duration {
+    append_timeout.saturating_sub(Duration::from_secs(1)).max(append_timeout / 2)
 }
 
 /// What the caller of `append` is told.

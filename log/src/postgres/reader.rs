@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::tail::Follow;
-use super::{READ_TIMEOUT, store};
+use super::{Background, READ_TIMEOUT, store};
 use crate::{BoxFuture, LogRecord, Offset, Partition, ReadError, Reader};
 
 pub(super) struct PostgresReader {
@@ -18,11 +18,20 @@ pub(super) struct PostgresReader {
     segment: Option<i64>,
     reads: PgPool,
     tail: Follow,
+    // Somebody has to look for new records as long as this reader waits for some.
+    _background: Arc<Background>,
 }
 
 impl PostgresReader {
-    pub(super) fn new(topic: Arc<str>, partition: Partition, from: Offset, reads: PgPool, tail: Follow) -> Self {
-        Self { topic, partition, next: from, segment: None, reads, tail }
+    pub(super) fn new(
+        topic: Arc<str>,
+        partition: Partition,
+        from: Offset,
+        reads: PgPool,
+        tail: Follow,
+        background: Arc<Background>,
+    ) -> Self {
+        Self { topic, partition, next: from, segment: None, reads, tail, _background: background }
     }
 
     async fn take(&mut self, bytes_max: usize) -> Result<Vec<LogRecord>, ReadError> {

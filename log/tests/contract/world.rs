@@ -9,8 +9,8 @@ use rdkafka::ClientConfig;
 use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
-use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, PgPool};
 
 pub(crate) struct World {
     config: LogConfig,
@@ -61,10 +61,6 @@ impl World {
         }
     }
 
-    pub(crate) fn is_kafka(&self) -> bool {
-        self.config.backend == Backend::Kafka
-    }
-
     /// What another process needs to open this log.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         let backend = match self.config.backend {
@@ -91,15 +87,7 @@ impl World {
             }
         }
         if self.config.backend == Backend::Postgres {
-            let topic = self.config.topic_name(Topic::Events);
-            sqlx::query(
-                "select log_rotate($1, max(segment)), log_retire($1, max(segment))
-                 from log_segment where topic = $1",
-            )
-            .bind(topic)
-            .execute(&self.pool)
-            .await
-            .expect("rotate and retire");
+            self.retire_segment().await;
         }
     }
 
@@ -133,7 +121,7 @@ impl World {
         }
     }
 
-    pub(crate) async fn stop_server(&self, _log: &Arc<dyn Log>) {
+    pub(crate) async fn stop_server(&self) {
         match (&self.server, &self.broker) {
             (Some(server), _) => server.kill().await,
             (_, Some(broker)) => broker.kill().await,
@@ -141,7 +129,7 @@ impl World {
         }
     }
 
-    pub(crate) async fn start_server_again(&self, _log: &Arc<dyn Log>) {
+    pub(crate) async fn start_server_again(&self) {
         match (&self.server, &self.broker) {
             (Some(server), _) => server.start_again().await,
             (_, Some(broker)) => broker.start_again().await,
@@ -174,6 +162,23 @@ impl World {
     fn open_memory(&self) -> MemoryLog {
         let memory = self.memory.lock().expect("lock");
         memory.clone().expect("the log is open")
+    }
+
+    /// What the retention task does, at once.
+    async fn retire_segment(&self) {
+        let topic = self.config.topic_name(Topic::Events);
+        let retired: i64 = sqlx::query_scalar(
+            "with current as (select max(segment) as segment from log_segment where topic = $1)
+             select segment from current, log_rotate($1, segment) as fresh, log_retire($1, segment)",
+        )
+        .bind(topic)
+        .fetch_one(&self.pool)
+        .await
+        .expect("rotate and retire");
+        sqlx::query(AssertSqlSafe(format!("drop table log_record_{retired}")))
+            .execute(&self.pool)
+            .await
+            .expect("drop the segment");
     }
 
     async fn delete_records(&self, partition: Partition, before: Offset) {

@@ -27,7 +27,7 @@ fn an_empty_segment_is_not_closed_however_old() {
 
 #[test]
 fn a_segment_goes_when_its_newest_record_is_too_old() {
-    let kept = [segment(1, 9_000, 10), segment(2, 3_600, 10)];
+    let kept = [segment(1, 9_000, 10), segment(2, 3_600, 10), segment(3, 9, 0)];
     assert_eq!(next_step(&kept, an_hour_or_800_bytes()), None);
     let outdated = [segment(1, 9_000, 10), segment(2, 3_601, 0)];
     assert_eq!(next_step(&outdated, an_hour_or_800_bytes()), Some(Step::Retire(1)));
