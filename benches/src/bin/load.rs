@@ -32,16 +32,12 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(
     name = "peep-load",
-    after_help = "Exit codes: 0 everything sent was accepted, 1 something was not, 64 usage."
+    after_help = "The ingest key is read from PEEP_INGEST_KEY. Exit codes: 0 everything sent was accepted, 1 something was not, 64 usage."
 )]
 pub(crate) struct Options {
     /// Where ingest listens
     #[arg(long, env = "PEEP_INGEST_URL", default_value = "http://127.0.0.1:4318")]
     url: String,
-
-    /// Ingest key; better in the environment, where other users do not see it
-    #[arg(long, env = "PEEP_INGEST_KEY", hide_env_values = true)]
-    key: String,
 
     /// Events per second
     #[arg(long, default_value_t = 500.0, value_parser = rate)]
@@ -106,6 +102,10 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 64 } else { 0 });
         }
     };
+    let Some(key) = std::env::var("PEEP_INGEST_KEY").ok().filter(|key| !key.trim().is_empty()) else {
+        eprintln!("peep-load: no ingest key: set PEEP_INGEST_KEY (make dev writes one to .peep/dev.env)");
+        return ExitCode::from(64);
+    };
     // One thread: the generator must not take more of the machine than the service under test.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -114,7 +114,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run::run(&options)) {
+    match runtime.block_on(run::run(&options, &key)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

@@ -14,8 +14,8 @@ use super::sender::{Batch, Senders};
 use super::traffic::Traffic;
 
 /// True when everything that was sent was accepted.
-pub(crate) async fn run(options: &Options) -> anyhow::Result<bool> {
-    let target = Target::new(&options.url, &options.key)?;
+pub(crate) async fn run(options: &Options, key: &str) -> anyhow::Result<bool> {
+    let target = Target::new(&options.url, key)?;
     let stop = stop_on_signal()?;
     let backfill = options.backfill.and_then(super::Length::finite).unwrap_or_default();
     let start_ms = now_ms() - i64::try_from(backfill.as_millis()).unwrap_or(0);

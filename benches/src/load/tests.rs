@@ -51,9 +51,9 @@ fn accepted(events: usize) -> (u16, String) {
 }
 
 async fn run_with(url: &str, words: &str) -> bool {
-    let fixed = ["peep-load", "--quiet", "--key", "peep_ing_test", "--url", url];
+    let fixed = ["peep-load", "--quiet", "--url", url];
     let options = Options::try_parse_from(fixed.into_iter().chain(words.split_whitespace())).unwrap();
-    run::run(&options).await.unwrap()
+    run::run(&options, "peep_ing_test").await.unwrap()
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn a_stall_shows_in_the_latency_because_the_schedule_goes_on() {
     // The first answer takes 400 ms; with one connection all batches due meanwhile wait for it.
     let stall = |number, events| {
         if number == 0 {
-            std::thread::sleep(std::time::Duration::from_millis(400));
+            std::thread::sleep(Duration::from_millis(400));
         }
         accepted(events)
     };
