@@ -243,7 +243,13 @@ function seconds(text, fallback) {
   return m ? Number(m[1]) * { s: 1, m: 60, h: 3600, d: 86400 }[m[2]] : fallback;
 }
 const by = (q) => (q.get('group_by') ?? '').split(',').filter(Boolean);
-const span = (q) => ({ fromMs: Number(q.get('from')), toMs: Number(q.get('to')) });
+const moment = (text) =>
+  text === 'now'
+    ? Date.now()
+    : text?.startsWith('-')
+      ? Date.now() - seconds(text.slice(1), 900) * 1000
+      : Number(text);
+const span = (q) => ({ fromMs: moment(q.get('from')), toMs: moment(q.get('to')) });
 
 let serial = 0;
 function liveData(q, type, slots, stepS, windowS) {

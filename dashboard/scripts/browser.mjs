@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 
 const CANDIDATES = [
-  process.env.CHROMIUM,
+  process.env.PEEP_CHROMIUM,
   '/usr/bin/chromium',
   '/usr/bin/chromium-browser',
   '/usr/bin/google-chrome',
@@ -14,7 +14,7 @@ const CANDIDATES = [
 export async function launch() {
   const executablePath = CANDIDATES.find((path) => path !== undefined && existsSync(path));
   if (executablePath === undefined) {
-    throw new Error('no Chromium found: install the package chromium, or set CHROMIUM to its path');
+    throw new Error('no Chromium found: install the package chromium, or set PEEP_CHROMIUM to its path');
   }
   return chromium.launch({
     executablePath,

@@ -12,6 +12,19 @@ const folder = process.argv[2] ?? 'screenshots';
 const settle = Number(process.env.SETTLE_MS ?? 2500);
 mkdirSync(folder, { recursive: true });
 
+/** Bars that stick to the edges of the window belong at the edges of the picture. */
+async function grow(page) {
+  const { width } = page.viewportSize();
+  const height = await page.evaluate(() => document.documentElement.scrollHeight);
+  await page.setViewportSize({ width, height: Math.max(height, 812) });
+  await page.waitForTimeout(300);
+}
+
+async function whole(page, path) {
+  await grow(page);
+  await page.screenshot({ path });
+}
+
 const browser = await launch();
 try {
   for (const width of [1440, 375]) {
@@ -29,18 +42,19 @@ try {
       await page.goto(`${base}/`);
       await page.locator('h1:not(.sr-only)').waitFor();
       await page.waitForTimeout(settle);
-      await page.screenshot({ path: join(folder, `overview-${width}-${theme}.png`), fullPage: true });
+      await whole(page, join(folder, `overview-${width}-${theme}.png`));
       const worst = process.env.SERVICE ?? (await page.locator('[data-row]:visible').first().textContent());
       if (worst) {
         await page.goto(`${base}/service/?service=${encodeURIComponent(worst)}`);
         await page.locator('h1:not(.sr-only)').waitFor();
         await page.waitForTimeout(settle);
+        await grow(page);
         const chart = page.locator('[role=img][tabindex]').first();
         if (width === 1440 && (await chart.count()) > 0) {
           await chart.hover({ position: { x: 250, y: 60 } });
           await page.waitForTimeout(300);
         }
-        await page.screenshot({ path: join(folder, `service-${width}-${theme}.png`), fullPage: true });
+        await whole(page, join(folder, `service-${width}-${theme}.png`));
       }
       await context.close();
     }

@@ -97,7 +97,7 @@ export function LatencyChart({ row, frame, errorBound, stale, plotClass, inline 
           <dl
             className={
               inline
-                ? 'flex h-6 items-center justify-between gap-2 overflow-hidden'
+                ? 'flex h-6 items-center gap-3 overflow-hidden max-tablet:h-[34px] max-tablet:justify-between'
                 : 'flex h-[34px] items-start gap-5 overflow-hidden'
             }
           >
@@ -107,7 +107,11 @@ export function LatencyChart({ row, frame, errorBound, stale, plotClass, inline 
               return (
                 <div
                   key={item.name}
-                  className={inline ? 'flex items-center gap-1' : 'flex min-w-13 flex-col'}
+                  className={
+                    inline
+                      ? 'flex items-center gap-1 max-tablet:flex-col max-tablet:items-start max-tablet:gap-0'
+                      : 'flex min-w-13 flex-col'
+                  }
                   title={few ? `the slowest of ${n}` : undefined}
                 >
                   <dt className="flex items-center gap-1 text-12 leading-[14px] text-ink2">

@@ -45,9 +45,9 @@ function Finding({ row }: { row: Row }) {
       <Link
         href={hrefOf(view, { service })}
         prefetch={false}
-        className="grid min-h-13 items-center gap-x-4 px-4 hover:bg-hover tablet:grid-cols-[20px_minmax(110px,1fr)_minmax(0,2.1fr)_minmax(0,1.6fr)_minmax(0,2.2fr)_auto_16px] max-tablet:grid-cols-[20px_1fr_16px] max-tablet:py-2"
+        className="grid min-h-13 items-center gap-x-4 px-4 hover:bg-hover tablet:grid-cols-[20px_minmax(110px,1fr)_minmax(0,2.1fr)_minmax(0,1.6fr)_minmax(0,2.2fr)_auto_16px] max-tablet:grid-cols-[14px_1fr_16px] max-tablet:gap-x-2 max-tablet:px-3 max-tablet:py-2"
       >
-        <Glyph state="failing" size={16} />
+        <Glyph state="failing" size={15} />
         <span className="truncate font-name" title={service}>
           {service}
         </span>

@@ -51,7 +51,7 @@ export function Overview() {
       {failing.length > 0 && <Findings rows={failing} />}
       {error !== null && <BlockFailed what="the newest numbers" error={error} retry={retry} />}
       <Tiles row={data.total} frame={frame} failing={failing.length > 0} />
-      <div className="grid grid-cols-3 gap-4 max-tablet:hidden">
+      <div className="grid grid-cols-2 gap-4 desktop:grid-cols-3 max-tablet:hidden">
         <RequestsChart row={data.total} frame={frame} stale={stale} plotClass={PLOT} />
         <ErrorsChart
           row={data.total}
@@ -60,14 +60,16 @@ export function Overview() {
           stale={stale}
           plotClass={PLOT}
         />
-        <LatencyChart
-          row={data.total}
-          frame={frame}
-          errorBound={data.errorBound}
-          stale={stale}
-          plotClass={PLOT}
-          inline={false}
-        />
+        <div className="grid max-desktop:col-span-2">
+          <LatencyChart
+            row={data.total}
+            frame={frame}
+            errorBound={data.errorBound}
+            stale={stale}
+            plotClass={PLOT}
+            inline={false}
+          />
+        </div>
       </div>
       <ServicesTable rows={data.rows} windowMs={windowMs} />
     </div>

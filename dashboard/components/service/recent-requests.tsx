@@ -6,7 +6,7 @@ import { usePageData } from '@/components/shell/page-data';
 import { BlockFailed } from '@/components/shell/states';
 import { Num } from '@/components/ui/num';
 import { latency } from '@/lib/format/number';
-import { clockMs, zoneName } from '@/lib/format/time';
+import { clock, milliseconds, zoneName } from '@/lib/format/time';
 import { type Events, fetchEvents } from '@/lib/query/events';
 import { usePoll } from '@/lib/query/use-poll';
 import { RouteName } from './routes-table';
@@ -45,19 +45,19 @@ export function RecentRequests() {
       </div>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls sideways on narrow screens */}
       <section className="overflow-x-auto" tabIndex={0} aria-label="Recent requests, table">
-        <table className="w-full">
+        <table className="w-full table-fixed">
           <thead>
             <tr className="h-8 border-line border-b text-left text-12 text-ink2">
-              <th scope="col" className="w-32 pl-4 font-regular">
+              <th scope="col" className="w-[118px] pl-4 font-regular max-tablet:w-20 max-tablet:pl-3">
                 Time
               </th>
-              <th scope="col" className="w-14 font-regular">
+              <th scope="col" className="w-14 font-regular max-tablet:w-12">
                 Status
               </th>
               <th scope="col" className="font-regular">
                 Route
               </th>
-              <th scope="col" className="w-24 pr-6 text-right font-regular">
+              <th scope="col" className="w-24 pr-6 text-right font-regular max-tablet:w-20 max-tablet:pr-3">
                 Duration
               </th>
               <th scope="col" className="w-36 font-regular max-tablet:hidden">
@@ -77,27 +77,27 @@ export function RecentRequests() {
               return (
                 // biome-ignore lint/suspicious/noArrayIndexKey: rows have no id, and a place is what a row is here
                 <tr key={index} className="h-[34px] border-line border-b last:border-b-0">
-                  <td className="pl-4 font-number whitespace-nowrap text-ink2">
-                    {clockMs(event.tsMs, view.tz)}
+                  <td className="pl-4 font-number whitespace-nowrap text-ink2 max-tablet:pl-3">
+                    {clock(event.tsMs, view.tz, true)}
+                    <span className="text-ink3 max-tablet:hidden">.{milliseconds(event.tsMs)}</span>
                   </td>
                   <td className={`font-mono text-12 ${failed ? 'font-strong text-bad' : ''}`}>
                     {event.status ?? '–'}
                   </td>
-                  <td className="max-w-0 min-w-40">
+                  <td className="truncate">
                     <span className="flex min-w-0 items-center">
-                      <span className="w-14 shrink-0 font-mono text-12 text-ink2">{event.method || '–'}</span>
+                      <span className="w-14 shrink-0 max-tablet:hidden font-mono text-12 text-ink2">
+                        {event.method || '–'}
+                      </span>
                       <RouteName route={event.route} />
                     </span>
                   </td>
-                  <td className="pr-6 text-right">
+                  <td className="pr-6 text-right max-tablet:pr-3">
                     <Num written={latency(event.durationMs, 4)} />
                   </td>
-                  <td className="max-w-0 truncate text-ink2 max-tablet:hidden">{event.host ?? '–'}</td>
-                  <td className="max-w-0 truncate text-ink2 max-tablet:hidden">{event.version ?? '–'}</td>
-                  <td
-                    className="max-w-0 truncate pr-4 text-ink2 max-desktop:hidden"
-                    title={event.error ?? undefined}
-                  >
+                  <td className="truncate text-ink2 max-tablet:hidden">{event.host ?? '–'}</td>
+                  <td className="truncate text-ink2 max-tablet:hidden">{event.version ?? '–'}</td>
+                  <td className="truncate pr-4 text-ink2 max-desktop:hidden" title={event.error ?? undefined}>
                     {event.error ?? ''}
                   </td>
                 </tr>

@@ -64,7 +64,7 @@ export function Service() {
       </header>
       <Filters />
       {error !== null && <BlockFailed what="the newest numbers" error={error} retry={retry} />}
-      <div className="grid grid-cols-1 gap-4 tablet:grid-cols-3 max-tablet:gap-3">
+      <div className="grid grid-cols-1 gap-4 tablet:grid-cols-2 desktop:grid-cols-[1fr_1fr_1.24fr] max-tablet:gap-3">
         <div className="grid max-tablet:order-3">
           <StatusChart row={data.total} frame={frame} stale={stale} plotClass={PLOT} />
         </div>
@@ -78,7 +78,7 @@ export function Service() {
             inline
           />
         </div>
-        <div className="grid max-tablet:order-2">
+        <div className="grid max-tablet:order-2 max-desktop:tablet:col-span-2">
           <LatencyChart
             row={data.total}
             frame={frame}

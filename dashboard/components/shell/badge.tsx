@@ -69,7 +69,7 @@ export function Badge({ compact = false }: { compact?: boolean }) {
   return (
     <div
       title={title}
-      className={`live-badge inline-flex h-[30px] items-center gap-2 whitespace-nowrap rounded-control border px-2.5 ${TONE[state.kind]}`}
+      className={`live-badge inline-flex h-[30px] items-center gap-2 max-tablet:h-9 whitespace-nowrap rounded-control border px-2.5 ${TONE[state.kind]}`}
       data-kind={state.kind}
     >
       <Mark kind={state.kind} />

@@ -59,7 +59,7 @@ export function rate(perSecond: number | null | undefined): Written {
   }
   if (perSecond < 99.95) return { value: perSecond.toFixed(1), unit: '/s' };
   if (perSecond < 9_999.5) return { value: grouped.format(perSecond), unit: '/s' };
-  if (below(perSecond, 1_000_000, 3)) return { value: significant(perSecond / 1e3, 3), unit: 'k/s' };
+  if (below(perSecond / 1e3, 1000, 3)) return { value: significant(perSecond / 1e3, 3), unit: 'k/s' };
   return { value: significant(perSecond / 1e6, 3), unit: 'M/s' };
 }
 
@@ -67,7 +67,7 @@ export function rate(perSecond: number | null | undefined): Written {
 export function count(n: number | null | undefined): Written {
   if (n === null || n === undefined || !Number.isFinite(n)) return UNKNOWN;
   if (n < 1_000_000) return { value: grouped.format(n), unit: '' };
-  if (below(n, 1e9, 3)) return { value: significant(n / 1e6, 3), unit: 'M' };
+  if (below(n / 1e6, 1000, 3)) return { value: significant(n / 1e6, 3), unit: 'M' };
   return { value: significant(n / 1e9, 3), unit: 'G' };
 }
 

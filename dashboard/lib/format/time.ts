@@ -30,9 +30,9 @@ export function clock(ms: number, zone: Zone, seconds = false): string {
   return seconds ? `${base}:${two(at.getUTCSeconds())}` : base;
 }
 
-/** `14:26:40.418`. */
-export function clockMs(ms: number, zone: Zone): string {
-  return `${clock(ms, zone, true)}.${String(wall(ms, zone).getUTCMilliseconds()).padStart(3, '0')}`;
+/** The `418` of `14:26:40.418`: the same in every zone. */
+export function milliseconds(ms: number): string {
+  return String(((ms % SECOND) + SECOND) % SECOND).padStart(3, '0');
 }
 
 /** `20 Nov`. */

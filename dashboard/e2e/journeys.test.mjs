@@ -1,0 +1,462 @@
+/** A reader's ways through the dashboard, in a real browser against a real peep. Order matters only where it says so. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { after, before, test } from 'node:test';
+import { launch } from '../scripts/browser.mjs';
+import { eventually, open, requests, send, stack, textOf, unique } from './stack.mjs';
+
+const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+let browser;
+const failing = unique('checkout');
+const fine = unique('catalog');
+
+before(async () => {
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+});
+
+async function noViolations(page, where) {
+  const result = await page.evaluate(
+    `${axeSource}\nwindow.axe.run(document, { resultTypes: ['violations'] })`,
+  );
+  const found = result.violations.map(
+    (item) => `${item.id}: ${item.nodes.map((node) => node.target.join(' ')).join(', ')}`,
+  );
+  assert.deepEqual(found, [], `axe, ${where}`);
+}
+
+/** Two minutes of two services: one fails a tenth of its requests on one route, the other none. */
+async function seed() {
+  for (let ageMs = 120_000; ageMs > 10_000; ageMs -= 10_000) {
+    await send([
+      ...requests(failing, 60, { ageMs, failEvery: 10 }),
+      ...requests(failing, 40, { ageMs, route: '/items/{id}', method: 'GET', durationMs: 80 }),
+      ...requests(fine, 100, { ageMs, route: '/items', method: 'GET', durationMs: 3 }),
+    ]);
+  }
+}
+
+test('without a session the page leads to the login, and a read key leads back', async () => {
+  const { page, context } = await open(browser, '/service/?service=nobody', { loggedIn: false });
+  await page.waitForURL('**/login/?next=*');
+  await page.getByLabel('Read key or one-time link').fill('peep_read_nonsense');
+  await page.getByRole('button', { name: 'Log in' }).click();
+  await eventually(
+    'a wrong key is refused',
+    () => textOf(page.locator('#problem')),
+    (text) => text.includes('does not know this key'),
+  );
+  await page.getByLabel('Read key or one-time link').fill(stack.readKey);
+  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.waitForURL('**/service/?service=nobody');
+  await eventually(
+    'the page opens',
+    () => textOf(page.locator('h1').first()),
+    (text) => text.startsWith('No requests to nobody'),
+  );
+  await context.close();
+});
+
+test('a one-time link works from the fragment, once, and leaves no trace in the address', {
+  skip: !process.env.PEEP_LOGIN_URL,
+}, async () => {
+  const link = new URL(process.env.PEEP_LOGIN_URL);
+  const { page, context } = await open(browser, `${link.pathname}${link.hash}`, { loggedIn: false });
+  await page.waitForURL(`${stack.url}/`);
+  assert.equal(new URL(page.url()).hash, '');
+  await context.clearCookies();
+  await page.goto(`${stack.url}${link.pathname}${link.hash}`);
+  await eventually(
+    'the second use is refused',
+    () => textOf(page.locator('#problem')),
+    (text) => text.includes('Links work once'),
+  );
+  assert.equal(new URL(page.url()).hash, '');
+  await context.close();
+});
+
+test('an empty environment says how to send the first event', async () => {
+  const { page, context, problems } = await open(browser, `/?env=${unique('nowhere')}`);
+  await eventually(
+    'the words',
+    () => textOf(page.locator('h1').first()),
+    (text) => text === 'No events yet',
+  );
+  assert.match(await textOf(page.locator('pre')), /curl -X POST .*\/v1\/events/);
+  await noViolations(page, 'no events');
+  assert.deepEqual(problems, []);
+  await context.close();
+});
+
+test('the overview names what fails, since when and where, and agrees with the table', async () => {
+  await seed();
+  const { page, context, problems } = await open(browser, '/');
+  const row = page.locator('tr', { has: page.getByRole('link', { name: failing, exact: true }) });
+  await eventually(
+    'the failing service is listed',
+    () => textOf(row.locator('td').nth(4)),
+    (text) => text === '6.00 %',
+  );
+  await eventually(
+    'the sentence',
+    () => textOf(page.locator('h1').first()),
+    (text) => /^\d+ of \d+ services (is|are) failing requests$/.test(text),
+  );
+  const finding = page
+    .getByRole('list', { name: 'Failing services' })
+    .getByRole('listitem')
+    .filter({ hasText: failing });
+  await eventually(
+    'the finding',
+    () => textOf(finding),
+    (text) => text.includes('6.00 % of requests fail, 66 so far') && text.includes('100 % on POST /buy'),
+  );
+  await eventually(
+    'the other service has no error',
+    () => textOf(page.locator('tr', { hasText: fine }).locator('td').nth(4)),
+    (text) => text === '0',
+  );
+  assert.deepEqual(problems, []);
+  await context.close();
+});
+
+test('an event shows up on the open page by itself, in seconds', async () => {
+  const service = unique('arrival');
+  const { page, context } = await open(browser, '/');
+  await eventually(
+    'the page is live',
+    () => textOf(page.locator('.live-badge:visible')),
+    (text) => text.startsWith('Live'),
+  );
+  const sent = Date.now();
+  await send(requests(service, 3));
+  const row = page.locator('tr', { hasText: service });
+  await eventually(
+    'the new service appears',
+    () => row.count(),
+    (count) => count === 1,
+    5000,
+  );
+  const seconds = (Date.now() - sent) / 1000;
+  await send(requests(service, 4));
+  await eventually(
+    'its count moves in place',
+    () => row.locator('td').nth(2).locator('span').first().getAttribute('title'),
+    (title) => title === '7 requests',
+    5000,
+  );
+  console.log(`# event to page: ${seconds.toFixed(2)} s`);
+  await context.close();
+});
+
+test('a service opens from its row, its routes can be narrowed, and Back undoes it', async () => {
+  const { page, context, problems } = await open(browser, '/');
+  await page.locator('table [data-row]', { hasText: failing }).click();
+  await page.waitForURL(`**/service/?service=${failing}`);
+  await eventually(
+    'its sentence',
+    () => textOf(page.locator('h1').first()),
+    (text) => text === '6.00 % of requests fail',
+  );
+  await eventually(
+    'its evidence',
+    () => textOf(page.locator('h1 + p')),
+    (text) =>
+      text.includes('66 of 1,100 requests failed') && text.includes('100 % of the failures are POST /buy'),
+  );
+  await eventually(
+    'status codes',
+    () => textOf(page.getByRole('region', { name: 'Status codes' })),
+    (text) => text.includes('502') && text.includes('66') && text.includes('1,034'),
+  );
+  await eventually(
+    'recent requests',
+    () => page.getByRole('region', { name: 'Recent requests', exact: true }).locator('tbody tr').count(),
+    (count) => count > 5,
+  );
+  await page.locator('table [data-row]', { hasText: '/items/{id}' }).click();
+  await eventually(
+    'the route page',
+    () => textOf(page.locator('h1').first()),
+    (text) => text === 'GET /items/{id} is not failing: no errors',
+  );
+  assert.match(page.url(), /route=%2Fitems%2F%7Bid%7D&method=GET/);
+  await page.goBack();
+  await eventually(
+    'Back shows all routes',
+    () => textOf(page.locator('h1').first()),
+    (text) => text === '6.00 % of requests fail',
+  );
+  await page.getByRole('button', { name: 'Add filter' }).click();
+  await page.getByRole('combobox', { name: 'Filter by' }).fill('4xx');
+  await page.keyboard.press('Enter');
+  await eventually(
+    'a filter that matches nothing says so',
+    () => textOf(page.locator('h1').first()),
+    (text) => text === 'No request matches status 4xx.',
+  );
+  await page.getByRole('button', { name: 'Remove status 4xx' }).first().click();
+  await eventually(
+    'and offers the way back',
+    () => textOf(page.locator('h1').first()),
+    (text) => text === '6.00 % of requests fail',
+  );
+  assert.deepEqual(problems, []);
+  await context.close();
+});
+
+test('the cursor is one time in all charts, by mouse and by keyboard', async () => {
+  const { page, context } = await open(browser, `/service/?service=${failing}`);
+  const charts = page.locator('[role=img][tabindex]');
+  await eventually(
+    'three charts',
+    () => charts.count(),
+    (count) => count === 3,
+  );
+  const box = await charts.first().boundingBox();
+  await page.mouse.move(box.x + box.width * 0.9, box.y + 60);
+  const heads = () => page.locator('h2 + div ~ p').allTextContents();
+  await eventually('the same time in every head', heads, (texts) => {
+    const times = texts.map((text) => /^\d\d:\d\d:\d0/.exec(text)?.[0]);
+    return (
+      times.length >= 3 && times[0] !== undefined && times.slice(0, 3).every((time) => time === times[0])
+    );
+  });
+  await eventually(
+    'the badge says that time is held',
+    () => textOf(page.locator('.live-badge:visible')),
+    (text) => text.startsWith('Holding'),
+  );
+  await page.mouse.move(5, 5);
+  await eventually(
+    'leaving lets go',
+    () => textOf(page.locator('.live-badge:visible')),
+    (text) => text.startsWith('Live'),
+    5000,
+  );
+  await charts.nth(1).focus();
+  await page.keyboard.press('ArrowLeft');
+  await page.keyboard.press('ArrowLeft');
+  await eventually('the keyboard moves it too', heads, (texts) =>
+    texts.slice(0, 3).every((text) => /^\d\d:\d\d:\d0/.test(text)),
+  );
+  await context.close();
+});
+
+test('a chart can be read as a table', async () => {
+  const { page, context } = await open(browser, `/service/?service=${failing}`);
+  const errors = page.getByRole('region', { name: 'Errors', exact: true });
+  await errors.hover();
+  await errors.getByRole('button', { name: 'Show as table' }).click();
+  await eventually(
+    'rows with numbers',
+    () => textOf(errors.locator('tbody')),
+    (text) => text.includes('6.00 %'),
+  );
+  await context.close();
+});
+
+test('every view is in the address: range, zone, sorting, and a frozen window', async () => {
+  const { page, context } = await open(browser, '/');
+  await page.locator('table [data-row]').first().waitFor();
+  await page.getByRole('button', { name: 'p99', exact: true }).click();
+  assert.match(page.url(), /sort=-p99/);
+  assert.equal(await page.locator('th[aria-sort=descending]').count(), 1);
+  for (const range of ['1 h', '6 h', '24 h', '7 d', '5 m']) {
+    await page.getByRole('button', { name: range, exact: true }).click();
+    await eventually(
+      `${range} shows the service`,
+      () => textOf(page.locator('tr', { hasText: failing }).locator('td').nth(4)),
+      (text) => text === '6.00 %',
+    );
+  }
+  assert.match(page.url(), /from=-5m/);
+  const from = new Date(Date.now() - 200_000).toISOString();
+  const to = new Date().toISOString();
+  await page.goto(`${stack.url}/?from=${from}&to=${to}`);
+  await eventually(
+    'history says so',
+    () => textOf(page.getByRole('status').first()),
+    (text) => text.startsWith('History, '),
+  );
+  await eventually(
+    'the same numbers in history',
+    () => textOf(page.locator('tr', { hasText: failing }).locator('td').nth(4)),
+    (text) => text === '6.00 %',
+  );
+  await page.keyboard.press('l');
+  await eventually(
+    'L goes live',
+    () => textOf(page.locator('.live-badge:visible')),
+    (text) => text.startsWith('Live'),
+  );
+  await page.goto(`${stack.url}/?from=yesteday`);
+  await eventually(
+    'what was not understood is said',
+    () => page.getByRole('status').allTextContents(),
+    (texts) => texts.join().includes('Ignored from=yesteday: not a time.'),
+  );
+  await context.close();
+});
+
+test('the keyboard does it all', async () => {
+  const { page, context } = await open(browser, '/');
+  await page.locator('table [data-row]').first().waitFor();
+  const badge = page.locator('.live-badge:visible');
+  await page.keyboard.press('3');
+  assert.match(page.url(), /from=-1h/);
+  await page.keyboard.press('2');
+  await eventually(
+    'live again',
+    () => textOf(badge),
+    (text) => text.startsWith('Live'),
+  );
+  await page.keyboard.press(' ');
+  await eventually(
+    'Space pauses',
+    () => textOf(badge),
+    (text) => /^Paused ?at \d\d:\d\d:\d\d, \d+ s behind/.test(text),
+  );
+  await page.keyboard.press(' ');
+  await eventually(
+    'and resumes',
+    () => textOf(badge),
+    (text) => text.startsWith('Live'),
+  );
+  const before = await page.evaluate(() => document.documentElement.dataset.theme);
+  await page.keyboard.press('d');
+  assert.notEqual(await page.evaluate(() => document.documentElement.dataset.theme), before);
+  await page.keyboard.press('?');
+  await page.getByRole('dialog', { name: 'Keyboard' }).waitFor();
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('j');
+  await page.keyboard.press('j');
+  const second = await page.evaluate(() => document.activeElement.textContent);
+  await page.keyboard.press('Enter');
+  await page.waitForURL(`**/service/?service=${encodeURIComponent(second)}`);
+  await page.keyboard.press('Backspace');
+  await page.waitForURL((url) => url.pathname === '/');
+  await page.keyboard.press('Control+k');
+  await page.keyboard.type(fine);
+  await page.keyboard.press('Enter');
+  await page.waitForURL(`**/service/?service=${fine}`);
+  await context.close();
+});
+
+test('when the server is away the page says so, keeps the picture, and comes back by itself', async () => {
+  const { page, context } = await open(browser, '/');
+  await page.locator('table [data-row]', { hasText: failing }).waitFor();
+  const badge = page.locator('.live-badge:visible');
+  await eventually(
+    'live',
+    () => textOf(badge),
+    (text) => text.startsWith('Live'),
+  );
+  await context.setOffline(true);
+  await eventually(
+    'offline is said',
+    () => page.getByRole('status').allTextContents(),
+    (texts) => texts.join().includes('You are offline.'),
+  );
+  assert.equal(await page.locator('table [data-row]', { hasText: failing }).count(), 1);
+  await context.setOffline(false);
+  await eventually(
+    'live again',
+    () => textOf(badge),
+    (text) => text.startsWith('Live'),
+    25_000,
+  );
+  await context.close();
+});
+
+test('without WebSockets it is live over server-sent events', async () => {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
+  await context.addInitScript(() => {
+    window.WebSocket = class {
+      constructor() {
+        setTimeout(() => this.onclose?.(new CloseEvent('close')), 10);
+      }
+      close() {}
+    };
+  });
+  const { login } = await import('../scripts/browser.mjs');
+  await login(context, stack.url, stack.readKey);
+  const page = await context.newPage();
+  await page.goto(`${stack.url}/`);
+  const badge = page.locator('.live-badge:visible');
+  await eventually(
+    'live',
+    () => textOf(badge),
+    (text) => text.startsWith('Live'),
+    20_000,
+  );
+  assert.match(await badge.getAttribute('title'), /SSE/);
+  await context.close();
+});
+
+test('a session that ends is told, with the way back', async () => {
+  const { page, context } = await open(browser, `/service/?service=${failing}&from=-6h`);
+  await eventually(
+    'the page is there',
+    () => textOf(page.locator('h1').first()),
+    (text) => text.startsWith('6.00 %'),
+  );
+  await page.evaluate(() => fetch('/v1/session', { method: 'DELETE' }));
+  await page.reload();
+  await eventually(
+    'the words',
+    () => textOf(page.locator('h1').first()),
+    (text) => text === 'Your session ended. Log in, then you return here.',
+  );
+  assert.match(
+    await page.getByRole('link', { name: 'Log in' }).getAttribute('href'),
+    /next=%2Fservice%2F%3Fservice%3D/,
+  );
+  await noViolations(page, 'session ended');
+  await context.close();
+});
+
+test('nobody is locked out: no accessibility violation on any page, in both themes, wide and narrow', async () => {
+  for (const colorScheme of ['dark', 'light']) {
+    for (const width of [1440, 900, 375]) {
+      for (const path of ['/', `/service/?service=${failing}`, '/login/']) {
+        const { page, context, problems } = await open(browser, path, {
+          colorScheme,
+          viewport: { width, height: 900 },
+        });
+        await page.locator('h1:not(.sr-only)').first().waitFor();
+        if (path !== '/login/') await page.locator('[data-row]:visible').first().waitFor();
+        await page.waitForTimeout(300);
+        await noViolations(page, `${path} ${colorScheme} ${width}`);
+        const scrolls = await page.evaluate(
+          () => document.documentElement.scrollWidth > document.documentElement.clientWidth,
+        );
+        assert.equal(scrolls, false, `${path} scrolls sideways at ${width}`);
+        assert.deepEqual(problems, [], `${path} ${colorScheme} ${width}`);
+        await context.close();
+      }
+    }
+  }
+});
+
+test('nothing moves while the page loads and lives', async () => {
+  const { page, context } = await open(browser, '/');
+  await page.evaluate(() => {
+    window.shifts = [];
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifts.push(entry.value);
+    }).observe({ type: 'layout-shift', buffered: true });
+  });
+  await page.locator('table [data-row]').first().waitFor();
+  for (let round = 0; round < 5; round += 1) {
+    await send(requests(fine, 20, { route: '/items', method: 'GET', durationMs: 3 }));
+    await page.waitForTimeout(700);
+  }
+  const total = await page.evaluate(() => window.shifts.reduce((sum, value) => sum + value, 0));
+  assert.ok(total < 0.02, `cumulative layout shift ${total}`);
+  await context.close();
+});
