@@ -126,6 +126,24 @@ impl<'e> Settings<'e> {
         })
     }
 
+    /// How many of something that works best once per core: one per core up to `most`, unless told otherwise. The default is
+    /// shown as a rule and not as this machine's number, so that the reference page is the same everywhere.
+    pub fn per_core(
+        &mut self,
+        name: &'static str,
+        most: u64,
+        range: RangeInclusive<u64>,
+        meaning: &'static str,
+    ) -> u64 {
+        debug_assert!(range.contains(&most), "the default of {name} is in its range");
+        let cores = std::thread::available_parallelism().map_or(2, |cores| cores.get() as u64);
+        let value = self.u64(name, cores.clamp(*range.start(), most), range, meaning);
+        if let Some(setting) = self.settings.iter_mut().find(|setting| setting.name == name) {
+            setting.default = format!("one per core, at most {most}");
+        }
+        value
+    }
+
     /// A number of bytes: `65536`, `64KiB`, `8MiB`, `1GiB`.
     pub fn bytes(
         &mut self,

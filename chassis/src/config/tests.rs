@@ -119,3 +119,12 @@ fn spans_and_sizes_survive_the_round_trip_through_text() {
         assert_eq!(super::units::parse_bytes(&super::units::show_bytes(value)), Ok(value));
     }
 }
+
+#[test]
+fn a_default_that_depends_on_the_machine_is_shown_as_a_rule() {
+    let env = env([]);
+    let mut settings = Settings::new(&env);
+    assert!((1..=8).contains(&settings.per_core("PEEP_WORKERS", 8, 1..=256, "threads")));
+    assert_eq!(settings.registered()[0].default, "one per core, at most 8");
+    assert!(settings.finish().is_ok());
+}

@@ -1,0 +1,119 @@
+//! Postgres and the log at the start of a process: waited for when away, refused when unusable.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use peep_chassis::admin::{Health, HealthHandle};
+use peep_chassis::database::DatabaseConfig;
+use peep_log::{Log, LogConfig, OpenError, Topic};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgPool};
+
+use crate::schema;
+use crate::services::BoundServices;
+
+/// Where a process keeps things.
+pub(super) struct Storage {
+    database: DatabaseConfig,
+    pool: PgPool,
+    log: LogConfig,
+    program: String,
+    health: Health,
+}
+
+/// The topics a process uses, open.
+pub(super) struct Logs {
+    pub(super) events: Option<Arc<dyn Log>>,
+    pub(super) live: Option<Arc<dyn Log>>,
+}
+
+impl Storage {
+    pub(super) fn new(database: &DatabaseConfig, log: LogConfig, program: String, health: Health) -> Self {
+        Self { database: database.clone(), pool: database.pool(&program), log, program, health }
+    }
+
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    pub(super) fn connect_options(&self) -> PgConnectOptions {
+        self.database.connect_options(&self.program)
+    }
+
+    /// Waits for the database and its schema, then opens the log. May wait for ever: `/readyz` says for what.
+    ///
+    /// # Errors
+    /// When waiting would not help.
+    pub(super) async fn prepare(&self, services: &BoundServices, migrate: bool) -> anyhow::Result<Logs> {
+        let (database, log) = (self.health.register("database"), self.health.register("log"));
+        let mut waiting = Waiting::for_part(&database);
+        while let Err(error) = self.check_database(migrate).await {
+            waiting.tell(&format!("{error:#}")).await;
+        }
+        database.set_ready();
+        let events = self.open(services.needs_events(), Topic::Events, &log).await?;
+        let live = self.open(services.needs_live(), Topic::Live, &log).await?;
+        log.set_ready();
+        Ok(Logs { events, live })
+    }
+
+    async fn check_database(&self, migrate: bool) -> anyhow::Result<()> {
+        if migrate {
+            let applied = schema::migrate(&self.database).await?;
+            tracing::info!(applied, "database schema is up to date");
+            return Ok(());
+        }
+        let mut connection = schema::connect(self.connect_options()).await?;
+        let missing = schema::missing(&mut connection).await?;
+        connection.close().await.context("close the connection")?;
+        anyhow::ensure!(missing.is_empty(), "the database schema is behind this build; run `peep migrate`");
+        Ok(())
+    }
+
+    async fn open(&self, needed: bool, topic: Topic, part: &HealthHandle) -> anyhow::Result<Option<Arc<dyn Log>>> {
+        if !needed {
+            return Ok(None);
+        }
+        let mut waiting = Waiting::for_part(part);
+        loop {
+            match peep_log::open(&self.log, topic, &self.pool).await {
+                Ok(log) => return Ok(Some(log)),
+                Err(error @ OpenError::Unavailable { .. }) => waiting.tell(&error.to_string()).await,
+                Err(error @ OpenError::Refused { .. }) => return Err(error).context("open the log"),
+            }
+        }
+    }
+}
+
+impl Logs {
+    /// Flushes what is queued and ends background work.
+    pub(super) async fn close(&self) {
+        for log in [&self.events, &self.live].into_iter().flatten() {
+            log.close().await;
+        }
+    }
+}
+
+/// Repeats a reason to `/readyz` and says it once in the log, until it changes.
+struct Waiting<'h> {
+    part: &'h HealthHandle,
+    said: Option<String>,
+}
+
+impl<'h> Waiting<'h> {
+    fn for_part(part: &'h HealthHandle) -> Self {
+        Self { part, said: None }
+    }
+
+    async fn tell(&mut self, reason: &str) {
+        if self.said.as_deref() != Some(reason) {
+            self.part.set_not_ready(reason);
+            self.said = Some(reason.to_owned());
+        }
+        tokio::time::sleep(RETRY_DELAY).await;
+    }
+}
+
+/// Short enough that `make up` does not feel it, long enough that nobody is hammered.
+const RETRY_DELAY: Duration = Duration::from_millis(500);

@@ -1,0 +1,106 @@
+//! The command line, as `--help` shows it. Commands only: everything that can be configured is an environment variable.
+
+use clap::{Args, Parser, Subcommand};
+use peep_chassis::keys::Scope;
+
+/// Observe HTTP services: exact counts and percentiles, live.
+#[derive(Debug, Parser)]
+#[command(name = "peep", version, arg_required_else_help = true)]
+#[command(after_help = "Configuration is read from environment variables (PEEP_*, DATABASE_URL).\n\
+`peep up --print-config` lists them with their values, `peep check-config` checks them.\n\
+Exit codes: 0 done, 1 failed, 2 wrong arguments, 64 wrong configuration.")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run every service in one process: ingest, rollup, stream. Brings the database schema up to date first.
+    Up(ServiceArgs),
+    /// Run ingest: takes events over HTTP and appends them to the log.
+    Ingest(ServiceArgs),
+    /// Run rollup: turns the log into histograms in Postgres and live updates.
+    Rollup(ServiceArgs),
+    /// Run stream: serves the dashboard, the read API and live updates.
+    Stream(ServiceArgs),
+    /// Bring the database schema up to date. Safe to run twice and from several machines at once.
+    Migrate,
+    /// Create, list and revoke API keys.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Print a link that signs a browser in, once.
+    LoginLink(LoginLink),
+    /// Ship nginx or Apache access logs as events.
+    Ship(peep_ship::Args),
+    /// Check the configuration in the environment: prints OK, or one line for each problem.
+    CheckConfig(CheckConfig),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServiceArgs {
+    /// Print every setting with its effective value (secrets redacted) and exit.
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Create a key and print it: the only time it is shown. The project comes into being with its first key.
+    Create {
+        /// The project the key belongs to; nothing is visible across projects.
+        #[arg(long, value_name = "NAME")]
+        project: String,
+        /// Bind the key to this environment; without it, events may name any.
+        #[arg(long, value_name = "NAME")]
+        env: Option<String>,
+        /// What the key may be used for: ingest (send), read, or admin (both).
+        #[arg(long)]
+        scope: Scope,
+        /// Print the key and nothing else.
+        #[arg(long, short)]
+        quiet: bool,
+    },
+    /// List keys, revoked ones included. Shows no secrets.
+    List {
+        /// Only the keys of this project.
+        #[arg(long, value_name = "NAME")]
+        project: Option<String>,
+    },
+    /// Revoke a key. Every process refuses it within a few seconds.
+    Revoke {
+        /// The id or the prefix, as `peep key list` shows them, or the whole key.
+        #[arg(value_name = "ID|PREFIX")]
+        which: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoginLink {
+    /// The project to look at.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) project: String,
+    /// Where the browser reaches the dashboard (default: the address in PEEP_STREAM_LISTEN).
+    #[arg(long, alias = "base-url", value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// How long the link can be used, in minutes.
+    #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=10_080))]
+    pub(crate) minutes: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckConfig {
+    /// Print the reference of all settings as Markdown instead (docs/configuration.md).
+    #[arg(long)]
+    pub(crate) markdown: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,127 @@
+//! `peep key …` and `peep login-link`: what an operator does with keys.
+//!
+//! A secret is printed to standard output once and goes nowhere else.
+
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use peep_chassis::ExposeSecret;
+use peep_chassis::config::{ProcessEnv, Settings};
+use peep_chassis::keys::{self, KeyRow, Scope};
+use sqlx::{Connection, PgPool};
+
+use crate::cli::{KeyCommand, LoginLink};
+use crate::configuration::{self, print};
+use crate::schema;
+use crate::services::stream_address;
+
+/// # Errors
+/// When the configuration makes no sense, the database cannot be reached or refuses.
+pub(crate) fn main(command: KeyCommand) -> anyhow::Result<ExitCode> {
+    with_database(async |pool| match command {
+        KeyCommand::Create { project, env, scope, quiet } => {
+            create(&pool, &project, env.as_deref(), scope, quiet).await
+        }
+        KeyCommand::List { project } => print(&table(&keys::list(&pool, project.as_deref()).await?)),
+        KeyCommand::Revoke { which } => {
+            let row = keys::revoke(&pool, &which).await?;
+            print(&format!("revoked key {} ({}…{}) of project {}\n", row.key, row.prefix, row.last4, row.project))
+        }
+    })
+}
+
+/// Prints a link whose token is in the fragment, which browsers do not send: it is in no server's log and no referrer.
+///
+/// # Errors
+/// When the configuration makes no sense, the database cannot be reached or refuses.
+pub(crate) fn login_link(link: &LoginLink) -> anyhow::Result<ExitCode> {
+    let url = match &link.url {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => {
+            let mut settings = Settings::new(&ProcessEnv);
+            let address = stream_address(&mut settings);
+            settings.finish()?;
+            format!("http://{}", reachable(address))
+        }
+    };
+    let ttl = Duration::from_mins(u64::from(link.minutes));
+    with_database(async |pool| {
+        let project = keys::project_id(&pool, &link.project).await?;
+        let token = keys::create_login_token(&pool, project, ttl).await.context("create a login token")?;
+        print(&format!("{url}/login/#token={}\n", token.expose_secret()))
+    })
+}
+
+async fn create(pool: &PgPool, project: &str, env: Option<&str>, scope: Scope, quiet: bool) -> anyhow::Result<()> {
+    let created = keys::create(pool, project, env, scope).await?;
+    let secret = created.secret.expose_secret();
+    if quiet {
+        return print(&format!("{secret}\n"));
+    }
+    let bound = env.map_or_else(|| "any environment".to_owned(), |env| format!("environment {env}"));
+    print(&format!(
+        "key {id} of project {project}, scope {scope}, {bound}:\n\n  {secret}\n\n\
+         It is not shown again. `peep key revoke {id}` ends it.\n",
+        id = created.key,
+    ))
+}
+
+fn table(rows: &[KeyRow]) -> String {
+    if rows.is_empty() {
+        return "no keys; `peep key create --project NAME --scope ingest` makes one\n".to_owned();
+    }
+    let mut text =
+        format!("{:<6} {:<20} {:<12} {:<7} {:<22} {:<20} REVOKED\n", "ID", "PROJECT", "ENV", "SCOPE", "KEY", "CREATED");
+    for row in rows {
+        let key = format!("{}…{}", row.prefix, row.last4);
+        let env = row.env.as_deref().unwrap_or("(any)");
+        let revoked = row.revoked_at.as_deref().unwrap_or("-");
+        text.push_str(&format!(
+            "{:<6} {:<20} {env:<12} {:<7} {key:<22} {:<20} {revoked}\n",
+            row.key, row.project, row.scope, row.created_at
+        ));
+    }
+    text
+}
+
+/// A listener on every address is reached through the loopback one.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port())
+    } else {
+        address
+    }
+}
+
+/// Runs one piece of work against a database that was reached and has the schema.
+fn with_database<F: Future<Output = anyhow::Result<()>>>(work: impl FnOnce(PgPool) -> F) -> anyhow::Result<ExitCode> {
+    let database = configuration::database()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    runtime.block_on(async {
+        let mut connection = schema::connect(database.connect_options("peep-key")).await?;
+        let missing = schema::missing(&mut connection).await?;
+        connection.close().await.context("close the connection")?;
+        anyhow::ensure!(missing.is_empty(), "the database schema is behind this build; run `peep migrate`");
+        let pool = database.pool("peep-key");
+        let outcome = work(pool.clone()).await;
+        pool.close().await;
+        outcome
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_points_to_an_address_a_browser_can_open() {
+        let everywhere = "0.0.0.0:8080".parse().expect("an address");
+        assert_eq!(reachable(everywhere).to_string(), "127.0.0.1:8080");
+        let one = "192.168.1.2:8080".parse().expect("an address");
+        assert_eq!(reachable(one), one);
+    }
+}
