@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use peep_chassis::admin::{Health, HealthHandle};
 use peep_chassis::clock::Clock;
 use peep_chassis::lifecycle::Shutdown;
@@ -21,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::consumer::{self, Ended, Worker};
+use crate::consumer::{self, Ended, Sound, Worker};
 use crate::cursor::{self, Lease, Owner};
 use crate::flush::Flusher;
 use crate::lease::Leases;
@@ -68,11 +67,11 @@ pub async fn run(
 
     let mut supervisor = Supervisor::new(worker, leases, health, shutdown.clone());
     supervisor.supervise().await;
-    let stopped = supervisor.stop().await;
+    supervisor.stop().await;
     flusher.close().await;
     // It stops between two passes; a pass that hangs is left to the end of the process.
     let _ = timeout(RETENTION_STOP_WAIT, retention).await;
-    stopped
+    Ok(())
 }
 
 /// Waits for the database. `false` at shutdown.
@@ -98,13 +97,25 @@ struct Supervisor {
     health: HealthHandle,
     shutdown: Shutdown,
     consumers: JoinSet<Ended>,
-    running: HashMap<Id, u32>,
-    lost: BTreeMap<u32, CancellationToken>,
-    /// Consecutive failures without progress, with the last reason.
-    failures: BTreeMap<u32, (u32, String)>,
-    broken: BTreeMap<u32, String>,
+    /// Also those that were replaced and have not ended yet.
+    tasks: HashMap<Id, (u32, u64)>,
+    running: BTreeMap<u32, Running>,
+    troubles: BTreeMap<u32, Trouble>,
     /// Why the last tick of the leases failed.
     lease_error: Option<String>,
+}
+
+/// The one consumer that a partition should have.
+struct Running {
+    epoch: u64,
+    lost: CancellationToken,
+    sound: Sound,
+}
+
+/// What a partition has against it until its consumer proves otherwise.
+enum Trouble {
+    Failed { times: u32, reason: String },
+    Broken { reason: String },
 }
 
 impl Supervisor {
@@ -115,10 +126,9 @@ impl Supervisor {
             health,
             shutdown,
             consumers: JoinSet::new(),
-            running: HashMap::new(),
-            lost: BTreeMap::new(),
-            failures: BTreeMap::new(),
-            broken: BTreeMap::new(),
+            tasks: HashMap::new(),
+            running: BTreeMap::new(),
+            troubles: BTreeMap::new(),
             lease_error: None,
         }
     }
@@ -131,8 +141,7 @@ impl Supervisor {
                 biased;
                 () = shutdown.requested() => return,
                 Some(joined) = self.consumers.join_next_with_id() => {
-                    let (partition, ended) = self.joined(joined);
-                    self.ended(partition, ended);
+                    self.joined(joined);
                     // A rest may end before the next regular tick.
                     next_tick = next_tick.min(self.leases.next_tick());
                 }
@@ -149,23 +158,23 @@ impl Supervisor {
     }
 
     /// Consumers flush and end; then the leases go back.
-    async fn stop(&mut self) -> anyhow::Result<()> {
+    async fn stop(&mut self) {
         let all = async { while self.consumers.join_next().await.is_some() {} };
         if timeout(CONSUMER_STOP_WAIT, all).await.is_err() {
             tracing::warn!("not everything was flushed in time; it is read again from the cursor");
             self.consumers.shutdown().await;
         }
-        self.leases.release().await.context("release leases")
+        if let Err(error) = self.leases.release().await {
+            tracing::warn!(%error, "leases not given back; they expire by themselves");
+        }
     }
 
     async fn tick(&mut self) {
         match self.leases.tick().await {
             Ok(changes) => {
                 self.lease_error = None;
-                for partition in changes.lost {
-                    if let Some(lost) = self.lost.get(&partition) {
-                        lost.cancel();
-                    }
+                for running in changes.lost.iter().filter_map(|partition| self.running.get(partition)) {
+                    running.lost.cancel();
                 }
                 for lease in changes.acquired {
                     self.start(lease);
@@ -181,67 +190,92 @@ impl Supervisor {
     }
 
     fn start(&mut self, lease: Lease) {
-        let partition = lease.partition;
-        tracing::info!(partition, epoch = lease.epoch, offset = lease.next.0, "partition acquired");
-        metrics::partition_state(partition, State::Running);
-        let lost = CancellationToken::new();
-        self.lost.insert(partition, lost.clone());
-        let consumer = consumer::run(Arc::clone(&self.worker), lease, lost, self.shutdown.child());
-        self.running.insert(self.consumers.spawn(consumer).id(), partition);
+        let (partition, epoch) = (lease.partition, lease.epoch);
+        tracing::info!(partition, epoch, offset = lease.next.0, "partition acquired");
+        if !matches!(self.troubles.get(&partition), Some(Trouble::Broken { .. })) {
+            metrics::partition_state(partition, State::Running);
+        }
+        let running = Running { epoch, lost: CancellationToken::new(), sound: Sound::default() };
+        let (sound, lost) = (running.sound.clone(), running.lost.clone());
+        let consumer = consumer::run(Arc::clone(&self.worker), lease, sound, lost, self.shutdown.child());
+        self.tasks.insert(self.consumers.spawn(consumer).id(), (partition, epoch));
+        // A lease that lapsed and came back: what the consumer before it holds is fenced.
+        if let Some(before) = self.running.insert(partition, running) {
+            before.lost.cancel();
+        }
     }
 
-    fn joined(&mut self, joined: Result<(Id, Ended), JoinError>) -> (u32, Ended) {
+    fn joined(&mut self, joined: Result<(Id, Ended), JoinError>) {
         let (id, ended) = match joined {
             Ok(ended) => ended,
-            Err(error) => (error.id(), Ended::Failed { reason: error.to_string(), progress: false }),
+            Err(error) => (error.id(), Ended::Failed { reason: error.to_string() }),
         };
-        let partition = self.running.remove(&id).expect("every consumer is known by the id of its task");
-        (partition, ended)
+        let (partition, epoch) = self.tasks.remove(&id).expect("every consumer is known by the id of its task");
+        if self.running.get(&partition).is_some_and(|running| running.epoch == epoch) {
+            self.settle_troubles();
+            self.running.remove(&partition);
+            self.ended(partition, epoch, ended);
+        }
     }
 
-    fn ended(&mut self, partition: u32, ended: Ended) {
-        self.lost.remove(&partition);
-        self.broken.remove(&partition);
-        metrics::partition_state(partition, State::NotOwned);
-        match ended {
-            Ended::Stopped => {}
+    fn ended(&mut self, partition: u32, epoch: u64, ended: Ended) {
+        let (state, rest, trouble) = match ended {
+            Ended::Stopped => (State::NotOwned, FAILURE_REST, None),
             Ended::Lost => {
-                tracing::info!(partition, "partition lost");
-                self.failures.remove(&partition);
-                // Should the lease still be ours (only the cursor was moved), it is taken anew.
-                self.leases.rest(partition, FAILURE_REST);
+                tracing::info!(partition, epoch, "partition lost");
+                (State::NotOwned, FAILURE_REST, None)
             }
-            Ended::Failed { reason, progress } => {
-                let before = self.failures.get(&partition).filter(|_| !progress).map_or(0, |(count, _)| *count);
+            Ended::Failed { reason } => {
+                let before = match self.troubles.get(&partition) {
+                    Some(Trouble::Failed { times, .. }) => *times,
+                    _ => 0,
+                };
                 let rest = (FAILURE_REST * 2u32.saturating_pow(before.min(8))).min(FAILURE_REST_MAX);
-                tracing::error!(
-                    partition,
-                    reason,
-                    rest_ms = rest.as_millis() as u64,
-                    "partition starts again from its cursor"
-                );
-                self.failures.insert(partition, (before + 1, reason));
-                self.leases.rest(partition, rest);
+                let rest_ms = rest.as_millis() as u64;
+                tracing::error!(partition, epoch, reason, rest_ms, "partition starts again from its cursor");
+                (State::NotOwned, rest, Some(Trouble::Failed { times: before + 1, reason }))
             }
             Ended::Broken { reason } => {
-                tracing::error!(
-                    partition,
-                    reason,
-                    "partition broken: counting stopped, nothing is skipped; a person has to decide"
-                );
-                metrics::partition_state(partition, State::Broken);
-                self.broken.insert(partition, reason);
-                self.leases.rest(partition, BROKEN_REST);
+                let known = matches!(self.troubles.get(&partition), Some(Trouble::Broken { reason: known }) if *known == reason);
+                if !known {
+                    let message = "partition broken: counting stopped, nothing is skipped; a person has to decide";
+                    tracing::error!(partition, epoch, reason, "{message}");
+                }
+                (State::Broken, BROKEN_REST, Some(Trouble::Broken { reason }))
+            }
+        };
+        metrics::partition_state(partition, state);
+        self.leases.rest(partition, epoch, rest);
+        match trouble {
+            Some(trouble) => self.troubles.insert(partition, trouble),
+            None => self.troubles.remove(&partition),
+        };
+    }
+
+    /// A consumer that works again clears its partition's name.
+    fn settle_troubles(&mut self) {
+        let sound: Vec<u32> =
+            self.running.iter().filter(|(_, running)| running.sound.get()).map(|(partition, _)| *partition).collect();
+        for partition in sound {
+            if self.troubles.remove(&partition).is_some() {
+                metrics::partition_state(partition, State::Running);
             }
         }
     }
 
     /// Readiness, with the most serious reason when there are several.
     fn report(&mut self) {
-        let broken =
-            self.broken.iter().next().map(|(partition, reason)| format!("partition {partition} is broken: {reason}"));
-        let stuck = self.failures.iter().find(|(_, (count, _))| *count >= FAILURES_UNTIL_NOT_READY);
-        let stuck = stuck.map(|(partition, (_, reason))| format!("partition {partition} makes no progress: {reason}"));
+        self.settle_troubles();
+        let broken = self.troubles.iter().find_map(|(partition, trouble)| match trouble {
+            Trouble::Broken { reason } => Some(format!("partition {partition} is broken: {reason}")),
+            Trouble::Failed { .. } => None,
+        });
+        let stuck = self.troubles.iter().find_map(|(partition, trouble)| match trouble {
+            Trouble::Failed { times, reason } if *times >= FAILURES_UNTIL_NOT_READY => {
+                Some(format!("partition {partition} makes no progress: {reason}"))
+            }
+            _ => None,
+        });
         let leases = self.lease_error.as_ref().map(|error| format!("leases not renewed: {error}"));
         match broken.or(stuck).or(leases) {
             Some(reason) => self.health.set_not_ready(reason),

@@ -29,10 +29,10 @@ pub struct Config {
     pub raw_retention: Duration,
     /// Age at which rollups and dead letters are dropped, a day at a time.
     pub retention: Duration,
-    /// Events that ended longer before their receipt are dead-lettered.
+    /// Events that ended longer before their receipt are dead-lettered. Wider than ingest's limit: a second net.
     pub event_age_max: Duration,
     /// Events that ended further after their receipt are dead-lettered.
-    pub event_future_max: Duration,
+    pub event_ahead_max: Duration,
 }
 
 impl Config {
@@ -95,16 +95,17 @@ impl Config {
                 "age at which rollups are dropped",
             ),
             event_age_max: settings.duration_ms(
-                "PEEP_EVENT_AGE_MAX",
-                30 * DAY_MS,
-                HOUR_MS..=3_650 * DAY_MS,
-                "events that ended longer before their receipt are not accepted",
+                "PEEP_ROLLUP_EVENT_AGE_MAX",
+                31 * DAY_MS,
+                HOUR_MS..=3_660 * DAY_MS,
+                "events that ended longer before their receipt are dead-lettered; a day more than ingest accepts, so that \
+                 it catches only records that no healthy ingest wrote",
             ),
-            event_future_max: settings.duration_ms(
-                "PEEP_EVENT_FUTURE_MAX",
+            event_ahead_max: settings.duration_ms(
+                "PEEP_ROLLUP_EVENT_AHEAD_MAX",
                 10 * 60_000,
-                1_000..=DAY_MS,
-                "events that ended further after their receipt are not accepted",
+                1_000..=2 * DAY_MS,
+                "events that ended further after their receipt are dead-lettered; twice what ingest accepts",
             ),
         };
         if config.flush_interval < config.publish_interval {
@@ -122,7 +123,7 @@ impl Config {
         let raw_bytes_max = (self.memory_bytes_max / 8 / partitions.max(1) as usize).clamp(MIB, 256 * MIB);
         PartitionLimits {
             event_age_max: self.event_age_max,
-            event_future_max: self.event_future_max,
+            event_ahead_max: self.event_ahead_max,
             raw_age_max: self.raw_retention,
             raw: RawLimits {
                 events_per_second_max: u32::try_from(self.raw_events_per_second_max).unwrap_or(u32::MAX),

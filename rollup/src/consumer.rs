@@ -14,6 +14,7 @@
 //! Does not: retry flushes, renew leases, or look into records.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use peep_chassis::clock::Clock;
@@ -47,6 +48,22 @@ pub struct Worker {
     pub clock: Clock,
 }
 
+/// Whether a consumer has shown that it works: it committed something, or there is nothing to commit. Shared with whoever
+/// judges the partition by its past failures.
+#[derive(Debug, Clone, Default)]
+pub struct Sound(Arc<AtomicBool>);
+
+impl Sound {
+    /// As far as we know.
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Why a consumer ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
@@ -58,8 +75,6 @@ pub enum Ended {
     Failed {
         /// For people.
         reason: String,
-        /// Whether anything was committed since the lease began.
-        progress: bool,
     },
     /// Something that a person has to decide.
     Broken {
@@ -69,7 +84,13 @@ pub enum Ended {
 }
 
 /// Consumes a partition until one of the reasons to end.
-pub async fn run(worker: Arc<Worker>, lease: Lease, lost: CancellationToken, shutdown: Shutdown) -> Ended {
+pub async fn run(
+    worker: Arc<Worker>,
+    lease: Lease,
+    sound: Sound,
+    lost: CancellationToken,
+    shutdown: Shutdown,
+) -> Ended {
     let opened = tokio::select! {
         () = lost.cancelled() => return Ended::Lost,
         () = shutdown.requested() => return Ended::Stopped,
@@ -77,10 +98,10 @@ pub async fn run(worker: Arc<Worker>, lease: Lease, lost: CancellationToken, shu
     };
     let reader = match opened {
         Ok(reader) => reader,
-        Err(OpenError::Log(error)) => return Ended::Failed { reason: error.to_string(), progress: false },
+        Err(OpenError::Log(error)) => return Ended::Failed { reason: error.to_string() },
         Err(OpenError::Broken(reason)) => return Ended::Broken { reason },
     };
-    let mut consumer = Consumer::new(worker, lease, reader);
+    let mut consumer = Consumer::new(worker, lease, sound, reader);
     let ended = tokio::select! {
         biased;
         () = lost.cancelled() => Ended::Lost,
@@ -151,7 +172,7 @@ struct Consumer {
     account: Account,
     flush: Option<Flush>,
     committed: Offset,
-    progress: bool,
+    sound: Sound,
     published_at: Instant,
     /// When the first record arrived that is in no flush yet.
     uncut_since: Option<Instant>,
@@ -172,7 +193,7 @@ enum Source {
 }
 
 impl Consumer {
-    fn new(worker: Arc<Worker>, lease: Lease, reader: Box<dyn Reader>) -> Self {
+    fn new(worker: Arc<Worker>, lease: Lease, sound: Sound, reader: Box<dyn Reader>) -> Self {
         let limits = worker.config.partition_limits(worker.events.partitions());
         metrics::cursor_offset(lease.partition, lease.next.0);
         Self {
@@ -182,7 +203,7 @@ impl Consumer {
             account: worker.budget.account(0),
             flush: None,
             committed: lease.next,
-            progress: false,
+            sound,
             published_at: Instant::now(),
             uncut_since: None,
             stalled: false,
@@ -201,6 +222,7 @@ impl Consumer {
             self.report_lag().await;
             let wake_at = self.wake_at();
             let reading = self.may_read();
+            let read_bytes_max = self.worker.budget.read_bytes_max();
             tokio::select! {
                 biased;
                 () = shutdown.requested() => return Ended::Stopped,
@@ -209,7 +231,7 @@ impl Consumer {
                         return failed;
                     }
                 }
-                read = read(&mut self.source, &*self.worker.events, &self.partition), if reading => {
+                read = read(&mut self.source, &*self.worker.events, &self.partition, read_bytes_max), if reading => {
                     if let Err(ended) = self.take(read) {
                         return ended;
                     }
@@ -295,7 +317,7 @@ impl Consumer {
         metrics::holdings(self.lease.partition, self.partition.open_windows(), self.partition.series_len());
         let Some(cut) = self.partition.cut() else { return };
         if self.account.pressure() > Pressure::None {
-            self.partition.forget_series();
+            self.partition.shrink();
         }
         let to = Offset(cut.to);
         let account = self.worker.budget.account(cut.memory_bytes);
@@ -309,21 +331,26 @@ impl Consumer {
         let reason = match result {
             Ok(Ok(())) => {
                 self.committed = to;
-                self.progress = true;
+                self.sound.set();
                 return Ok(());
             }
             Ok(Err(FlushError::Fenced)) => return Err(Ended::Lost),
             Ok(Err(error)) => error.to_string(),
             Err(panicked) => format!("flush: {panicked}"),
         };
-        Err(Ended::Failed { reason, progress: self.progress })
+        Err(Ended::Failed { reason })
     }
 
-    /// At the memory limit nothing is read, except by a partition that has nothing to give back and nobody else has either.
+    /// At the memory limit nothing is read until flushes have made room. Who has nothing to flush gives back what it keeps
+    /// for speed, so that the sum always falls below the limit again.
     fn may_read(&mut self) -> bool {
         let stop = self.account.pressure() == Pressure::Stop;
         if stop && !self.stalled {
             metrics::stalled();
+        }
+        if stop && !self.partition.has_uncut() {
+            self.partition.shrink();
+            self.account.set(self.partition.memory_bytes());
         }
         self.stalled = stop;
         !stop
@@ -356,6 +383,9 @@ impl Consumer {
             let behind = watermarks.high > self.partition.next() && self.last_appended_ms > 0;
             let age_ms = if behind { self.worker.clock.now_ms() - self.last_appended_ms } else { 0 };
             let records = watermarks.high.0.saturating_sub(self.committed.0);
+            if records == 0 {
+                self.sound.set();
+            }
             metrics::lag(self.lease.partition, records, Duration::from_millis(u64::try_from(age_ms).unwrap_or(0)));
         }
     }
@@ -372,10 +402,15 @@ async fn landed(flush: &mut Option<Flush>) -> Landed {
 }
 
 /// The next records. Safe to drop: the reader gives them again.
-async fn read(source: &mut Source, events: &dyn Log, partition: &Partition) -> Result<Vec<LogRecord>, ReadError> {
+async fn read(
+    source: &mut Source,
+    events: &dyn Log,
+    partition: &Partition,
+    bytes_max: usize,
+) -> Result<Vec<LogRecord>, ReadError> {
     loop {
         match source {
-            Source::Open(reader) => return reader.next(READ_BYTES_MAX, READ_WAIT).await,
+            Source::Open(reader) => return reader.next(bytes_max, READ_WAIT).await,
             Source::Closed { retry_at } => {
                 sleep_until(*retry_at).await;
                 let number = peep_log::Partition(partition.number());
@@ -385,8 +420,6 @@ async fn read(source: &mut Source, events: &dyn Log, partition: &Partition) -> R
     }
 }
 
-/// One read; also what a partition may overshoot the memory budget by.
-const READ_BYTES_MAX: usize = 1 << 20;
 /// Longer than any deadline of the loop, which drops the read.
 const READ_WAIT: Duration = Duration::from_secs(5);
 const OPEN_READ_WAIT: Duration = Duration::from_secs(5);

@@ -82,9 +82,11 @@ impl Leases {
         Ok(Changes { acquired, lost })
     }
 
-    /// A consumer ended while its partition was ours: take it again after `rest`.
-    pub fn rest(&mut self, partition: u32, rest: Duration) {
-        if let Some(held) = self.held.get_mut(&partition) {
+    /// The consumer of an epoch ended: should the partition still be ours, take it again after `rest`.
+    pub fn rest(&mut self, partition: u32, epoch: u64, rest: Duration) {
+        if let Some(held) = self.held.get_mut(&partition)
+            && *held == Held::Running(epoch)
+        {
             *held = Held::Resting(Instant::now() + rest);
         }
     }

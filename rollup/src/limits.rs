@@ -4,7 +4,7 @@
 //!
 //! Promises: from half of the budget on, partitions with more than their share flush early; at the whole of it none reads on
 //! until a flush has ended. Nothing is ever thrown away: what is not read stays in the log. The overshoot is one read per
-//! partition (1 MiB of records).
+//! partition.
 //!
 //! Does not: count the allocator's overhead or the process itself; leave a quarter of a container's limit for those.
 
@@ -59,6 +59,11 @@ impl Budget {
         account
     }
 
+    /// Payload to read at once. Records of many series grow in memory, at worst (each event a new series) about fivefold.
+    pub fn read_bytes_max(&self) -> usize {
+        (self.shared.share / 8).clamp(READ_BYTES_MIN, READ_BYTES_MAX)
+    }
+
     /// Bytes held by all.
     pub fn bytes(&self) -> usize {
         self.shared.bytes.load(Ordering::Relaxed)
@@ -98,6 +103,11 @@ impl Drop for Account {
         self.set(0);
     }
 }
+
+/// A few records.
+const READ_BYTES_MIN: usize = 32 << 10;
+/// Half a millisecond of counting; larger reads save nothing.
+const READ_BYTES_MAX: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {

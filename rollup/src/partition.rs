@@ -33,7 +33,7 @@ pub struct PartitionLimits {
     /// Events that ended longer before their receipt are dead-lettered.
     pub event_age_max: Duration,
     /// Events that ended further after their receipt are dead-lettered.
-    pub event_future_max: Duration,
+    pub event_ahead_max: Duration,
     /// Older events are counted but not kept one by one: their partition of `raw_event` is gone or about to go.
     pub raw_age_max: Duration,
     /// The sample of raw events.
@@ -315,12 +315,15 @@ impl Partition {
         Some(cut)
     }
 
-    /// Forgets the cached series, which is only possible while nothing refers to them: after a cut.
-    pub fn forget_series(&mut self) {
+    /// Gives back all memory that is kept for speed alone: the known series and the room of past bursts. Only possible after
+    /// a cut, while nothing refers to a series.
+    pub fn shrink(&mut self) {
         debug_assert!(!self.has_uncut(), "open cells refer to series");
         if !self.has_uncut() {
             self.series = SeriesTable::default();
             self.recent = Vec::new();
+            self.fresh = Cells::default();
+            self.dirty = Cells::default();
         }
     }
 
@@ -368,7 +371,7 @@ impl Partition {
         if age_ms > millis(self.limits.event_age_max) {
             return Err(Reason::TooOld);
         }
-        if age_ms < -millis(self.limits.event_future_max) {
+        if age_ms < -millis(self.limits.event_ahead_max) {
             return Err(Reason::InFuture);
         }
         if event.duration_us.is_some_and(|duration_us| duration_us > DURATION_US_MAX) {

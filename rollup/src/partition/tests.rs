@@ -18,7 +18,7 @@ fn partition() -> Partition {
 fn limits() -> PartitionLimits {
     PartitionLimits {
         event_age_max: Duration::from_hours(24),
-        event_future_max: Duration::from_mins(10),
+        event_ahead_max: Duration::from_mins(10),
         raw_age_max: Duration::from_hours(2),
         raw: RawLimits { events_per_second_max: 1000, bytes_max: 1 << 20 },
     }
@@ -159,8 +159,8 @@ fn ten_thousand_series_in_open_windows_take_a_few_megabytes_and_give_them_back()
     let held = partition.memory_bytes();
     let cut = partition.cut().unwrap();
     assert!(cut.memory_bytes > 0 && partition.delta_bytes() < held / 3);
-    partition.forget_series();
-    assert!(partition.memory_bytes() < 1 << 20, "{}", partition.memory_bytes());
+    partition.shrink();
+    assert!(partition.memory_bytes() < 1024, "{}", partition.memory_bytes());
 }
 
 /// What the tables would hold: pieces merged by series and window.

@@ -192,15 +192,6 @@ impl Stack {
         found.ok().flatten().unwrap_or(-1)
     }
 
-    pub(crate) async fn lag(&self) -> i64 {
-        let mut lag = 0;
-        for partition in 0..self.partitions {
-            let high = self.events.watermarks(Partition(partition)).await.expect("the log answers").high;
-            lag += high.0 as i64 - self.cursor(partition).await;
-        }
-        lag
-    }
-
     /// As if the owner had not been heard of for ten seconds.
     pub(crate) async fn expire_leases(&self) {
         let sql = "update rollup_cursor set lease_until = now() - interval '1 second' where owner is not null";
