@@ -64,7 +64,12 @@ impl Load {
     }
 }
 
-async fn work(mut stream: TcpStream, requests: Vec<Arc<[u8]>>, start: usize, done: Arc<AtomicU64>) -> anyhow::Result<()> {
+async fn work(
+    mut stream: TcpStream,
+    requests: Vec<Arc<[u8]>>,
+    start: usize,
+    done: Arc<AtomicU64>,
+) -> anyhow::Result<()> {
     let mut answer = vec![0; 4096];
     for turn in start.. {
         stream.write_all(&requests[turn % requests.len()]).await?;

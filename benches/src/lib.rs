@@ -13,3 +13,7 @@ pub mod closed_loop;
 pub mod floor;
 
 pub mod statistics;
+
+pub mod memory;
+
+pub mod freshness;

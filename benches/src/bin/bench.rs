@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use peep_benches::closed_loop::Load;
 use peep_benches::statistics::Spread;
-use peep_benches::{corpus, cpu, floor};
+use peep_benches::{corpus, cpu, floor, freshness, memory};
 use peep_chassis::ExposeSecret;
 use peep_chassis::admin::Health;
 use peep_chassis::clock::Clock;
@@ -48,6 +48,19 @@ enum Bench {
         #[arg(long, default_value_t = 7)]
         repeats: usize,
     },
+    /// Memory of the rollup with 10 000 series in open windows.
+    Memory {
+        #[arg(long, default_value_t = 10_000)]
+        series: u32,
+        /// Per series and 10 s window; two windows are open.
+        #[arg(long, default_value_t = 500)]
+        events_per_window: u32,
+    },
+    /// From sending an event to the live frame that shows it, on the stack that the environment names.
+    Freshness {
+        #[arg(long, default_value_t = 300)]
+        events: usize,
+    },
     /// Serves the bare floor; started by `ingest`.
     #[command(hide = true)]
     ServeFloor,
@@ -66,6 +79,21 @@ fn main() -> anyhow::Result<()> {
             json(batch, repeats);
             Ok(())
         }
+        Bench::Memory { series, events_per_window } => open_windows(series, events_per_window),
+        Bench::Freshness { events } => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            let ways = runtime.block_on(freshness::measure(&freshness::Target::from_env()?, events))?;
+            let at = |share: f64| ways[((ways.len() as f64 * share).ceil() as usize).clamp(1, ways.len()) - 1];
+            println!(
+                "event to live frame, {events} events: p50 {:?}, p90 {:?}, p99 {:?}, max {:?}   (p99 must be below 1 s)",
+                at(0.5),
+                at(0.9),
+                at(0.99),
+                at(1.0)
+            );
+            anyhow::ensure!(at(0.99) < Duration::from_secs(1), "the p99 is not below one second");
+            Ok(())
+        }
         Bench::ServeFloor => floor::serve(announce()?, WORKERS),
         Bench::ServeIngest => serve_ingest(),
     }
@@ -73,14 +101,22 @@ fn main() -> anyhow::Result<()> {
 
 async fn ingest(batch: usize, connections: usize, repeats: usize, span: Duration) -> anyhow::Result<()> {
     let bodies = corpus::bodies(&corpus::ndjson_lines(10_000, 1, Clock::system().now_ms()), batch);
-    println!("ingest, NDJSON batches of {batch}, {connections} connections, log in memory; server CPU, µs per event (min / median / max)");
+    println!(
+        "ingest, NDJSON batches of {batch}, {connections} connections, log in memory; server CPU, µs per event (min / median / max)"
+    );
     let (mut bare, mut ours, mut json) = (Spread::default(), Spread::default(), Spread::default());
     for round in 0..repeats {
         // In turns, so that a noisy minute hits both.
         bare.push(measure_server("serve-floor", &bodies, batch, connections, span).await?);
         ours.push(measure_server("serve-ingest", &bodies, batch, connections, span).await?);
         json.push(json_step_us(&bodies, batch));
-        println!("  round {} of {repeats}: floor {:.3}, ingest {:.3}, json {:.3}", round + 1, bare.median(), ours.median(), json.median());
+        println!(
+            "  round {} of {repeats}: floor {:.3}, ingest {:.3}, json {:.3}",
+            round + 1,
+            bare.median(),
+            ours.median(),
+            json.median()
+        );
     }
     let floor = bare.median() + json.median();
     println!("bare hyper server     {bare}");
@@ -171,10 +207,26 @@ fn json(batch: usize, repeats: usize) {
         ours.push(json_step_us(&bodies, batch));
         serde.push(serde_step_us(&bodies, batch));
     }
-    println!("JSON, {} bytes an event, batches of {batch}; thread CPU, µs per event (min / median / max)", bytes / 10_000);
+    println!(
+        "JSON, {} bytes an event, batches of {batch}; thread CPU, µs per event (min / median / max)",
+        bytes / 10_000
+    );
     println!("serde_json into borrowed struct   {serde}");
     println!("parse + check + encode            {ours}");
     println!("ratio = {:.2}", ours.median() / serde.median());
+}
+
+fn open_windows(series: u32, events_per_window: u32) -> anyhow::Result<()> {
+    const MIB: f64 = (1 << 20) as f64;
+    let held = memory::open_windows(series, events_per_window, Clock::system().now_ms())?;
+    let resident = held.resident_bytes as f64 / MIB;
+    println!(
+        "{series} series, {} open windows of {events_per_window} events: {resident:.0} MiB resident, {:.0} MiB by the partition's own books   (must be at most 256 MiB)",
+        held.windows,
+        held.counted_bytes as f64 / MIB
+    );
+    anyhow::ensure!(resident <= 256.0, "the windows hold more than 256 MiB");
+    Ok(())
 }
 
 /// Parse, check, encode: everything between body and record.
