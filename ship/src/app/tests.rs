@@ -2,6 +2,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Parser as _;
+use peep_wire::json::{Context, Decoder};
+use peep_wire::record::RecordBuilder;
 use serde_json::Value;
 
 use super::*;
@@ -135,6 +137,31 @@ fn only_the_known_fields_leave_the_host() {
             assert!(event.as_object().unwrap().keys().all(|key| known.contains(&key.as_str())), "{name}: {event}");
             assert!(event.get("host").is_none(), "{name}: a client address is no host");
         }
+    }
+}
+
+#[test]
+fn ingest_takes_every_event_of_every_log() {
+    let context = Context {
+        bound_env: None,
+        age_ms_max: i64::MAX / 2,
+        ahead_ms_max: 60_000,
+        events_max: 1_000,
+        event_bytes_max: 64 << 10,
+        depth_max: 32,
+        lines: true,
+    };
+    for entry in std::fs::read_dir(fixture("")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "log") {
+            continue;
+        }
+        let outcome = dry_run(&["--file", path.to_str().unwrap(), "--host", "web-1", "--env", "prod"]);
+        let body: String = outcome.events.iter().map(|event| format!("{event}\n")).collect();
+        let (mut record, mut rejected) = (RecordBuilder::new(1 << 20), Vec::new());
+        record.start(now_ms());
+        Decoder::default().decode(body.as_bytes(), &context, &mut record, &mut rejected).unwrap();
+        assert_eq!((record.event_count() as usize, rejected), (outcome.events.len(), Vec::new()), "{}", path.display());
     }
 }
 
