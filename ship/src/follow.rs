@@ -8,7 +8,8 @@
 //! - a path that does not exist (yet, or for a moment) is waited for;
 //! - a line is passed on only when its line feed is there.
 //!
-//! Not done: remembering the position over a restart.
+//! Not done: remembering the position over a restart; finding a file that came and went by rotation while reading stood
+//! still because ingest was away.
 
 use std::fs::{File, Metadata};
 use std::io::{Read as _, Seek as _, SeekFrom};

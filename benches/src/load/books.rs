@@ -6,6 +6,15 @@ use std::time::Duration;
 
 use peep_wire::histogram::{Histogram, Quantile};
 
+/// How the requests were timed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loop {
+    /// By the clock: a request has a time at which it should leave.
+    Open,
+    /// As fast as they are answered: it has none.
+    Closed,
+}
+
 /// Events unless named otherwise.
 #[derive(Default)]
 pub(crate) struct Books {
@@ -39,18 +48,18 @@ impl Books {
     /// One line while it runs.
     pub(crate) fn line(&self, took: Duration) -> String {
         format!(
-            "{} sent, {} accepted, {} rejected, {} failed, {} retries, {:.0}/s, p99 {}",
+            "{} sent, {} accepted, {} rejected, {} failed, {} retries, {:.0}/s, p99 of answers {}",
             self.sent,
             self.accepted,
             total(&self.rejected),
             total(&self.failed),
             total(&self.retries),
             self.accepted as f64 / took.as_secs_f64().max(0.001),
-            milliseconds(self.latency.value_at(Quantile::P99)),
+            milliseconds(self.service_time.value_at(Quantile::P99)),
         )
     }
 
-    pub(crate) fn report(&self, title: &str, took: Duration) -> String {
+    pub(crate) fn report(&self, title: &str, kind: Loop, took: Duration) -> String {
         let mut text = format!("{title}: {}\n", self.line(took));
         for (what, reasons) in [("rejected", &self.rejected), ("failed", &self.failed), ("retried", &self.retries)] {
             for (reason, count) in reasons {
@@ -63,7 +72,9 @@ impl Books {
                 "  {:<34}{:>9}{:>11}{:>11}{:>11}{:>11}{:>11}",
                 "answers of ingest", "count", "p50", "p90", "p99", "p99.9", "max"
             );
-            row(&mut text, "from the intended send time", &self.latency);
+            if kind == Loop::Open {
+                row(&mut text, "from the intended send time", &self.latency);
+            }
             row(&mut text, "from the send (service time)", &self.service_time);
         }
         text

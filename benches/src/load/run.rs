@@ -8,9 +8,10 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Options;
+use super::books::Loop;
 use super::client::Target;
 use super::schedule::Schedule;
-use super::sender::{Batch, Senders};
+use super::sender::{Batch, HISTORY_QUEUE, LIVE_QUEUE, Senders};
 use super::traffic::Traffic;
 
 /// True when everything that was sent was accepted.
@@ -42,10 +43,14 @@ struct Source {
 /// Large batches make history fast; ingest takes 5 000 events a request.
 const HISTORY_BATCH: u64 = 1_000;
 
+/// History pushes ingest to its limits on purpose, so it is patient when told to slow down.
+const HISTORY_RETRY: Duration = Duration::from_secs(60);
+
 /// From the start of history to now, as fast as ingest takes it; now moves on meanwhile, and so does the end.
 async fn send_history(options: &Options, target: &Target, source: &mut Source, stop: &CancellationToken) -> bool {
     let started = Instant::now();
-    let senders = Senders::start(target, options.connections, retry_for(options), now_id());
+    let senders =
+        Senders::start(target, options.connections, HISTORY_QUEUE, retry_for(options).max(HISTORY_RETRY), now_id());
     let mut said = Instant::now();
     let mut open = OpenBatch::default();
     let mut now = now_ms() as f64;
@@ -66,14 +71,14 @@ async fn send_history(options: &Options, target: &Target, source: &mut Source, s
         senders.push(open.close(Instant::now())).await;
     }
     let books = senders.finish().await;
-    print!("{}", books.report("backfill", started.elapsed()));
+    print!("{}", books.report("backfill", Loop::Closed, started.elapsed()));
     books.clean()
 }
 
 /// By the clock, until the time is up or a signal comes.
 async fn send_live(options: &Options, target: &Target, source: &mut Source, stop: &CancellationToken) -> bool {
     let clock = Clock::start();
-    let senders = Senders::start(target, options.connections, retry_for(options), now_id());
+    let senders = Senders::start(target, options.connections, LIVE_QUEUE, retry_for(options), now_id());
     let linger_ms = options.linger.finite().map_or(250.0, |linger| linger.as_secs_f64() * 1000.0);
     let end_ms = options.length.finite().map_or(f64::INFINITY, |length| clock.start_ms + length.as_secs_f64() * 1000.0);
     let mut said = Instant::now();
@@ -103,7 +108,7 @@ async fn send_live(options: &Options, target: &Target, source: &mut Source, stop
         senders.offer(open.close(Instant::now()));
     }
     let books = senders.finish().await;
-    print!("{}", books.report("live", clock.started.elapsed()));
+    print!("{}", books.report("live", Loop::Open, clock.started.elapsed()));
     books.clean()
 }
 

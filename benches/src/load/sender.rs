@@ -30,12 +30,21 @@ pub(crate) struct Senders {
     books: Arc<Mutex<Books>>,
 }
 
-/// Batches waiting for a connection: at 50 events of 350 bytes some 18 MB.
-const QUEUE_BATCHES: usize = 1024;
+/// Live batches waiting for a connection: at 50 events of 350 bytes some 18 MB.
+pub(crate) const LIVE_QUEUE: usize = 1024;
+
+/// History waits for room instead, so its queue only has to keep the connections busy.
+pub(crate) const HISTORY_QUEUE: usize = 2;
 
 impl Senders {
-    pub(crate) fn start(target: &Target, connections: u32, retry_for: Duration, run_id: u64) -> Self {
-        let (queue, batches) = channel(QUEUE_BATCHES);
+    pub(crate) fn start(
+        target: &Target,
+        connections: u32,
+        queue_batches: usize,
+        retry_for: Duration,
+        run_id: u64,
+    ) -> Self {
+        let (queue, batches) = channel(queue_batches);
         let batches = Arc::new(tokio::sync::Mutex::new(batches));
         let books = Arc::new(Mutex::new(Books::default()));
         let mut tasks = JoinSet::new();
