@@ -69,10 +69,11 @@ begin
     end if;
     fresh := nextval('log_segment_id');
     -- `create table … partition of` would lock out all readers and writers of all topics; attaching a
-    -- ready-made empty table does not. Rows up to 8 kB stay in one piece (the default cuts them at 2 kB).
+    -- ready-made empty table does not. Rows up to 8 kB stay in one piece (the default cuts them at 2 kB). Vacuum
+    -- would only read and write what is never updated and soon dropped.
     execute format(
         'create table %I (like log_record including defaults including constraints including storage) '
-        'with (toast_tuple_target = 8160)', 'log_record_' || fresh);
+        'with (toast_tuple_target = 8160, autovacuum_enabled = false, toast.autovacuum_enabled = false)', 'log_record_' || fresh);
     execute format('alter table log_record attach partition %I for values in (%s)',
         'log_record_' || fresh, fresh);
     -- From here on appends wait, for as long as two small statements and the commit take. The order of

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -96,14 +97,19 @@ impl Producer {
         }
     }
 
-    /// Blocks for at most [`ASK_TIMEOUT`].
+    /// Blocks for at most twice [`ASK_TIMEOUT`].
     pub(super) fn watermarks(&self, partition: Partition) -> Result<Watermarks, ReadError> {
         let client = self.client();
-        let (low, high) = client
-            .client()
-            .fetch_watermarks(&self.topic, partition.0 as i32, ASK_TIMEOUT)
-            .map_err(|error| ReadError::Unavailable { reason: error.to_string() })?;
-        Ok(Watermarks { low: Offset(low.max(0) as u64), high: Offset(high.max(0) as u64) })
+        let deadline = Instant::now() + ASK_TIMEOUT;
+        loop {
+            match client.client().fetch_watermarks(&self.topic, partition.0 as i32, ASK_TIMEOUT) {
+                Ok((low, high)) => {
+                    return Ok(Watermarks { low: Offset(low.max(0) as u64), high: Offset(high.max(0) as u64) });
+                }
+                Err(error) if is_moving(&error) && Instant::now() < deadline => thread::sleep(LOOK_AGAIN),
+                Err(error) => return Err(ReadError::Unavailable { reason: error.to_string() }),
+            }
+        }
     }
 
     pub(super) fn ready(&self) -> Result<(), String> {
@@ -231,6 +237,22 @@ fn refusal(error: &KafkaError) -> AppendError {
         _ => AppendError::Unavailable { reason: error.to_string() },
     }
 }
+
+/// The partition has just been created or is changing its leader, and our knowledge of it is being refreshed.
+fn is_moving(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownPartition
+                | RDKafkaErrorCode::UnknownTopic
+        )
+    )
+}
+
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Room for Kafka's own header of a batch and of a record around the largest payload.
 pub(super) const FRAME_BYTES: usize = 16 << 10;

@@ -19,7 +19,7 @@ pub(super) fn spawn(producer: Arc<Producer>, stop: CancellationToken) {
     tokio::spawn(async move {
         stop.run_until_cancelled(watch(&producer)).await;
         // The last owner waits for librdkafka's threads, which must not be a thread of the runtime.
-        blocking(move || drop(producer)).await;
+        std::thread::spawn(move || drop(producer));
     });
 }
 

@@ -16,6 +16,8 @@ pub(super) struct PostgresReader {
     next: Offset,
     /// The segment of the last record, where the next one most probably is.
     segment: Option<i64>,
+    /// How many records to ask for: what does not fit into an answer was read for nothing.
+    records_max: i64,
     reads: PgPool,
     tail: Follow,
     // Somebody has to look for new records as long as this reader waits for some.
@@ -31,7 +33,16 @@ impl PostgresReader {
         tail: Follow,
         background: Arc<Background>,
     ) -> Self {
-        Self { topic, partition, next: from, segment: None, reads, tail, _background: background }
+        Self {
+            topic,
+            partition,
+            next: from,
+            segment: None,
+            records_max: RECORDS_MAX_MIN,
+            reads,
+            tail,
+            _background: background,
+        }
     }
 
     async fn take(&mut self, bytes_max: usize) -> Result<Vec<LogRecord>, ReadError> {
@@ -54,8 +65,14 @@ impl PostgresReader {
         Ok(records)
     }
 
-    async fn read(&self, segment: i64, bytes_max: usize) -> Result<Vec<LogRecord>, ReadError> {
-        let records = store::read(&self.reads, segment, self.partition, self.next, bytes_max).await?;
+    async fn read(&mut self, segment: i64, bytes_max: usize) -> Result<Vec<LogRecord>, ReadError> {
+        let asked = self.records_max;
+        let records = store::read(&self.reads, segment, self.partition, self.next, asked, bytes_max).await?;
+        self.records_max = match records.len() as i64 {
+            got if got == asked => (asked * 2).min(RECORDS_MAX_MAX),
+            got if got < asked / 4 => (asked / 2).max(RECORDS_MAX_MIN),
+            _ => asked,
+        };
         match records.first() {
             // Offsets are gapless: a hole means that somebody else has had their hands in the table.
             Some(first) if first.offset != self.next => {
@@ -91,5 +108,10 @@ impl Reader for PostgresReader {
         Box::pin(self.next_until(bytes_max, Instant::now() + wait))
     }
 }
+
+/// Where a reader begins, and what is enough for one that keeps up.
+const RECORDS_MAX_MIN: i64 = 64;
+/// Beyond this the byte limit is not what bounds an answer: records of a few hundred bytes.
+const RECORDS_MAX_MAX: i64 = 4096;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(20);

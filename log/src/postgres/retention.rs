@@ -31,6 +31,7 @@ pub(super) fn spawn(
     stop: CancellationToken,
 ) {
     tokio::spawn(async move {
+        let pause = (retention.age / SEGMENTS_KEPT as u32).clamp(ROUND_PAUSE_MIN, ROUND_PAUSE_MAX);
         let rounds = async {
             loop {
                 match timeout(ROUND_TIMEOUT, round(&topic, retention, &options, &metrics)).await {
@@ -40,7 +41,7 @@ pub(super) fn spawn(
                     }
                     Err(_) => warn!(topic = &*topic, "keeping the log within its retention takes too long"),
                 }
-                sleep(ROUND_PAUSE).await;
+                sleep(pause).await;
             }
         };
         stop.run_until_cancelled(rounds).await;
@@ -58,16 +59,16 @@ enum Step {
 
 fn next_step(segments: &[Segment], retention: Retention) -> Option<Step> {
     let (current, closed) = segments.split_last()?;
-    let age_s = i64::try_from(retention.age.as_secs()).unwrap_or(i64::MAX);
+    let age_ms = i64::try_from(retention.age.as_millis()).unwrap_or(i64::MAX);
     let bytes = i64::try_from(retention.bytes).unwrap_or(i64::MAX);
     let large = current.bytes > bytes / SEGMENTS_KEPT;
-    let old = current.age_s > age_s / SEGMENTS_KEPT;
+    let old = current.age_ms > age_ms / SEGMENTS_KEPT;
     if (large || old) && !current.is_empty {
         return Some(Step::Rotate(current.id));
     }
     let oldest = closed.first()?;
     // Everything in the oldest segment is older than the segment after it.
-    let outdated = segments[1].age_s > age_s;
+    let outdated = segments[1].age_ms > age_ms;
     let crowded = segments.iter().map(|segment| segment.bytes).sum::<i64>() > bytes;
     (outdated || crowded).then_some(Step::Retire(oldest.id))
 }
@@ -104,5 +105,7 @@ async fn round(
 /// The finer the segments, the closer the log keeps to its bounds; each is a table.
 const SEGMENTS_KEPT: i64 = 8;
 
-const ROUND_PAUSE: Duration = Duration::from_secs(10);
+const ROUND_PAUSE_MIN: Duration = Duration::from_millis(100);
+/// Bytes can grow by this long's worth beyond their bound.
+const ROUND_PAUSE_MAX: Duration = Duration::from_secs(10);
 const ROUND_TIMEOUT: Duration = Duration::from_mins(1);

@@ -92,6 +92,7 @@ pub(super) async fn read(
     segment: i64,
     partition: Partition,
     from: Offset,
+    records_max: i64,
     bytes_max: usize,
 ) -> Result<Vec<LogRecord>, Error> {
     let statement = format!(
@@ -106,7 +107,7 @@ pub(super) async fn read(
     let rows = sqlx::query(AssertSqlSafe(statement))
         .bind(partition.0 as i32)
         .bind(from.0 as i64)
-        .bind(READ_RECORDS_MAX)
+        .bind(records_max)
         .bind(i64::try_from(bytes_max).unwrap_or(i64::MAX))
         .fetch_all(pool)
         .await;
@@ -122,7 +123,7 @@ pub(super) async fn read(
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Segment {
     pub(super) id: i64,
-    pub(super) age_s: i64,
+    pub(super) age_ms: i64,
     /// On disk, with index.
     pub(super) bytes: i64,
     pub(super) is_empty: bool,
@@ -132,7 +133,7 @@ pub(super) struct Segment {
 pub(super) async fn segments(connection: &mut PgConnection, topic: &str) -> Result<Vec<Segment>, Error> {
     let rows = sqlx::query(
         "select s.segment,
-                extract(epoch from clock_timestamp() - min(s.opened_at))::bigint,
+                (extract(epoch from clock_timestamp() - min(s.opened_at)) * 1000)::bigint,
                 coalesce(pg_total_relation_size(to_regclass('log_record_' || s.segment)), 0)::bigint,
                 not bool_or(p.segment <> s.segment or p.next_offset > s.first_offset)
          from log_segment s join log_partition p using (topic, log_partition)
@@ -145,7 +146,7 @@ pub(super) async fn segments(connection: &mut PgConnection, topic: &str) -> Resu
         .map(|row| {
             Ok(Segment {
                 id: row.try_get(0)?,
-                age_s: row.try_get(1)?,
+                age_ms: row.try_get(1)?,
                 bytes: row.try_get(2)?,
                 is_empty: row.try_get(3)?,
             })
@@ -233,6 +234,3 @@ fn record(row: &PgRow) -> Result<LogRecord, Error> {
 fn offset(row: &PgRow, column: usize) -> Result<Offset, Error> {
     Ok(Offset(row.try_get::<i64, _>(column)? as u64))
 }
-
-/// Beyond this the byte limit is not what bounds an answer: records of a few hundred bytes.
-const READ_RECORDS_MAX: i64 = 4096;

@@ -1,7 +1,7 @@
 use super::*;
 
 fn segment(id: i64, age_s: i64, bytes: i64) -> Segment {
-    Segment { id, age_s, bytes, is_empty: bytes == 0 }
+    Segment { id, age_ms: age_s * 1000, bytes, is_empty: bytes == 0 }
 }
 
 fn an_hour_or_800_bytes() -> Retention {
