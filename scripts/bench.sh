@@ -10,7 +10,7 @@ LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")/lib" && pwd)
 . "$LIB/tools.sh"
 cd "$ROOT"
 
-mkdir -p "$LOG_DIR"
+make_log_dir
 require_tools curl compiler rust
 say "Benchmarks. A quiet machine, please; the ratios mean more than the absolute numbers."
 cargo build --release --package peep-benches --bin peep-bench

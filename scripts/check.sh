@@ -34,7 +34,7 @@ dependency_advisories() {
 shell_scripts() { shellcheck --severity=warning -x -a scripts/*.sh .ci/run; }
 dashboard_lint() { npm run --silent lint --prefix dashboard; }
 
-mkdir -p "$LOG_DIR"
+make_log_dir
 require_tools curl compiler rust node shellcheck cargo_deny
 install_dashboard_packages
 

@@ -25,7 +25,7 @@ LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")/lib" && pwd)
 # What has to be there before anything starts: tools, dashboard, binaries.
 prepare() {
   local needs="curl compiler rust node"
-  mkdir -p "$LOG_DIR"
+  make_log_dir
   if [ -z "$GIVEN_DATABASE_URL" ]; then needs="$needs postgres"; fi
   if [ "$KAFKA" = 1 ]; then needs="$needs kafka"; fi
   # shellcheck disable=SC2086 # a list of words

@@ -37,7 +37,7 @@ browser_tests() {
   PEEP_CHROMIUM=$(chromium_path) PEEP_LOAD=$BIN_DIR/peep-load npm run test:browser --prefix dashboard
 }
 
-mkdir -p "$LOG_DIR"
+make_log_dir
 require_tools curl compiler rust node postgres kafka chromium
 build_dashboard
 

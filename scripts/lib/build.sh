@@ -1,19 +1,22 @@
 # shellcheck shell=bash
 # Builds what runs: the dashboard's static files, then the `peep` binary (which embeds them) and the load generator.
 
-# fingerprint PATH...: changes whenever a file under these paths does. Contents, not times: a branch switch and back is no change.
+# fingerprint FOLDER: changes whenever a file that goes into the build does. Contents, not times: a branch switch and back is
+# no change.
 fingerprint() {
-  find "$@" \( -name node_modules -o -name out -o -name .next \) -prune -o -type f -print0 |
+  find "$1" \( -name node_modules -o -name out -o -name .next -o -name e2e -o -name dev \) -prune -o \
+    -type f ! -name '*.tsbuildinfo' ! -name next-env.d.ts ! -name '*.test.ts*' -print0 |
     LC_ALL=C sort -z | xargs -0 cksum | cksum
 }
 
-# install_dashboard_packages: `npm ci`, when the lock file has changed. The stamps lie in node_modules, so that deleting it
-# starts over.
+# install_dashboard_packages: when the lock file has changed. The stamps lie in node_modules, so that deleting it starts over.
+# Not `npm ci`: that refuses a lock file without the optional packages of foreign platforms. This takes what the lock file
+# names, in exactly its versions, and leaves the lock file alone.
 install_dashboard_packages() {
   local dir=$ROOT/dashboard lock
   lock=$(cksum <"$dir/package-lock.json")
   if [ "$(cat "$dir/node_modules/.peep-installed" 2>/dev/null)" = "$lock" ]; then return 0; fi
-  with_progress "installing the dashboard's packages" "$LOG_DIR/build-dashboard.log" npm ci --prefix "$dir" --no-audit --no-fund ||
+  with_progress "installing the dashboard's packages" "$LOG_DIR/build-dashboard.log" npm install --prefix "$dir" --no-save --no-audit --no-fund ||
     fail "npm could not install the dashboard's packages" "read $LOG_DIR/build-dashboard.log"
   echo "$lock" >"$dir/node_modules/.peep-installed"
 }

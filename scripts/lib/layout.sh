@@ -24,6 +24,13 @@ case :$PATH: in
 esac
 export PATH
 
+# Logs are for their owner: one of them names the database with its password. The folder above must stay open, because
+# Postgres, which refuses to run as root, has to reach its data in it.
+make_log_dir() {
+  mkdir -p "$DEV_DIR"
+  mkdir -p -m 700 "$LOG_DIR"
+}
+
 # check_variables: refuses nonsense before anything is started.
 check_variables() {
   case $KAFKA in 0 | 1) ;; *) fail "KAFKA=$KAFKA is neither 0 nor 1" "make $COMMAND KAFKA=1" ;; esac

@@ -183,7 +183,7 @@ start_service() {
   if [ "$name" = peep ]; then subcommand=up; fi
   # Settings of the user's own (PEEP_ROLLUP_...) reach the service; what only these scripts understand does not.
   start_process "$name" env -u PEEP_DEV_DIR -u PEEP_CACHE_DIR -u PEEP_URL -u PEEP_INGEST_URL -u PEEP_ADMIN_URL -u PEEP_INGEST_KEY -u PEEP_READ_KEY \
-    PEEP_TELEMETRY_FORMAT="${PEEP_TELEMETRY_FORMAT:-text}" \
+    PEEP_TELEMETRY_FORMAT="${PEEP_TELEMETRY_FORMAT:-text}" NO_COLOR=1 \
     PEEP_INGEST_LISTEN="127.0.0.1:$INGEST_PORT" \
     PEEP_STREAM_LISTEN="127.0.0.1:$STREAM_PORT" \
     PEEP_ADMIN_LISTEN="127.0.0.1:$(admin_port "$name")" \
@@ -193,7 +193,7 @@ start_service() {
 # Sets STARTED to the number of services that had to be started.
 start_stack() {
   local name
-  mkdir -p "$RUN_DIR" "$LOG_DIR"
+  mkdir -p "$RUN_DIR"
   refuse_other_stack
   if any_service_running && [ -n "$(find "$BIN_DIR/peep" -newer "$STACK_FILE" 2>/dev/null)" ]; then
     say "peep was rebuilt; restarting it"

@@ -67,7 +67,7 @@ as_root() {
   fi
 }
 
-# packages LOG APT-PACKAGES BREW-PACKAGES. The package lists are fetched once per run, and only when something is missing.
+# packages APT-PACKAGES BREW-PACKAGES
 packages() {
   if command -v apt-get >/dev/null; then
     # shellcheck disable=SC2086 # a list of packages
@@ -81,6 +81,7 @@ packages() {
   fi
 }
 
+# Once per run, and only when a package is missing.
 refresh_package_lists() {
   if [ -n "${PACKAGE_LISTS_FRESH:-}" ] || ! command -v apt-get >/dev/null; then return 0; fi
   # Ask for the password now, in the foreground: later steps have no terminal.
@@ -152,8 +153,9 @@ require_tools() {
 
   say "Missing on this machine; installing now:"
   for need in $missing; do note "- $(name_of "$need")"; done
-  refresh_package_lists
+  # rustup and cargo bring their own.
   for need in $missing; do
+    case $need in rust | cargo_deny) ;; *) refresh_package_lists ;; esac
     with_progress "installing $(name_of "$need")" "$LOG_DIR/install-$need.log" "install_$need" ||
       fail "could not install: $(name_of "$need")" "read $LOG_DIR/install-$need.log, or install it by hand and run the command again"
     hash -r
