@@ -18,11 +18,11 @@ use crate::time::DurationUnit;
 #[command(after_help = "The ingest key is read from PEEP_INGEST_KEY, or from --key-file. \
 Exit codes: 0 all events accepted (malformed lines are counted, not fatal), 1 events rejected or undeliverable, 64 usage.")]
 pub struct Args {
-    /// Log to read: a file, plain or gzip, or - for standard input; may be repeated
+    /// The same as an option; may be repeated
     #[arg(long = "file", value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
-    /// More logs to read
+    /// Logs to read: files, plain or gzip, or - for standard input
     #[arg(value_name = "FILE")]
     pub paths: Vec<PathBuf>,
 

@@ -142,7 +142,7 @@ impl Shared {
             match self.attempt(batch, &body, encoding) {
                 Answer::Counted { accepted, rejected } => {
                     if failures > 0 {
-                        self.progress.say("ingest answers again");
+                        self.praise();
                     }
                     self.books().settle(batch, accepted, rejected);
                     return;
@@ -217,6 +217,14 @@ impl Shared {
         if last.is_none_or(|last| last.elapsed() >= COMPLAINT_INTERVAL) {
             *last = Some(Instant::now());
             self.progress.say(&format!("{reason}; trying again"));
+        }
+    }
+
+    /// Says once, whatever the number of batches that waited, that it goes on.
+    fn praise(&self) {
+        let complained = self.last_complaint.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if complained.is_some() {
+            self.progress.say("ingest answers again");
         }
     }
 

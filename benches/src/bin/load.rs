@@ -39,7 +39,7 @@ pub(crate) struct Options {
     #[arg(long, env = "PEEP_INGEST_URL", default_value = "http://127.0.0.1:4318")]
     url: String,
 
-    /// Events per second
+    /// Events per second, on average: traffic comes in waves of some minutes; --steady keeps it level
     #[arg(long, default_value_t = 500.0, value_parser = rate)]
     rate: f64,
 
