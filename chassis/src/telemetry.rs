@@ -43,7 +43,9 @@ impl TelemetryConfig {
 
 /// Starts logging. Once per process; a second call (tests) changes nothing.
 pub fn init(config: &TelemetryConfig) {
-    let filter = EnvFilter::try_new(&config.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    // The server's notices ("already exists, skipping") are its small talk. Named first, so that a filter can ask for them.
+    let filter = format!("sqlx::postgres::notice=warn,{}", config.filter);
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_timer(SystemTime);
     let started = if config.text {
         lines.with_target(false).try_init()

@@ -10,18 +10,19 @@
 
 use std::net::TcpListener;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use peep_chassis::admin::{self, Health};
 use peep_chassis::config::ProcessEnv;
-use peep_chassis::keys::KeyStore;
+use peep_chassis::keys::{KeyStore, KeysConfig};
 use peep_chassis::lifecycle::{Shutdown, TaskError, Tasks, step};
 use peep_chassis::telemetry::{self, MetricsHandle};
 
 use crate::configuration::{self, Configuration};
 use crate::listen;
-use crate::services::{self, Dependencies, Running, Service};
+use crate::services::{self, BoundServices, Running, Service};
 
 mod storage;
 
@@ -51,34 +52,23 @@ async fn run(configuration: Configuration, services: &[Service], metrics: Metric
     let shutdown = Shutdown::on_signals().context("install signal handlers")?;
     let admin = listen::bind(configuration.admin, "PEEP_ADMIN_LISTEN")?;
     let bound = configuration.services.bind()?;
-    let health = Health::new();
-    let mut tasks = Tasks::new();
+    let (health, mut tasks) = (Health::new(), Tasks::new());
     let leave = start_admin(admin, health.clone(), metrics, &mut tasks)?;
-
     let storage = Storage::new(&configuration.database, configuration.log, program(services), health.clone());
-    // One process means one owner of the schema; several leave it to `peep migrate`.
-    let migrate = services == Service::ALL;
-    let prepared = tokio::select! {
-        prepared = storage.prepare(&bound, migrate) => prepared,
+    let keys_stop = Shutdown::new();
+
+    let prepare = async {
+        // One process means one owner of the schema; several leave it to `peep migrate`.
+        let logs = storage.prepare(&bound, services == Service::ALL).await?;
+        let keys = start_keys(&bound, &storage, configuration.keys, &health, &keys_stop).await;
+        anyhow::Ok((logs, keys))
+    };
+    let (logs, keys) = tokio::select! {
+        prepared = prepare => prepared?,
         // A signal, or the admin port failed. Nothing was taken over yet: nothing to hand back.
         ended = tasks.run_until(&shutdown) => return ended.context("serve the admin port"),
     };
-    let logs = prepared?;
-
-    let keys_stop = Shutdown::new();
-    let keys = bound
-        .needs_keys()
-        .then(|| KeyStore::start(storage.pool().clone(), configuration.keys, &health, keys_stop.clone()));
-    let given = Dependencies {
-        events: logs.events.clone(),
-        live: logs.live.clone(),
-        keys,
-        pool: storage.pool().clone(),
-        database: storage.connect_options(),
-        health: health.clone(),
-    };
-    let running = bound.start(&given, &mut tasks);
-    drop(given);
+    let running = bound.start(&storage.dependencies(&logs, keys), &mut tasks);
     tracing::info!(services = names(services), admin = %configuration.admin, "started");
 
     let ended = tasks.run_until(&shutdown).await;
@@ -93,6 +83,22 @@ async fn run(configuration: Configuration, services: &[Service], metrics: Metric
     step("close admin port", ADMIN_BUDGET, tasks.finish(ADMIN)).await;
     tracing::info!("stopped");
     ended.and(stopped).context("run the services")
+}
+
+/// The keys of those services that ask for one, read once: a listener that opens earlier would only say "later".
+async fn start_keys(
+    services: &BoundServices,
+    storage: &Storage,
+    config: KeysConfig,
+    health: &Health,
+    stop: &Shutdown,
+) -> Option<Arc<KeyStore>> {
+    if !services.needs_keys() {
+        return None;
+    }
+    let keys = KeyStore::start(storage.pool().clone(), config, health, stop.clone());
+    keys.first_read().await;
+    Some(keys)
 }
 
 /// The admin port as a task; the returned request stops it.

@@ -43,7 +43,7 @@ impl Configuration {
                 0,
                 0..=30_000,
                 "How long to go on serving after turning not ready at shutdown. A few seconds behind a load balancer that is \
-                 slow to notice; 0 stops at once.",
+                 slow to notice; 0 stops at once. Add it to the grace period of whoever stops the process.",
             ),
             database: DatabaseConfig::read(settings),
             log: LogConfig::read(settings),

@@ -80,21 +80,20 @@ async fn a_database_that_is_away_is_waited_for_with_the_reason() {
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
     let database = Database::fresh().await;
-    let (mut peep, addresses) = start(&["up"], database.url()).await;
+    let mut peep = Peep::command(["up"])
+        .env("DATABASE_URL", database.url())
+        .env("PEEP_ADMIN_LISTEN", free_address())
+        .env("PEEP_INGEST_LISTEN", free_address())
+        .env("PEEP_STREAM_LISTEN", free_address())
+        // The first shutdown step takes this long.
+        .env("PEEP_SHUTDOWN_DELAY", "20s")
+        .start()
+        .await;
     peep.wait_until_ready(START).await;
-    // A request that never ends keeps the first shutdown step busy.
-    let _stalled = stalled_request(&addresses.ingest);
     peep.signal("TERM");
     tokio::time::sleep(Duration::from_millis(500)).await;
     let before = Instant::now();
     let status = peep.terminate(STOP).await;
     assert!(before.elapsed() < Duration::from_secs(2), "{}", peep.said());
     assert_eq!(status.code(), Some(143), "{}", peep.said());
-}
-
-fn stalled_request(address: &str) -> std::net::TcpStream {
-    use std::io::Write;
-    let mut stream = std::net::TcpStream::connect(address).expect("it listens");
-    stream.write_all(b"POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{").expect("it reads");
-    stream
 }

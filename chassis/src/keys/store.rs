@@ -113,6 +113,13 @@ impl KeyStore {
         }
     }
 
+    /// Resolves once keys were read for the first time: before that every request would be told to retry.
+    pub async fn first_read(&self) {
+        let mut progress = self.progress.subscribe();
+        // The sender lives in `self`, so the channel cannot close meanwhile.
+        let _ = progress.wait_for(|_| self.snapshot.read().is_some()).await;
+    }
+
     /// Keys that may be used now; for people.
     pub fn active_count(&self) -> usize {
         self.snapshot.read().as_ref().map_or(0, |snapshot| snapshot.active_count())

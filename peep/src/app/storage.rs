@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::Context;
 use peep_chassis::admin::{Health, HealthHandle};
 use peep_chassis::database::DatabaseConfig;
+use peep_chassis::keys::KeyStore;
 use peep_log::{Log, LogConfig, OpenError, Topic};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgPool};
 
 use crate::schema;
-use crate::services::BoundServices;
+use crate::services::{BoundServices, Dependencies};
 
 /// Where a process keeps things.
 pub(super) struct Storage {
@@ -37,7 +38,19 @@ impl Storage {
         &self.pool
     }
 
-    pub(super) fn connect_options(&self) -> PgConnectOptions {
+    /// What services take from outside.
+    pub(super) fn dependencies(&self, logs: &Logs, keys: Option<Arc<KeyStore>>) -> Dependencies {
+        Dependencies {
+            events: logs.events.clone(),
+            live: logs.live.clone(),
+            keys,
+            pool: self.pool.clone(),
+            database: self.connect_options(),
+            health: self.health.clone(),
+        }
+    }
+
+    fn connect_options(&self) -> PgConnectOptions {
         self.database.connect_options(&self.program)
     }
 
