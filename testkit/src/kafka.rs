@@ -1,6 +1,7 @@
 //! Kafka for tests: topics of one's own on a shared broker; or a whole broker to mistreat.
 
 use std::path::Path;
+use std::process::Command;
 
 use tempfile::TempDir;
 
@@ -71,6 +72,23 @@ impl Broker {
     /// Ends at once.
     pub async fn kill(&self) {
         self.run(&["stop", "--kill"]).await;
+    }
+
+    /// Stops answering without going away, until `thaw`.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let file = self.dir.path().join("run/kafka.pid");
+        let text = std::fs::read_to_string(file).expect("read the broker's pid file");
+        let pid = text.split(' ').next().expect("a pid");
+        let done = Command::new("kill").args(["-s", name, pid]).status().expect("run kill");
+        assert!(done.success(), "send SIG{name} to the broker");
     }
 
     /// Starts again at the same address.

@@ -262,6 +262,29 @@ async fn an_unreachable_log_refuses_in_time_and_recovers(mut world: World) {
     }
 }
 
+/// Nothing refuses, but nothing answers either: appends still fail in time, and nothing acknowledged gets lost or doubled.
+async fn a_hanging_log_refuses_in_time_and_recovers(mut world: World) {
+    world.use_a_server_of_its_own().await;
+    let timeout = LogConfig::default().append_timeout;
+    let log = world.open().await;
+    append_many(&*log, 3).await;
+    let hanging = world.hang().await;
+    let started = Instant::now();
+    let results = join_all((0..5).map(|n| log.append(P, format!("late {n}").into()))).await;
+    assert!(started.elapsed() < timeout + Duration::from_millis(500), "{:?}", started.elapsed());
+    for result in results {
+        assert!(matches!(result, Err(AppendError::Unavailable { .. })), "{result:?}");
+    }
+    world.stop_hanging(hanging).await;
+    assert!(eventually(|| log.ready().is_ok()).await, "readiness returns");
+    let back = log.append(P, "back".into()).await.expect("append");
+    let read = read_all(&*log, P, back.0 as u32 + 1).await;
+    assert_eq!(read.last().map(String::as_str), Some("back"));
+    // Those without an answer are there or not, but none is there twice.
+    let distinct: BTreeSet<_> = read.iter().collect();
+    assert_eq!(distinct.len(), read.len(), "{read:?}");
+}
+
 /// Two instances, as in two processes, write to the same partition while a reader follows: it never sees a gap.
 async fn two_writers_share_a_partition_without_gaps(world: World) {
     let one = world.open().await;
@@ -348,6 +371,7 @@ suite!(
     a_record_of_exactly_the_limit_is_taken,
     a_full_queue_refuses_and_recovers,
     an_unreachable_log_refuses_in_time_and_recovers,
+    a_hanging_log_refuses_in_time_and_recovers,
     two_writers_share_a_partition_without_gaps,
     a_topic_keeps_its_number_of_partitions,
     closing_acknowledges_what_waits_and_refuses_the_rest,

@@ -10,7 +10,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 
 pub(crate) struct World {
     config: LogConfig,
@@ -133,6 +133,32 @@ impl World {
         match (&self.server, &self.broker) {
             (Some(server), _) => server.start_again().await,
             (_, Some(broker)) => broker.start_again().await,
+            _ => self.open_memory().resume(),
+        }
+    }
+
+    /// From now on the log takes requests and answers none.
+    pub(crate) async fn hang(&self) -> Option<Transaction<'static, Postgres>> {
+        match self.config.backend {
+            Backend::Memory => self.open_memory().stall(),
+            Backend::Kafka => self.broker.as_ref().expect("a broker of its own").freeze(),
+            // Somebody holds what every append needs.
+            Backend::Postgres => {
+                let mut transaction = self.pool.begin().await.expect("begin");
+                sqlx::query("select from log_partition for update")
+                    .execute(&mut *transaction)
+                    .await
+                    .expect("lock the partitions");
+                return Some(transaction);
+            }
+        }
+        None
+    }
+
+    pub(crate) async fn stop_hanging(&self, hanging: Option<Transaction<'static, Postgres>>) {
+        match (hanging, &self.broker) {
+            (Some(transaction), _) => transaction.rollback().await.expect("let go"),
+            (_, Some(broker)) => broker.thaw(),
             _ => self.open_memory().resume(),
         }
     }
