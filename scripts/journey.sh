@@ -41,9 +41,10 @@ post() {
   cat "$DEV_DIR/answer"
 }
 
-# count_of SERVICE WANTED: its count over the last hour, as soon as it is WANTED, or what it is after 5 s.
+# count_of SERVICE WANTED: its count over the last hour, as soon as it is WANTED, or what it is after 20 s: twice the time
+# after which a killed worker's lease ends.
 count_of() {
-  local answer deadline=$((SECONDS + 5)) count=''
+  local answer deadline=$((SECONDS + 20)) count=''
   while true; do
     answer=$(curl -sS -m 5 -H "Authorization: Bearer $PEEP_READ_KEY" "$PEEP_URL/v1/summary?from=-1h&to=now&service=$1&group_by=service" || true)
     count=$(echo "$answer" | sed -n 's/.*"count":\([0-9]*\).*/\1/p')
@@ -71,6 +72,7 @@ comes_up() { # KAFKA SECONDS-MAX
   expect "make up KAFKA=$1 succeeds" 0 "$STATUS"
   if [ "$STATUS" -ne 0 ]; then
     echo "$OUTPUT"
+    show_logs
     summary
   fi
   expect "it prints a one-time link to the dashboard" '*/login/#token=*' "$OUTPUT"
@@ -127,7 +129,7 @@ survives_a_crash() { # SERVICE PROCESS...
   expect "what was accepted before kill -9 is counted, once" 5 "$(count_of "$service" 5)"
 }
 
-goes_down() { # SERVICE: counted before, and still there afterwards
+goes_down() {
   status_and_output make down
   expect "make down succeeds" 0 "$STATUS"
   status_and_output make down
@@ -136,15 +138,16 @@ goes_down() { # SERVICE: counted before, and still there afterwards
 }
 
 summary() {
-  local failed=$WRONG
-  note "$CHECKS checks, $failed not ok"
-  if [ "$failed" -gt 0 ]; then
-    for log in "$LOG_DIR"/*.log; do
-      printf -- '--- the end of %s\n' "$log"
-      tail -n 15 "$log"
-    done
-  fi
-  exit "$((failed > 0))"
+  note "$CHECKS checks, $WRONG not ok"
+  exit "$((WRONG > 0))"
+}
+
+show_logs() {
+  local log
+  for log in "$LOG_DIR"/*.log; do
+    printf -- '--- the end of %s\n' "$log"
+    tail -n 15 "$log"
+  done
 }
 
 private_stack
@@ -166,6 +169,7 @@ comes_up 1 15
 counts_what_it_accepts "kafka-$RUN"
 survives_a_crash "kafka-crash-$RUN" ingest rollup stream
 goes_down
+if [ "$WRONG" -gt 0 ]; then show_logs; fi
 status_and_output make reset YES=1
 expect "make reset deletes the data" "0 gone" "$STATUS $([ -e "$DEV_DIR/postgres" ] || echo gone)"
 summary

@@ -17,6 +17,8 @@ set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=scripts/lib/say.sh
 . "$HERE/lib/say.sh"
+# shellcheck source=scripts/lib/ports.sh
+. "$HERE/lib/ports.sh"
 # shellcheck source=scripts/lib/servers.sh
 . "$HERE/lib/servers.sh"
 # shellcheck source=scripts/lib/processes.sh
@@ -216,12 +218,20 @@ launch() {
     kafka.Kafka "$DIR/server.properties"
 }
 
+# The innermost cause of the first failure, out of a Java stack trace.
+reason() {
+  local why
+  why=$(grep -E '^Caused by|Exception|ERROR|Error:' "$(log_file kafka)" | head -n 5 | grep -E '^Caused by' | tail -n 1 || true)
+  if [ -z "$why" ]; then why=$(grep -m 1 -E 'Exception|ERROR|Error' "$(log_file kafka)" || last_words kafka); fi
+  echo "$why" | cut -c 1-300
+}
+
 # An open port is not a broker that answers; this line comes after the node has registered and is unfenced.
 wait_until_started() {
   local deadline=$((SECONDS + START_SECONDS))
   until grep -q 'Kafka Server started' "$(log_file kafka)" 2>/dev/null; do
     if ! is_running kafka; then
-      fail "Kafka stopped while starting: $(last_words kafka | grep -v '^[[:space:]]*at ' | tail -n 1)" "the whole log is $(log_file kafka)"
+      fail "Kafka stopped while starting: $(reason)" "the whole log is $(log_file kafka)"
     fi
     if [ "$SECONDS" -ge "$deadline" ]; then
       stop_process kafka 5 >&2
@@ -239,7 +249,7 @@ start() {
     if flag --fresh "$@"; then rm -rf "$DIR/data" "$DIR/formatted" "$DIR/controller-port"; fi
     local port file
     port=$(option --port "$@")
-    if [ -z "$port" ]; then port=$(free_port); fi
+    if [ -n "$port" ]; then require_unused "$port"; else port=$(free_port); fi
     # The quorum remembers its controller's address, so this port is kept.
     if [ ! -f "$DIR/controller-port" ]; then free_port >"$DIR/controller-port"; fi
     write_configuration "$port" "$(cat "$DIR/controller-port")" "$(flag --fast "$@" && echo fast || true)"

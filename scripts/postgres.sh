@@ -17,6 +17,8 @@ set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=scripts/lib/say.sh
 . "$HERE/lib/say.sh"
+# shellcheck source=scripts/lib/ports.sh
+. "$HERE/lib/ports.sh"
 # shellcheck source=scripts/lib/servers.sh
 . "$HERE/lib/servers.sh"
 
@@ -123,7 +125,7 @@ launch() {
   if ! as_server "$BIN/pg_ctl" start -w -t 60 -D "$DATA" -l "$HOME_DIR/data/server.log" >"$DIR/start.log" 2>&1; then
     # pg_ctl's output ends with advice to read the log; the log's last FATAL says why.
     local why
-    why=$(as_server grep -h -E 'FATAL|PANIC|could not' "$DATA/server.log" 2>/dev/null | tail -n 1 || true)
+    why=$(as_server grep -h -E 'FATAL|PANIC' "$DATA/server.log" 2>/dev/null | tail -n 1 || true)
     fail "Postgres did not start: ${why:-$(tail -n 1 "$DIR/start.log")}" "the whole log is $DATA/server.log"
   fi
 }
@@ -147,6 +149,7 @@ start() {
     fi
     local port
     port=$(option --port "$@")
+    if [ -n "$port" ]; then require_unused "$port"; fi
     echo "${port:-$(free_port)}" >"$DIR/port"
     configure "$@"
     launch

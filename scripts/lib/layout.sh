@@ -27,8 +27,8 @@ export PATH
 # Logs are for their owner: one of them names the database with its password. The folder above must stay open, because
 # Postgres, which refuses to run as root, has to reach its data in it.
 make_log_dir() {
-  mkdir -p "$DEV_DIR"
-  mkdir -p -m 700 "$LOG_DIR"
+  mkdir -p "$LOG_DIR"
+  chmod 700 "$LOG_DIR"
 }
 
 # check_variables: refuses nonsense before anything is started.

@@ -58,5 +58,12 @@ flag() {
   return 1
 }
 
+# require_unused PORT: with the owner, because "address in use" helps nobody.
+require_unused() {
+  if port_in_use "$1"; then
+    fail "port $1 is in use by $(port_owner "$1")" "stop it, or choose another port"
+  fi
+}
+
 # absolute PATH: which need not exist.
 absolute() { case $1 in /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
