@@ -23,8 +23,7 @@ pub(crate) enum Trailer {
 }
 
 pub(crate) fn parse(line: &[u8], trailer: Trailer) -> Result<AccessLine<'_>, Malformed> {
-    let (ended_ms, rest) = find_time(line).ok_or(Malformed::NoTime)?;
-    let rest = rest.trim_ascii_start().strip_prefix(b"\"").ok_or(Malformed::NoRequest)?;
+    let (ended_ms, rest) = find_time(line)?;
     let (request, rest) = quoted(rest).ok_or(Malformed::UnterminatedQuote)?;
     let (status, rest) = word(rest);
     let (bytes, rest) = word(rest);
@@ -44,14 +43,21 @@ pub(crate) fn parse(line: &[u8], trailer: Trailer) -> Result<AccessLine<'_>, Mal
     })
 }
 
-/// The first bracketed time and what follows it. Only the fixed length decides, so brackets in a user name do no harm.
-fn find_time(line: &[u8]) -> Option<(i64, &[u8])> {
-    memchr::memchr_iter(b'[', line).find_map(|open| {
+/// The first bracketed time with a quoted request behind it, and what follows that quote. A client may put brackets,
+/// even a whole time, into its user name, but no quote: the server escapes it.
+fn find_time(line: &[u8]) -> Result<(i64, &[u8]), Malformed> {
+    let mut reason = Malformed::NoTime;
+    for open in memchr::memchr_iter(b'[', line) {
         let from = open + 1;
-        let text = line.get(from..from + COMMON_LOG_LENGTH)?;
-        let rest = line[from + COMMON_LOG_LENGTH..].strip_prefix(b"]")?;
-        Some((parse_common_log(text)?, rest))
-    })
+        let Some(text) = line.get(from..from + COMMON_LOG_LENGTH) else { break };
+        let Some(rest) = line[from + COMMON_LOG_LENGTH..].strip_prefix(b"]") else { continue };
+        let Some(ended_ms) = parse_common_log(text) else { continue };
+        match rest.trim_ascii_start().strip_prefix(b"\"") {
+            Some(rest) => return Ok((ended_ms, rest)),
+            None => reason = Malformed::NoRequest,
+        }
+    }
+    Err(reason)
 }
 
 /// Everything up to the closing quote, and the rest behind it. A backslash escapes the next byte.

@@ -65,6 +65,12 @@ fn user_names_may_hold_spaces_and_brackets() {
 }
 
 #[test]
+fn a_time_in_the_user_name_is_not_the_time() {
+    let line = br#"127.0.0.1 - x [01/Jan/2020:00:00:00 +0000] \x22GET [20/Nov/2026:17:44:12 +0000] "GET /auth HTTP/1.1" 401 3"#;
+    assert_eq!(parse(line, Trailer::Ignored).unwrap().ended_ms, 1_795_196_652_000);
+}
+
+#[test]
 fn each_defect_has_its_reason() {
     let cases: [(&str, Malformed); 7] = [
         ("hello world", Malformed::NoTime),
