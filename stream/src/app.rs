@@ -14,7 +14,7 @@ use peep_chassis::lifecycle::Shutdown;
 use peep_log::{Log, Partition};
 use sqlx::PgPool;
 use tokio::task::JoinSet;
-use tokio::time::{Duration, sleep};
+use tokio::time::{Duration, sleep, timeout};
 
 use crate::answer::Answers;
 use crate::config::Config;
@@ -80,8 +80,8 @@ pub async fn run_at(
     let mut tasks = JoinSet::new();
     let (task_feed, task_pool, task_end) = (feed.clone(), pool, background.clone());
     tasks.spawn(async move { follow_live(&task_feed, live, &task_pool, part, &task_end).await });
-    let task_end = background.clone();
-    tasks.spawn(async move { hub.run(&task_end).await });
+    let (task_hub, task_end) = (hub.clone(), background.clone());
+    tasks.spawn(async move { task_hub.run(&task_end).await });
 
     tokio::select! {
         () = listener::serve(listener, router, config.listener, &shutdown) => {}
@@ -93,6 +93,8 @@ pub async fn run_at(
             ));
         }
     }
+    // WebSockets left the listener's care when they were upgraded; each says goodbye by itself.
+    let _ = timeout(GOODBYE, hub.deserted()).await;
     background.request();
     while tasks.join_next().await.is_some() {}
     Ok(())
@@ -149,4 +151,6 @@ async fn first_cursors(pool: &PgPool, part: &HealthHandle) -> Cursors {
 
 /// Only for letting go of committed frames: answers bring their own cursors.
 const CURSOR_INTERVAL: Duration = Duration::from_secs(5);
+/// For viewers to be told that the service is going away.
+const GOODBYE: Duration = Duration::from_millis(500);
 const DATABASE_PAUSE: Duration = Duration::from_millis(500);

@@ -2,18 +2,24 @@
 //!
 //! Arrives: a path. Leaves: a file with its type, its freshness and a content security policy. Promises: no inline
 //! script runs but those of the export itself (their hashes are in the policy), so injected markup stays dead; hashed
-//! files are cached for good, pages are always revalidated. Does not: render anything. Paths are looked up in a table,
-//! never in the file system of a release build.
+//! files are cached for good, pages are always revalidated; text travels compressed, compressed once per file. Does not:
+//! render anything. Paths are looked up in a table, never in the file system of a release build.
 
 use std::borrow::Cow;
-use std::fmt::Write;
-use std::sync::Arc;
+use std::io::Write;
+use std::sync::{Arc, OnceLock};
 
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION};
+use axum::body::Bytes;
+use axum::http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+    LOCATION, VARY,
+};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use foldhash::HashMap;
 use parking_lot::Mutex;
 use rust_embed::{EmbeddedFile, RustEmbed};
@@ -45,17 +51,23 @@ pub fn respond(path: &str, query: Option<&str>, headers: &HeaderMap) -> Response
 }
 
 fn found(name: &str, file: EmbeddedFile, status: StatusCode, headers: &HeaderMap) -> Response {
-    let etag = etag(&file);
+    let media_type = mime_guess::from_path(name).first_or_octet_stream();
+    let is_compressed = is_text(&media_type) && file.data.len() > COMPRESS_BYTES_MIN && takes_gzip(headers);
+    let etag = etag(&file, is_compressed);
     let is_known = headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());
     let mut response = if is_known && status == StatusCode::OK {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let media_type = mime_guess::from_path(name).first_or_octet_stream();
         let charset = if media_type.type_() == mime_guess::mime::TEXT { "; charset=utf-8" } else { "" };
         let content_type = format!("{}{charset}", media_type.essence_str());
-        (status, [(CONTENT_TYPE, content_type)], bytes(&file)).into_response()
+        let body = if is_compressed { compressed(name, &file) } else { bytes(&file) };
+        (status, [(CONTENT_TYPE, content_type)], body).into_response()
     };
     let headers = response.headers_mut();
+    if is_compressed {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
     // Names below carry a hash of the content.
     let is_hashed = name.starts_with("_next/static/");
     let cache = if is_hashed { "public, max-age=31536000, immutable" } else { "no-cache" };
@@ -71,20 +83,41 @@ fn found(name: &str, file: EmbeddedFile, status: StatusCode, headers: &HeaderMap
     response
 }
 
-fn bytes(file: &EmbeddedFile) -> axum::body::Bytes {
+fn is_text(media_type: &mime_guess::Mime) -> bool {
+    let subtype = media_type.subtype().as_str();
+    media_type.type_() == mime_guess::mime::TEXT
+        || ["javascript", "json", "svg", "xml", "manifest+json"].contains(&subtype)
+}
+
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|all| all.split(',')).any(|one| {
+        let (name, weight) = one.split_once(';').unwrap_or((one, ""));
+        name.trim().eq_ignore_ascii_case("gzip") && !matches!(weight.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000")
+    })
+}
+
+/// The file as gzip, made at the first request for it.
+fn compressed(name: &str, file: &EmbeddedFile) -> Bytes {
+    let hash = file.metadata.sha256_hash();
+    COMPRESSED.get(name, hash, || {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::new(COMPRESS_LEVEL));
+        encoder.write_all(&file.data).and_then(|()| encoder.finish()).expect("writing to memory does not fail").into()
+    })
+}
+
+fn bytes(file: &EmbeddedFile) -> Bytes {
     match &file.data {
-        Cow::Borrowed(bytes) => axum::body::Bytes::from_static(bytes),
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
         Cow::Owned(bytes) => bytes.clone().into(),
     }
 }
 
-fn etag(file: &EmbeddedFile) -> String {
+fn etag(file: &EmbeddedFile, is_compressed: bool) -> String {
     let hash = file.metadata.sha256_hash();
-    let mut etag = String::with_capacity(34);
-    etag.push('"');
-    hash[..16].iter().for_each(|byte| write!(etag, "{byte:02x}").expect("writing to a string does not fail"));
-    etag.push('"');
-    etag
+    let hex: String = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    let form = if is_compressed { "-gzip" } else { "" };
+    format!("\"{hex}{form}\"")
 }
 
 /// `/service` and `/service/` are one page; relative links only work on the latter.
@@ -109,22 +142,38 @@ fn not_built() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, headers, NOT_BUILT).into_response()
 }
 
-/// The policy of a page, remembered by content: a debug build reads files from disk, and they change.
 fn policy_of(name: &str, file: &EmbeddedFile) -> Arc<str> {
     let hash = file.metadata.sha256_hash();
-    let mut policies = POLICIES.get_or_init(Mutex::default).lock();
-    match policies.get(name) {
-        Some((known, policy)) if *known == hash => Arc::clone(policy),
-        _ => {
-            let policy: Arc<str> = policy(&String::from_utf8_lossy(&file.data)).into();
-            policies.insert(name.to_owned(), (hash, Arc::clone(&policy)));
-            policy
+    POLICIES.get(name, hash, || policy(&String::from_utf8_lossy(&file.data)).into())
+}
+
+/// What was computed from a file, by its content: a debug build reads files from disk, and they change. As many entries
+/// as the export has files.
+struct Derived<T> {
+    known: OnceLock<Mutex<HashMap<String, Known<T>>>>,
+}
+
+/// The hash of the file, and what was computed from it.
+type Known<T> = ([u8; 32], T);
+
+impl<T: Clone> Derived<T> {
+    const fn new() -> Self {
+        Self { known: OnceLock::new() }
+    }
+
+    fn get(&self, name: &str, hash: [u8; 32], derive: impl FnOnce() -> T) -> T {
+        let known = self.known.get_or_init(Mutex::default);
+        if let Some((_, derived)) = known.lock().get(name).filter(|(known, _)| *known == hash) {
+            return derived.clone();
         }
+        let derived = derive();
+        known.lock().insert(name.to_owned(), (hash, derived.clone()));
+        derived
     }
 }
 
-type Policies = Mutex<HashMap<String, ([u8; 32], Arc<str>)>>;
-static POLICIES: std::sync::OnceLock<Policies> = std::sync::OnceLock::new();
+static POLICIES: Derived<Arc<str>> = Derived::new();
+static COMPRESSED: Derived<Bytes> = Derived::new();
 
 /// Only our own files, and the inline scripts and styles that the page was built with. `style` attributes are allowed:
 /// they place bars and cannot load or run anything.
@@ -186,6 +235,11 @@ fn tag_end(tag: &str) -> Option<usize> {
     None
 }
 
+/// Below it, headers outweigh the gain.
+const COMPRESS_BYTES_MIN: usize = 1024;
+/// Each file is compressed once per process.
+const COMPRESS_LEVEL: u32 = 9;
+
 const NOT_BUILT: &str = "<!doctype html>
 <html lang=\"en\"><meta charset=\"utf-8\"><title>peep</title>
 <h1>The dashboard is not part of this build</h1>
@@ -208,6 +262,17 @@ mod tests {
         assert!(policy.contains("script-src 'self' 'sha256-OeQ5f9lOMes7jOc0cGCXX08CnAERweUkLpVXXpflaLg='"), "{policy}");
         assert!(policy.contains("style-src 'self' 'sha256-"));
         assert!(!policy.contains("script-src 'self' 'unsafe-inline'") && !policy.contains("unsafe-eval"));
+    }
+
+    #[test]
+    fn text_is_compressed_for_whoever_takes_it() {
+        let headers = |value: &'static str| HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(value))]);
+        assert!(takes_gzip(&headers("br, gzip;q=0.8")) && takes_gzip(&headers("GZIP")));
+        assert!(!takes_gzip(&headers("gzip;q=0, br")) && !takes_gzip(&HeaderMap::new()));
+        for (name, expected) in [("a.js", true), ("a.css", true), ("a.svg", true), ("a.txt", true), ("a.woff2", false)]
+        {
+            assert_eq!(is_text(&mime_guess::from_path(name).first_or_octet_stream()), expected, "{name}");
+        }
     }
 
     #[test]

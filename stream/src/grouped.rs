@@ -139,7 +139,7 @@ impl Grouped {
         if let Some((bytes, totals)) = piece.latency {
             cell.latency.merge_v2(bytes, totals)?;
         }
-        let grown = cell.memory_bytes() - before;
+        let grown = cell.memory_bytes().saturating_sub(before);
         self.grow(grown)
     }
 
@@ -162,6 +162,7 @@ impl Grouped {
             Some(group) => *group,
             None => {
                 let group = self.group_of(&labels);
+                self.bytes += cell.series.len() + 64;
                 self.by_series.insert(cell.series.clone(), group);
                 group
             }

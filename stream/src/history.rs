@@ -180,6 +180,14 @@ async fn matching_series(connection: &mut PgConnection, grouped: &mut Grouped) -
     Ok(series)
 }
 
+macro_rules! pieces {
+    () => {
+        "select extract(epoch from bucket)::bigint, series_id, count, errors, sum_us, min_us, max_us, histogram
+        from rollup_10s
+        where project_id = $1 and bucket >= to_timestamp($2) and bucket < to_timestamp($3)"
+    };
+}
+
 async fn pour_pieces(
     connection: &mut PgConnection,
     grouped: &mut Grouped,
@@ -189,19 +197,25 @@ async fn pour_pieces(
 ) -> Result<(), HistoryError> {
     let question = grouped.question();
     let (project, window) = (question.project, question.window);
-    // Without filters the list would name every series: leave it out and let the primary key's prefix do the work.
-    let ids: Option<Vec<i64>> = (!question.filters.is_empty()).then(|| series.keys().copied().collect());
     let rows_max = limits.rows_max;
-    let mut rows = sqlx::query(
-        "select extract(epoch from bucket)::bigint, series_id, count, errors, sum_us, min_us, max_us, histogram
-        from rollup_10s
-        where project_id = $1 and bucket >= to_timestamp($2) and bucket < to_timestamp($3)
-            and ($4::bigint[] is null or series_id = any ($4))",
-    )
-    .bind(signed(project.0))
-    .bind(window.from_s as f64)
-    .bind(window.to_s as f64)
-    .bind(ids.clone())
+    // Without filters the list would name every series: the primary key's prefix does the work alone. With filters the
+    // list must be a condition of its own, not part of an `or`, for the index to skip other series without their rows.
+    let ids: Option<Vec<i64>> = (!question.filters.is_empty()).then(|| series.keys().copied().collect());
+    let pieces = match &ids {
+        None => sqlx::query(concat!(pieces!(), " limit $4")),
+        Some(_) => sqlx::query(concat!(pieces!(), " and series_id = any ($5) limit $4")),
+    };
+    let pieces = pieces
+        .bind(signed(project.0))
+        .bind(window.from_s as f64)
+        .bind(window.to_s as f64)
+        // One more than allowed tells that there were too many; without a limit the rest would have to be read off the
+        // wire.
+        .bind(signed(rows_max.saturating_add(1)));
+    let mut rows = match ids.clone() {
+        None => pieces,
+        Some(ids) => pieces.bind(ids),
+    }
     .fetch(&mut *connection);
     let mut seen = 0u64;
     while let Some(row) = rows.try_next().await? {
@@ -218,10 +232,8 @@ async fn pour_pieces(
         crate::metrics::history_rows_read(seen);
         return Ok(());
     }
-    let all = count_pieces(connection, project.0, window.from_s, window.to_s, ids, rows_max).await.ok();
-    Err(HistoryError::TooManyRows {
-        fitting_s: all.and_then(|all| fitting_s(window.to_s - window.from_s, rows_max, all)),
-    })
+    let all = count_pieces(connection, project.0, window.from_s, window.to_s, ids, rows_max).await?;
+    Err(HistoryError::TooManyRows { fitting_s: fitting_s(window.to_s - window.from_s, rows_max, all) })
 }
 
 /// Only when the answer failed already: how many rows there would have been, counted to a bound.
@@ -239,7 +251,7 @@ async fn count_pieces(
             where project_id = $1 and bucket >= to_timestamp($2) and bucket < to_timestamp($3)
                 and ($4::bigint[] is null or series_id = any ($4))
             limit $5
-        ) some",
+        ) counted",
     )
     .bind(signed(project))
     .bind(from_s as f64)

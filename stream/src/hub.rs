@@ -222,6 +222,13 @@ impl Hub {
         topic.published.send_replace(Published::Failed(error));
     }
 
+    /// Resolves when the last viewer has left.
+    pub async fn deserted(&self) {
+        while self.shared.subscribers.load(Ordering::Acquire) > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
     /// Moves all topics forward until shutdown.
     pub async fn run(&self, shutdown: &Shutdown) {
         let mut arrivals = self.shared.feed.arrivals();

@@ -224,3 +224,6 @@ pub(crate) fn frames_skipped(versions: u64) {
 pub(crate) fn frame_encoded(bytes: usize) {
     counter!(FRAME_BYTES_TOTAL).increment(bytes as u64);
 }
+
+#[cfg(test)]
+mod tests;

@@ -369,9 +369,10 @@ fn filters(parameters: &Parameters) -> Result<Filters, ApiError> {
         status_filter(text)
             .ok_or_else(|| invalid("status", text, "write a status such as `502`, a class such as `5xx`, or `unknown`"))
     };
+    // Empty asks for requests without one, as the keys of groups show it.
     let method = |text: String| {
         let method = Method::from_name(&text);
-        if method == Method::OTHER && text != Method::OTHER.as_str() || method == Method::ABSENT {
+        if method == Method::OTHER && text != Method::OTHER.as_str() {
             return Err(invalid("method", &text, "write a standard HTTP method such as `GET`, or `_OTHER`"));
         }
         Ok(method.as_str().to_owned())
@@ -391,7 +392,8 @@ fn texts(parameters: &Parameters, name: &'static str) -> Result<Vec<String>, Api
     if values.len() > FILTER_VALUES_MAX {
         return Err(ApiError::invalid_parameter(name, format!("given more than {FILTER_VALUES_MAX} times")));
     }
-    if values.iter().any(String::is_empty) {
+    let may_be_empty = matches!(name, "method" | "status");
+    if !may_be_empty && values.iter().any(String::is_empty) {
         return Err(ApiError::invalid_parameter(name, "is empty; leave it out to ask for all"));
     }
     if values.iter().any(|value| value.contains('\0')) {
@@ -404,7 +406,7 @@ fn texts(parameters: &Parameters, name: &'static str) -> Result<Vec<String>, Api
 
 fn status_filter(text: &str) -> Option<StatusFilter> {
     match text.as_bytes() {
-        b"unknown" => Some(StatusFilter::Class(0)),
+        b"unknown" | b"" => Some(StatusFilter::Class(0)),
         [class @ b'1'..=b'5', b'x' | b'X', b'x' | b'X'] => Some(StatusFilter::Class(class - b'0')),
         [b'0'..=b'9', b'0'..=b'9', b'0'..=b'9'] => {
             text.parse().ok().filter(|status| (100..=599).contains(status)).map(StatusFilter::Exact)

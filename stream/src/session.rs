@@ -11,6 +11,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -220,9 +221,19 @@ struct SignIn {
 }
 
 /// `POST /v1/session`
-pub async fn sign_in(State(service): State<Service>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
+pub async fn sign_in(
+    State(service): State<Service>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
     let gate = service.gate();
     gate.check_origin(&headers)?;
+    let body = body.map_err(|rejected| match rejected.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "a sign-in is smaller than 4 KiB")
+        }
+        _ => ApiError::new(StatusCode::BAD_REQUEST, "invalid_body", "the body could not be read"),
+    })?;
     let sign_in: SignIn = serde_json::from_slice(&body).map_err(|_| {
         let message = "send JSON: either {\"token\": \"…\"} or {\"key\": \"…\"}";
         ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", message)

@@ -130,7 +130,7 @@ impl World {
                 // Only the present owner passes the compare-and-swap.
                 let owner = self.owners.last_mut().expect("there is always an owner");
                 let frames = frames.min(owner.borders.len());
-                if let Some(to) = owner.borders.drain(..frames).last() {
+                if let Some(to) = owner.borders.drain(..frames).next_back() {
                     self.cursor = Position { offset: to, epoch: owner.epoch };
                 }
             }

@@ -1,5 +1,7 @@
 //! The messages of a topic as JSON.
 
+use std::cmp::Reverse;
+
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
@@ -76,7 +78,7 @@ impl Serialize for Message<'_> {
         let row =
             |group| Row { group, since, window: topic.window, now_ms: self.now_ms, quantiles: &topic.query.quantiles };
         let mut groups: Vec<&Group> = topic.groups.values().filter(|group| group.changed > since).collect();
-        groups.sort_by(|left, right| right.sum.count.cmp(&left.sum.count));
+        groups.sort_by_key(|group| Reverse(group.sum.count));
         let quantiles: Vec<String> = topic.query.quantiles.as_slice().iter().map(ToString::to_string).collect();
 
         let mut map = serializer.serialize_map(None)?;

@@ -1,0 +1,11 @@
+//! Journeys through the running service: a real socket, a real Postgres, frames as the rollup publishes them.
+
+mod world;
+
+mod access;
+
+mod questions;
+
+mod raw;
+
+mod live;

@@ -1,0 +1,353 @@
+//! The service under test and its surroundings: a database, a live log, a clock that is moved by hand, and keys.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use peep_chassis::ExposeSecret;
+use peep_chassis::admin::Health;
+use peep_chassis::clock::Clock;
+use peep_chassis::config::Settings;
+use peep_chassis::keys::{ApiKey, KeyStore, Kind, Scope, format, project_id};
+use peep_chassis::lifecycle::Shutdown;
+use peep_log::{Log, Partition};
+use peep_stream::Config;
+use peep_testkit::{Client, Database, EventStream, WebSocket};
+use peep_wire::ProjectId;
+use peep_wire::histogram::Histogram;
+use peep_wire::live::{LiveCell, LiveFrame};
+use peep_wire::record::Series;
+use serde_json::Value;
+use sqlx::PgPool;
+
+/// 2026-11-20T14:00:05Z, in the middle of a bucket.
+pub(crate) const NOW_MS: i64 = 1_795_183_205_000;
+
+/// A running service.
+pub(crate) struct World {
+    pub(crate) pool: PgPool,
+    pub(crate) live: Arc<dyn Log>,
+    pub(crate) clock: Clock,
+    pub(crate) project: u64,
+    pub(crate) keys: Keys,
+    pub(crate) url: String,
+    service: Running,
+    environment: BTreeMap<String, String>,
+    _database: Database,
+}
+
+pub(crate) struct Keys {
+    pub(crate) read: String,
+    pub(crate) admin: String,
+    pub(crate) ingest: String,
+    /// Reads the environment `staging` only.
+    pub(crate) staging: String,
+    /// Reads another project.
+    pub(crate) foreign: String,
+    store: Arc<KeyStore>,
+}
+
+struct Running {
+    shutdown: Shutdown,
+    task: tokio::task::JoinHandle<anyhow::Result<()>>,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With settings other than the defaults.
+    pub(crate) async fn with(environment: &[(&str, &str)]) -> Self {
+        let database = Database::fresh().await;
+        let pool = database.pool().await;
+        let project = project_id(&pool, "dev").await.expect("make a project");
+        let other = project_id(&pool, "other").await.expect("make a project");
+        let live = peep_log::memory(2);
+        let clock = Clock::manual(NOW_MS);
+        let keys = Keys::new(project, other);
+        let environment = environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let (service, url) = start(&environment, &live, &pool, &keys, &clock).await;
+        Self { pool, live, clock, project, keys, url, service, environment, _database: database }
+    }
+
+    /// Stops the service and starts another one on the same data.
+    pub(crate) async fn restart(&mut self) {
+        self.service.shutdown.request();
+        (&mut self.service.task).await.expect("no panic").expect("an orderly end");
+        (self.service, self.url) = start(&self.environment, &self.live, &self.pool, &self.keys, &self.clock).await;
+    }
+
+    pub(crate) async fn stop(self) {
+        self.service.shutdown.request();
+        self.service.task.await.expect("no panic").expect("an orderly end");
+    }
+
+    pub(crate) fn anonymous(&self) -> Client {
+        Client::new(&self.url)
+    }
+
+    pub(crate) fn reader(&self) -> Client {
+        self.anonymous().with_key(&self.keys.read)
+    }
+
+    /// The JSON of a question that must succeed.
+    pub(crate) async fn ask(&self, path: &str) -> Value {
+        let answer = self.reader().get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        answer.json()
+    }
+
+    pub(crate) async fn websocket(&self, parameters: &str) -> WebSocket {
+        let url = format!("{}/v1/live?{parameters}", self.url.replacen("http", "ws", 1));
+        WebSocket::connect(&url, Some(&self.keys.read)).await.expect("the upgrade is accepted")
+    }
+
+    pub(crate) async fn event_stream(&self, parameters: &str, last_event_id: Option<&str>) -> EventStream {
+        let authorization = format!("Bearer {}", self.keys.read);
+        let mut headers = vec![("authorization", authorization.as_str())];
+        headers.extend(last_event_id.map(|id| ("last-event-id", id)));
+        let url = format!("{}/v1/live?{parameters}", self.url);
+        EventStream::connect(&url, &headers).await.expect("the stream is accepted")
+    }
+
+    /// What one flush of the rollup does: rows and cursor in one transaction.
+    pub(crate) async fn commit(&self, partition: u32, to: u64, epoch: u64, events: &[Event]) {
+        let mut flush = self.pool.begin().await.expect("begin");
+        for (series, bucket_s, figures) in rows(events) {
+            let (service, env, route, method, status) = series;
+            sqlx::query("select time_partition_ensure('rollup_10s', array[to_timestamp($1)], interval '1 hour')")
+                .bind((bucket_s - bucket_s.rem_euclid(3600)) as f64)
+                .execute(&mut *flush)
+                .await
+                .expect("make a partition");
+            let id: i64 = sqlx::query_scalar(
+                "insert into series (project_id, service, env, route, method, status) values ($1, $2, $3, $4, $5, $6)
+                on conflict (project_id, env, service, route, method, status) do update set route = excluded.route
+                returning series_id",
+            )
+            .bind(self.project.cast_signed())
+            .bind(service)
+            .bind(env)
+            .bind(route)
+            .bind(method)
+            .bind(status.cast_signed())
+            .fetch_one(&mut *flush)
+            .await
+            .expect("name a series");
+            let mut histogram = Vec::new();
+            figures.latency.encode_v2(&mut histogram);
+            let totals = figures.latency.totals();
+            sqlx::query(
+                "insert into rollup_10s values (to_timestamp($1), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+            )
+            .bind(bucket_s as f64)
+            .bind(self.project.cast_signed())
+            .bind(id)
+            .bind(partition.cast_signed())
+            .bind(to.cast_signed())
+            .bind(figures.count.cast_signed())
+            .bind(figures.errors.cast_signed())
+            .bind(figures.latency.count().cast_signed())
+            .bind(figures.latency.sum_us().cast_signed())
+            .bind(totals.map(|totals| totals.min_us.cast_signed()))
+            .bind(totals.map(|totals| totals.max_us.cast_signed()))
+            .bind(totals.map(|_| histogram))
+            .execute(&mut *flush)
+            .await
+            .expect("insert a piece");
+        }
+        sqlx::query(
+            "insert into rollup_cursor (log_partition, next_offset, epoch) values ($1, $2, $3)
+            on conflict (log_partition) do update set next_offset = excluded.next_offset, epoch = excluded.epoch",
+        )
+        .bind(partition.cast_signed())
+        .bind(to.cast_signed())
+        .bind(epoch.cast_signed())
+        .execute(&mut *flush)
+        .await
+        .expect("move the cursor");
+        flush.commit().await.expect("commit");
+    }
+
+    /// What the rollup announces: events of one partition, `[from, from + events)`, one record each.
+    pub(crate) async fn publish(&self, partition: u32, epoch: u64, from: u64, events: &[Event]) -> u64 {
+        let to = from + (events.len() as u64).max(1);
+        let mut cells: BTreeMap<(SeriesName, i64), LiveCell> = BTreeMap::new();
+        for event in events {
+            let slot_s = event.at_ms.div_euclid(1000);
+            let cell = cells.entry((event.series(), slot_s)).or_insert_with(|| LiveCell {
+                project: ProjectId(self.project),
+                series: event.key(),
+                slot_s,
+                count: 0,
+                errors: 0,
+                histogram: Histogram::new(),
+            });
+            cell.count += 1;
+            cell.errors += u64::from(event.status >= 500);
+            event.duration_us.iter().for_each(|us| cell.histogram.record(*us));
+        }
+        let frame = LiveFrame {
+            partition,
+            epoch,
+            from,
+            to,
+            published_ms: self.clock.now_ms(),
+            newest_received_ms: self.clock.now_ms(),
+            cells: cells.into_values().collect(),
+        };
+        self.live.append(Partition(partition % 2), frame.encode()).await.expect("memory takes it");
+        to
+    }
+
+    /// Waits until a question's total is as expected: a frame needs a moment to arrive.
+    pub(crate) async fn wait_for_count(&self, expected: u64) {
+        for _ in 0..100 {
+            let answer = self.ask("/v1/summary?from=-15m&group_by=").await;
+            if answer["rows"][0]["count"].as_u64().unwrap_or_default() == expected {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        let answer = self.ask("/v1/summary?from=-15m&group_by=").await;
+        panic!("expected {expected} requests, the service counts {answer}");
+    }
+}
+
+async fn start(
+    environment: &BTreeMap<String, String>,
+    live: &Arc<dyn Log>,
+    pool: &PgPool,
+    keys: &Keys,
+    clock: &Clock,
+) -> (Running, String) {
+    let mut settings = Settings::new(environment);
+    let config = Config::read(&mut settings);
+    settings.finish().expect("a test writes valid settings");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let (health, shutdown) = (Health::new(), Shutdown::new());
+    let (live, pool, store, clock) = (Arc::clone(live), pool.clone(), Arc::clone(&keys.store), clock.clone());
+    let (task_health, task_shutdown) = (health.clone(), shutdown.clone());
+    let task = tokio::spawn(async move {
+        peep_stream::run_at(config, listener, live, pool, store, &task_health, task_shutdown, clock).await
+    });
+    for _ in 0..200 {
+        if health.is_ready() {
+            return (Running { shutdown, task }, url);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("not ready: {:?}", health.parts());
+}
+
+impl Keys {
+    fn new(project: u64, other: u64) -> Self {
+        let make = |scope: Scope| format::generate(Kind::Key(scope)).expose_secret().to_owned();
+        let key = |project: u64, env: Option<&str>, scope: Scope| ApiKey {
+            key: 1,
+            project,
+            project_name: if project == other { "other" } else { "dev" }.to_owned(),
+            env: env.map(str::to_owned),
+            scope,
+        };
+        let (read, admin, ingest) = (make(Scope::Read), make(Scope::Admin), make(Scope::Ingest));
+        let (staging, foreign) = (make(Scope::Read), make(Scope::Read));
+        let store = KeyStore::fixed([
+            (read.as_str(), key(project, None, Scope::Read)),
+            (admin.as_str(), key(project, None, Scope::Admin)),
+            (ingest.as_str(), key(project, None, Scope::Ingest)),
+            (staging.as_str(), key(project, Some("staging"), Scope::Read)),
+            (foreign.as_str(), key(other, None, Scope::Read)),
+        ]);
+        Self { read, admin, ingest, staging, foreign, store }
+    }
+}
+
+/// One request somewhere.
+#[derive(Debug, Clone)]
+pub(crate) struct Event {
+    pub(crate) service: String,
+    pub(crate) env: String,
+    pub(crate) route: String,
+    pub(crate) method: &'static str,
+    pub(crate) status: u16,
+    pub(crate) at_ms: i64,
+    pub(crate) duration_us: Option<u64>,
+}
+
+type SeriesName = (String, String, String, &'static str, u16);
+
+impl Event {
+    pub(crate) fn new(service: &str, at_ms: i64, duration_us: u64) -> Self {
+        Self {
+            service: service.into(),
+            env: "default".into(),
+            route: "/".into(),
+            method: "GET",
+            status: 200,
+            at_ms,
+            duration_us: Some(duration_us),
+        }
+    }
+
+    pub(crate) fn status(self, status: u16) -> Self {
+        Self { status, ..self }
+    }
+
+    pub(crate) fn env(self, env: &str) -> Self {
+        Self { env: env.into(), ..self }
+    }
+
+    fn series(&self) -> SeriesName {
+        (self.service.clone(), self.env.clone(), self.route.clone(), self.method, self.status)
+    }
+
+    fn key(&self) -> Vec<u8> {
+        let Self { service, env, route, method, status, .. } = self;
+        Series { service, env, route, method, status: *status }.to_key_bytes()
+    }
+}
+
+#[derive(Default)]
+struct Figures {
+    count: u64,
+    errors: u64,
+    latency: Histogram,
+}
+
+fn rows(events: &[Event]) -> Vec<(SeriesName, i64, Figures)> {
+    let mut rows: BTreeMap<(SeriesName, i64), Figures> = BTreeMap::new();
+    for event in events {
+        let bucket_s = event.at_ms.div_euclid(10_000) * 10;
+        let figures = rows.entry((event.series(), bucket_s)).or_default();
+        figures.count += 1;
+        figures.errors += u64::from(event.status >= 500);
+        event.duration_us.iter().for_each(|us| figures.latency.record(*us));
+    }
+    rows.into_iter().map(|((series, bucket_s), figures)| (series, bucket_s, figures)).collect()
+}
+
+/// A few thousand requests of several services over the last ten minutes, the same at every run.
+pub(crate) fn traffic(count: u64) -> Vec<Event> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = move |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let event = |_| {
+        let service = ["checkout", "catalog", "search"][next(3) as usize];
+        let route = ["/", "/buy", "/items/{id}", "/<script>'; drop table series"][next(4) as usize];
+        let at_ms = NOW_MS - 600_000 + next(600_000) as i64;
+        let scale = 10u64.pow(next(5) as u32);
+        let duration_us = (next(10) > 0).then(|| 50 + next(900) * scale);
+        let event = Event::new(service, at_ms, 0).status([200, 200, 200, 204, 304, 404, 500, 503, 0][next(9) as usize]);
+        let env = ["default", "staging"][next(2) as usize];
+        Event { route: route.into(), duration_us, method: ["GET", "POST", ""][next(3) as usize], ..event }.env(env)
+    };
+    (0..count).map(event).collect()
+}
