@@ -34,7 +34,10 @@ browser_tests() {
   # shellcheck source=/dev/null
   . "$ENV_FILE"
   set +a
-  PEEP_CHROMIUM=$(chromium_path) PEEP_LOAD=$BIN_DIR/peep-load npm run test:browser --prefix dashboard
+  PEEP_LOGIN_URL=$("$BIN_DIR/peep" login-link --project dev --url "$PEEP_URL")
+  PEEP_CHROMIUM=$(chromium_path)
+  export PEEP_LOGIN_URL PEEP_CHROMIUM
+  npm run test:browser --prefix dashboard
 }
 
 make_log_dir
