@@ -101,6 +101,35 @@ async fn a_database_that_crashes_in_between_costs_nothing_but_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_cut_at_any_moment_leave_exact_counts() {
+    let stack = Stack::new(2).await;
+    let mut settings = config();
+    settings.publish_interval = Duration::from_millis(1);
+    settings.flush_interval = Duration::from_millis(1);
+    let running = stack.start_with(settings);
+    let mut traffic = Traffic::default();
+    // Also between COMMIT and its answer, which is the moment when nobody knows.
+    let cut = "select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid() and state <> 'idle'";
+    for round in 0..60 {
+        let more = Traffic::random(round, 4, 40);
+        stack.send(&more).await;
+        traffic.append(more);
+        // Most hits come while the worker waits to try again; what counts is that every stage is hit now and then.
+        for _ in 0..10 {
+            sleep(Duration::from_millis(round * 7 % 12)).await;
+            sqlx::query(cut).execute(&stack.pool).await.unwrap();
+        }
+    }
+    stack.wait_for_commit().await;
+    running.stop().await;
+    stack.assert_exact(&traffic).await;
+    let epochs: i64 =
+        sqlx::query_scalar("select sum(epoch)::bigint from rollup_cursor").fetch_one(&stack.pool).await.unwrap();
+    assert!(epochs > 10, "flushes really were cut off: {epochs} leases");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_owner_whose_lease_was_taken_can_not_write() {
     let stack = Stack::new(1).await;
     let (old, new) = (Owner(Uuid::new_v4()), Owner(Uuid::new_v4()));
