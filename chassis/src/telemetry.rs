@@ -8,6 +8,8 @@
 //!
 //! Not done: traces, pushing anything anywhere, sampling of log lines.
 
+use std::io::IsTerminal;
+
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::SystemTime;
@@ -48,7 +50,8 @@ pub fn init(config: &TelemetryConfig) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_timer(SystemTime);
     let started = if config.text {
-        lines.with_target(false).try_init()
+        // Colours are for a terminal; in a file they are noise.
+        lines.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init()
     } else {
         lines.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
     };

@@ -4,7 +4,7 @@
 //! [`Session`] behind it. The database holds digests only.
 //!
 //! Promised: a token works once, also when two clicks race; a session ends at its expiry or when deleted, in other processes within
-//! [`CACHE_TTL`]. Sessions read, they never send: their scope is always that of a read key.
+//! ten seconds. Sessions read, they never send: their scope is always that of a read key.
 //!
 //! Not done: prolonging a session by use, and cookies themselves (the stream service writes them).
 

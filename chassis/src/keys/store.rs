@@ -95,7 +95,7 @@ impl KeyStore {
         }
     }
 
-    /// Whose key this is. Answers at once for every key known; an unknown one may wait for up to [`WAIT_MAX`].
+    /// Whose key this is. Answers at once for every key known; an unknown one may wait for up to three seconds.
     ///
     /// # Errors
     /// See [`KeyError`]; only `Unavailable` is worth a retry.
