@@ -25,7 +25,8 @@ stop_when_unused() {
     my $unused = 0;
     while (1) {
       sleep 1;
-      open(my $lock, "+>>", $file) or last;   # the directory is gone: stop the server all the same
+      # Not created anew when it is gone, and the directory with it: then the server has no business either.
+      open(my $lock, "+<", $file) or last;
       my $free = flock($lock, LOCK_EX | LOCK_NB);
       $unused = $free ? $unused + 1 : 0;
       if ($unused >= $seconds) { system(@command); exit 0; }

@@ -129,7 +129,8 @@ stop_storage() {
 
 migrate() {
   "$BIN_DIR/peep" migrate >"$LOG_DIR/migrate.log" 2>&1 ||
-    fail "the database could not be migrated: $(last_words migrate)" "the whole log is $LOG_DIR/migrate.log"
+    fail "the database could not be migrated: $(last_words migrate)" \
+      "if the local data comes from another version, \`make reset\` deletes it; the whole log is $LOG_DIR/migrate.log"
 }
 
 # ensure_keys: one pair for each database, created once. The ingest key is bound to no environment, so that the demo can
