@@ -13,7 +13,7 @@
 //! Deliberately absent: consumer groups and stored offsets (who reads what is the rollup's lease and
 //! cursor), transactions across records, and knowledge of what a record means.
 //!
-//! The way through: [`config`] says which backend, [`open`] builds it, a service appends or reads
+//! The way through: [`LogConfig`] says which backend, [`open()`] builds it, a service appends or reads
 //! through [`Log`] and [`Reader`]. The next station after `append` is the rollup, through `reader`.
 
 mod config;

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::place::{script, stop_quietly, text};
 use crate::postgres::blocking;
-use crate::shared::{Shared, open};
+use crate::shared::{Shared, private_dir};
 
 static BROKER: Shared = Shared::new();
 
@@ -50,9 +50,7 @@ pub struct Broker {
 impl Broker {
     pub async fn start() -> Self {
         blocking(|| {
-            let dir = TempDir::with_prefix("peep-kafka-").expect("create a directory");
-            let user = open(&dir.path().join("users"));
-            user.lock_shared().expect("lock the list of users");
+            let (dir, user) = private_dir("kafka");
             let brokers = start_script(dir.path(), None);
             Self { dir, brokers, _user: user }
         })

@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 
 use crate::place::{script, stop_quietly, text};
-use crate::shared::{Shared, open};
+use crate::shared::{Shared, private_dir};
 
 static SERVER: Shared = Shared::new();
 
@@ -70,11 +70,9 @@ pub struct Server {
 impl Server {
     pub async fn start() -> Self {
         blocking(|| {
-            let dir = TempDir::with_prefix("peep-postgres-").expect("create a directory");
+            let (dir, user) = private_dir("postgres");
             // Created with access for this user only; the server may run as another.
             open_to_all(dir.path());
-            let user = open(&dir.path().join("users"));
-            user.lock_shared().expect("lock the list of users");
             let url = start_script(dir.path(), None);
             Self { dir, url, _user: user }
         })
