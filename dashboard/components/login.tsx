@@ -21,6 +21,11 @@ function enter(): void {
   window.location.replace(safeNext(window.location.search));
 }
 
+/** The server's words begin small and end open, because they also stand inside of log lines. */
+function sentence(words: string): string {
+  return `${words.charAt(0).toUpperCase()}${words.slice(1)}${words.endsWith('.') ? '' : '.'}`;
+}
+
 function explain(cause: unknown, what: 'link' | 'key'): string {
   if (cause instanceof RequestFailed) {
     if (cause.status === 0) return 'peep does not answer. Is it running?';
@@ -28,7 +33,7 @@ function explain(cause: unknown, what: 'link' | 'key'): string {
       return what === 'link'
         ? 'This link was used before or has expired. Links work once.'
         : cause.status === 403
-          ? 'This key cannot read. It takes a read key.'
+          ? sentence(cause.message)
           : 'peep does not know this key. It may be mistyped or revoked.';
     }
     return `${cause.message} (${cause.status} ${cause.code})`;
@@ -73,9 +78,9 @@ export function Login() {
   };
 
   return (
-    <main className="grid min-h-dvh place-items-center p-4">
+    <main className="flex min-h-dvh items-center justify-center p-4">
       <form
-        className="card w-[420px] max-w-full px-6 py-6"
+        className="card w-full max-w-[420px] px-6 py-6"
         onSubmit={(event) => {
           event.preventDefault();
           submit();

@@ -3,8 +3,7 @@
 /** Requests per second stacked by status class, failures at the bottom where they share one baseline. */
 import { useMemo } from 'react';
 import { usePageData } from '@/components/shell/page-data';
-import { Num } from '@/components/ui/num';
-import { rate, write } from '@/lib/format/number';
+import { exactCount, rate, write } from '@/lib/format/number';
 import { span } from '@/lib/format/time';
 import { rates } from '@/lib/series/gaps';
 import type { Column, Row, StatusClass } from '@/lib/series/types';
@@ -34,6 +33,15 @@ const CLASSES = [
   { name: '4xx', swatch: 'swatch-s4', classes: ['4xx'] },
   { name: '5xx', swatch: 'swatch-s5', classes: ['5xx'] },
 ] as const satisfies readonly { name: string; swatch: string; classes: readonly StatusClass[] }[];
+
+/** Without a unit: the head says "per second" once for all classes. */
+function perSecond(value: number | null | undefined): string {
+  if (value === null || value === undefined) return '–';
+  if (value === 0) return '0';
+  if (value < 0.01) return '< 0.01';
+  if (value < 9.995) return value.toFixed(2);
+  return value < 99.95 ? value.toFixed(1) : exactCount(value);
+}
 
 interface Props {
   row: Row;
@@ -78,6 +86,7 @@ export function StatusChart({ row, frame, stale, plotClass }: Props) {
     <ChartCard
       title="Requests"
       note={`per second, ${span(windowMs)}`}
+      cursorNote="per second"
       spec={SPEC}
       data={data}
       plotClass={plotClass}
@@ -96,7 +105,7 @@ export function StatusChart({ row, frame, stale, plotClass }: Props) {
           ]),
       }}
       head={(index) => (
-        <dl className="flex h-6 items-center gap-3 overflow-hidden">
+        <dl className="flex h-6 items-center gap-3.5 overflow-hidden">
           {shown.map((item) => {
             const value =
               index === null
@@ -109,11 +118,7 @@ export function StatusChart({ row, frame, stale, plotClass }: Props) {
                   {item.name}
                 </dt>
                 <dd>
-                  <Num
-                    written={rate(value)}
-                    className="text-12 font-name!"
-                    unitClass="font-regular text-ink2"
-                  />
+                  <span className="live-number text-12 font-name">{perSecond(value)}</span>
                 </dd>
               </div>
             );

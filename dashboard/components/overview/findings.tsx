@@ -18,12 +18,19 @@ import { byTrouble, failingSince } from '@/lib/series/verdict';
 const MOST = 5;
 const WHERE_EVERY_MS = 15_000;
 
-export function Findings({ rows }: { rows: readonly Row[] }) {
-  const sorted = [...rows].sort(byTrouble);
+interface Item {
+  row: Row;
+  recoveredMs: number | null;
+}
+
+export function Findings({ items }: { items: readonly Item[] }) {
+  const sorted = [...items].sort(
+    (a, b) => Number(a.recoveredMs !== null) - Number(b.recoveredMs !== null) || byTrouble(a.row, b.row),
+  );
   return (
-    <ul className="card divide-y divide-line overflow-hidden" aria-label="Failing services">
-      {sorted.slice(0, MOST).map((row) => (
-        <Finding key={row.id} row={row} />
+    <ul className="card divide-y divide-line overflow-hidden" aria-label="Findings">
+      {sorted.slice(0, MOST).map((item) => (
+        <Finding key={item.row.id} row={item.row} recoveredMs={item.recoveredMs} />
       ))}
       {sorted.length > MOST && (
         <li className="flex h-9 items-center px-4 text-12 text-ink2">
@@ -34,7 +41,7 @@ export function Findings({ rows }: { rows: readonly Row[] }) {
   );
 }
 
-function Finding({ row }: { row: Row }) {
+function Finding({ row, recoveredMs }: Item) {
   const { view, windowMs } = usePageData();
   const service = row.key.service ?? '';
   const { columns, window } = row;
@@ -47,16 +54,24 @@ function Finding({ row }: { row: Row }) {
         prefetch={false}
         className="grid min-h-13 items-center gap-x-4 px-4 hover:bg-hover tablet:grid-cols-[20px_minmax(110px,1fr)_minmax(0,2.1fr)_minmax(0,1.6fr)_minmax(0,2.2fr)_auto_16px] max-tablet:grid-cols-[14px_1fr_16px] max-tablet:gap-x-2 max-tablet:px-3 max-tablet:py-2"
       >
-        <Glyph state="failing" size={15} />
+        <Glyph state={recoveredMs === null ? 'failing' : 'recovered'} size={15} />
         <span className="truncate font-name" title={service}>
           {service}
         </span>
         <span className="live-number truncate text-ink2 max-tablet:col-start-2 max-tablet:row-start-2">
-          <span className="font-strong text-bad">{write(share(window.errors, window.count))}</span> of
-          requests fail, {write(count(window.errors))} so far
+          <span className={`font-strong ${recoveredMs === null ? 'text-bad' : 'text-ink'}`}>
+            {write(share(window.errors, window.count))}
+          </span>{' '}
+          of requests {recoveredMs === null ? 'fail' : 'failed'}, {write(count(window.errors))}
+          {recoveredMs === null ? ' so far' : ' in all'}
         </span>
         <span className="truncate text-ink2 max-tablet:hidden">
-          {since === null ? (
+          {recoveredMs !== null ? (
+            <>
+              recovered at{' '}
+              <span className="font-strong text-ink">{moment(recoveredMs, view.tz, Date.now(), true)}</span>
+            </>
+          ) : since === null ? (
             `for ${span(windowMs)} or longer`
           ) : (
             <>
@@ -68,7 +83,7 @@ function Finding({ row }: { row: Row }) {
         <span className="max-tablet:hidden">
           <Sparkline
             values={shares(columns.errors, columns.count)}
-            token="bad"
+            token={recoveredMs === null ? 'bad' : 'was'}
             fill
             width={108}
             height={28}

@@ -9,11 +9,12 @@ import { RequestsChart } from '@/components/charts/requests-chart';
 import { useFreshness } from '@/components/shell/badge';
 import { usePageData } from '@/components/shell/page-data';
 import { BlockFailed, FirstEvent, LoadingBlocks, Refused } from '@/components/shell/states';
+import { Announce } from '@/components/ui/announce';
 import { share, write } from '@/lib/format/number';
 import { moment, span, zoneName } from '@/lib/format/time';
 import { fetchServices } from '@/lib/query/services';
 import { usePoll } from '@/lib/query/use-poll';
-import { isFailing, isOther, overviewSentence } from '@/lib/series/verdict';
+import { isOther, overviewSentence, stateOf } from '@/lib/series/verdict';
 import { Findings } from './findings';
 import { ServicesTable } from './services-table';
 import { Tiles } from './tiles';
@@ -34,21 +35,29 @@ export function Overview() {
   if (data.rows.length === 0 && data.total.window.count === 0) return <NothingHere />;
 
   const services = data.rows.filter((row) => !isOther(row));
-  const failing = services.filter((row) => isFailing(row.window));
+  const judged = services.map((row) => ({ row, ...stateOf(row, data.stepMs, data.openT) }));
+  const failing = judged.filter((item) => item.state === 'failing');
+  const recovered = judged.filter((item) => item.state === 'recovered');
   const total = data.total.window;
+  const sentence = overviewSentence(
+    services.length,
+    failing.length,
+    recovered.length,
+    write(share(total.errors, total.count)),
+  );
   const stale = freshness.kind === 'lost';
   return (
     <div className="flex flex-col gap-4 max-tablet:gap-3">
       <header>
-        <h1 className="text-22 font-strong max-tablet:text-20" aria-live="polite">
-          {overviewSentence(services.length, failing.length, write(share(total.errors, total.count)))}
-        </h1>
+        <h1 className="text-22 font-strong max-tablet:text-20">{sentence}</h1>
+        <Announce text={sentence} />
         <p className="mt-0.5 text-ink2">
-          {rule(failing.length, services.length)}, measured from {moment(data.fromMs, view.tz, Date.now())} to{' '}
-          {moment(data.toMs, view.tz, Date.now())} {zoneName(data.toMs, view.tz)}.
+          {rule(failing.length + recovered.length, services.length)}, measured from{' '}
+          {moment(data.fromMs, view.tz, Date.now())} to {moment(data.toMs, view.tz, Date.now())}{' '}
+          {zoneName(data.toMs, view.tz)}.
         </p>
       </header>
-      {failing.length > 0 && <Findings rows={failing} />}
+      {failing.length + recovered.length > 0 && <Findings items={[...failing, ...recovered]} />}
       {error !== null && <BlockFailed what="the newest numbers" error={error} retry={retry} />}
       <Tiles row={data.total} frame={frame} failing={failing.length > 0} />
       <div className="grid grid-cols-2 gap-4 desktop:grid-cols-3 max-tablet:hidden">

@@ -15,14 +15,15 @@ import { exactCount, rate, share } from '@/lib/format/number';
 import { span } from '@/lib/format/time';
 import { findGaps, rates, shares } from '@/lib/series/gaps';
 import type { Column, Row } from '@/lib/series/types';
-import { byTrouble, isFailing, isOther } from '@/lib/series/verdict';
+import { byTrouble, isOther, type State, stateOf } from '@/lib/series/verdict';
 import { useOrder } from './use-order';
 
 const RULER = 240;
 const FIRST_ROWS = 100;
 
 export function ServicesTable({ rows, windowMs }: { rows: readonly Row[]; windowMs: number }) {
-  const { view, choose, heldSince, hold } = usePageData();
+  const { view, choose, heldSince, hold, data } = usePageData();
+  const judge = (row: Row): State => stateOf(row, data?.stepMs ?? 0, data?.openT ?? null).state;
   const [limit, setLimit] = useState(FIRST_ROWS);
   const { sort } = view;
   const sorted = useMemo(() => {
@@ -92,13 +93,13 @@ export function ServicesTable({ rows, windowMs }: { rows: readonly Row[]; window
           </thead>
           <tbody>
             {shown.map((row) => (
-              <ServiceRow key={row.id} row={row} axis={axis} />
+              <ServiceRow key={row.id} row={row} axis={axis} state={judge(row)} />
             ))}
           </tbody>
         </table>
         <ul className="divide-y divide-line tablet:hidden">
           {shown.map((row) => (
-            <NarrowRow key={row.id} row={row} axis={axis} />
+            <NarrowRow key={row.id} row={row} axis={axis} state={judge(row)} />
           ))}
         </ul>
       </div>
@@ -133,15 +134,15 @@ function useShapes(row: Row): { requests: Column; errors: Column; p99: Column } 
   }, [row]);
 }
 
-function ServiceRow({ row, axis }: { row: Row; axis: RulerAxis }) {
+function ServiceRow({ row, axis, state }: { row: Row; axis: RulerAxis; state: State }) {
   const { window, key } = row;
-  const failing = isFailing(window);
+  const failing = state === 'failing';
   const shapes = useShapes(row);
   const service = key.service ?? '';
   return (
     <tr className="relative h-[42px] border-line border-b last:border-b-0 hover:bg-hover">
       <td className="pl-4">
-        <Glyph state={failing ? 'failing' : 'fine'} size={16} />
+        <Glyph state={state} size={16} />
       </td>
       <td className="max-w-0 truncate">
         <ServiceLink
@@ -186,14 +187,14 @@ function ServiceRow({ row, axis }: { row: Row; axis: RulerAxis }) {
   );
 }
 
-function NarrowRow({ row, axis }: { row: Row; axis: RulerAxis }) {
+function NarrowRow({ row, axis, state }: { row: Row; axis: RulerAxis; state: State }) {
   const { window, key } = row;
-  const failing = isFailing(window);
+  const failing = state === 'failing';
   const service = key.service ?? '';
   return (
     <li className="relative px-3 py-2">
       <div className="flex items-center gap-2">
-        <Glyph state={failing ? 'failing' : 'fine'} />
+        <Glyph state={state} />
         <ServiceLink
           service={service}
           other={isOther(row)}

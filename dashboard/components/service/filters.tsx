@@ -3,7 +3,7 @@
 /** What this page is about, as chips: each can be changed or removed, and one more can be added. */
 import { useEffect, useId, useRef, useState } from 'react';
 import { usePageData } from '@/components/shell/page-data';
-import { useServices } from '@/components/shell/use-services';
+import { useServices } from '@/components/shell/services';
 import { Icon } from '@/components/ui/icon';
 import type { ViewState } from '@/lib/view/url';
 

@@ -13,7 +13,7 @@ import { SortHeader, sortValue } from '@/components/ui/sort-header';
 import { exactCount, rate, share } from '@/lib/format/number';
 import { span } from '@/lib/format/time';
 import type { Row } from '@/lib/series/types';
-import { isFailing } from '@/lib/series/verdict';
+import { isFailing, stateOf } from '@/lib/series/verdict';
 import { toHref } from '@/lib/view/url';
 
 const FIRST_ROWS = 8;
@@ -131,16 +131,17 @@ export function RouteName({ route }: { route: string }) {
 }
 
 function RouteRow({ row, timeShare }: { row: Row; timeShare: { part: number; total: number } }) {
-  const { view } = usePageData();
+  const { view, data } = usePageData();
   const { window, key } = row;
-  const failing = isFailing(window);
+  const state = stateOf(row, data?.stepMs ?? 0, data?.openT ?? null).state;
+  const failing = state === 'failing';
   const route = key.route ?? '';
   const method = key.method ?? '';
   const p99 = useMemo(() => (row.columns.quantilesMs['0.99'] ?? []).slice(0, -1), [row]);
   return (
     <tr className="relative h-10 border-line border-b last:border-b-0 hover:bg-hover">
       <td className="pl-4">
-        <Glyph state={failing ? 'failing' : 'fine'} />
+        <Glyph state={state} />
       </td>
       <td className="max-w-0">
         <Link
@@ -184,15 +185,16 @@ function RouteRow({ row, timeShare }: { row: Row; timeShare: { part: number; tot
 }
 
 function NarrowRoute({ row }: { row: Row }) {
-  const { view } = usePageData();
+  const { view, data } = usePageData();
   const { window, key } = row;
-  const failing = isFailing(window);
+  const state = stateOf(row, data?.stepMs ?? 0, data?.openT ?? null).state;
+  const failing = state === 'failing';
   const route = key.route ?? '';
   const method = key.method ?? '';
   return (
     <li className="relative px-3 py-2">
       <div className="flex items-center gap-2">
-        <Glyph state={failing ? 'failing' : 'fine'} />
+        <Glyph state={state} />
         <Link
           data-row
           href={toHref({ ...view, route, method: method || null })}

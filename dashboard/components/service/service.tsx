@@ -8,13 +8,15 @@ import { LatencyChart } from '@/components/charts/latency-chart';
 import { StatusChart } from '@/components/charts/status-chart';
 import { useFreshness } from '@/components/shell/badge';
 import { usePageData } from '@/components/shell/page-data';
+import { useServices } from '@/components/shell/services';
 import { BlockFailed, LoadingBlocks, Refused } from '@/components/shell/states';
-import { useServices } from '@/components/shell/use-services';
+import { Announce } from '@/components/ui/announce';
 import { Glyph } from '@/components/ui/glyph';
 import { count, NBSP, share, write } from '@/lib/format/number';
 import { moment, span, zoneName } from '@/lib/format/time';
-import type { View } from '@/lib/series/types';
-import { failingSince, isFailing, mostErrors } from '@/lib/series/verdict';
+import type { Row, View } from '@/lib/series/types';
+import { byTrouble, failingSince, isOther, mostErrors, stateOf } from '@/lib/series/verdict';
+import type { ViewState } from '@/lib/view/url';
 import { Filters } from './filters';
 import { RecentRequests } from './recent-requests';
 import { RoutesTable } from './routes-table';
@@ -40,7 +42,9 @@ export function Service() {
     return <LoadingBlocks heads={3} windowMs={windowMs} />;
   }
   const total = data.total.window;
-  const failing = isFailing(total);
+  const { state, recoveredMs } = stateOf(data.total, data.stepMs, data.openT);
+  const failing = state === 'failing';
+  const sentence = titleOf(data, failing, recoveredMs, view);
   const stale = freshness.kind === 'lost';
   if (total.count === 0) {
     const lastSeen = services.find((item) => item.service === view.service)?.lastSeenMs ?? null;
@@ -54,13 +58,12 @@ export function Service() {
   return (
     <div className="flex flex-col gap-4">
       <header>
-        <h1 className="flex items-center gap-2.5 text-22 font-strong max-tablet:text-20" aria-live="polite">
-          {failing && <Glyph state="failing" size={20} />}
-          <span className="min-w-0">
-            <Title failing={failing} errors={total.errors} requests={total.count} />
-          </span>
+        <h1 className="flex items-center gap-2.5 text-22 font-strong max-tablet:text-20">
+          {state !== 'fine' && <Glyph state={state} size={20} />}
+          <span className="min-w-0 [overflow-wrap:anywhere]">{sentence}</span>
         </h1>
         <Evidence view={data} failing={failing} />
+        <Announce text={sentence} />
       </header>
       <Filters />
       {error !== null && <BlockFailed what="the newest numbers" error={error} retry={retry} />}
@@ -98,22 +101,32 @@ export function Service() {
   );
 }
 
-function Title({ failing, errors, requests }: { failing: boolean; errors: number; requests: number }) {
-  const { view } = usePageData();
-  const subject = view.route === null ? view.service : `${view.method ?? ''} ${view.route}`.trim();
-  const part = write(share(errors, requests));
-  if (failing) return <>{part} of requests fail</>;
-  return (
-    <>
-      {subject} is not failing: {errors === 0 ? 'no errors' : `${part} errors`}
-    </>
+/** The routes that fail while the service as a whole does not. */
+function failingRoutes(data: View): readonly Row[] {
+  return data.rows.filter(
+    (row) => !isOther(row) && stateOf(row, data.stepMs, data.openT).state === 'failing',
   );
+}
+
+function titleOf(data: View, failing: boolean, recoveredMs: number | null, view: ViewState): string {
+  const { errors, count: requests } = data.total.window;
+  const part = write(share(errors, requests));
+  if (failing) return `${part} of requests fail`;
+  const subject = view.route === null ? view.service : `${view.method ?? ''} ${view.route}`.trim();
+  if (recoveredMs !== null)
+    return `${subject} recovered at ${moment(recoveredMs, view.tz, Date.now(), true)}`;
+  const routes = failingRoutes(data).length;
+  if (routes > 0 && view.route === null) {
+    return `${routes} of ${data.rows.length} routes ${routes === 1 ? 'is' : 'are'} failing requests`;
+  }
+  return `${subject} is not failing: ${errors === 0 ? 'no errors' : `${part} errors`}`;
 }
 
 function Evidence({ view: data, failing }: { view: View; failing: boolean }) {
   const { view, windowMs } = usePageData();
   const { window, columns } = data.total;
   const since = failing ? failingSince(columns.t, columns.count, columns.errors) : null;
+  const worst = failingRoutes(data).toSorted(byTrouble)[0];
   const where = failing && view.route === null ? mostErrors(data.rows, window.errors) : null;
   return (
     <p className="live-number mt-0.5 text-ink2">
@@ -122,6 +135,17 @@ function Evidence({ view: data, failing }: { view: View; failing: boolean }) {
           ? `For ${span(windowMs)} or longer. `
           : `Since ${moment(since, view.tz, Date.now(), true)} ${zoneName(since, view.tz)}. `)}
       {write(count(window.errors))} of {write(count(window.count))} requests failed in this window.
+      {!failing && worst !== undefined && view.route === null && (
+        <>
+          {' '}
+          <span className="font-mono text-12 text-ink">
+            {worst.key.method}
+            {worst.key.method ? NBSP : ''}
+            {worst.key.route}
+          </span>{' '}
+          fails {write(share(worst.window.errors, worst.window.count))} of its own.
+        </>
+      )}
       {where !== null && (
         <>
           {' '}

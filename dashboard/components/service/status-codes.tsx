@@ -56,12 +56,14 @@ export function StatusCodes() {
                 type="button"
                 disabled={status === 'unknown'}
                 aria-pressed={view.status === status}
-                aria-label={`Status ${status}, ${exactCount(row.window.count)} requests`}
                 onClick={() => choose({ status: view.status === status ? null : status })}
                 className="-mx-2 flex h-7 w-[calc(100%+16px)] items-center gap-2 rounded-control px-2 enabled:hover:bg-hover"
               >
                 <span className={`size-2.5 shrink-0 rounded-data ${swatch(status)}`} />
-                <span className="w-14 text-left font-mono text-12">{status}</span>
+                <span className="w-14 text-left font-mono text-12">
+                  <span className="sr-only">Status </span>
+                  {status}
+                </span>
                 <span className="h-1.5 min-w-8 flex-1 overflow-hidden rounded-data bg-hover">
                   <span
                     className={`block h-full ${swatch(status)}`}

@@ -8,10 +8,9 @@ import { Glyph } from '@/components/ui/glyph';
 import { Icon, Logo } from '@/components/ui/icon';
 import { Num } from '@/components/ui/num';
 import { latency, share } from '@/lib/format/number';
-import { isFailing } from '@/lib/series/verdict';
 import { toHref, type ViewState } from '@/lib/view/url';
 import { usePageData } from './page-data';
-import type { SidebarService } from './use-services';
+import type { SidebarService } from './services';
 
 /** The same window, zone and environment, another subject. */
 export function hrefOf(view: ViewState, patch: Partial<ViewState>): string {
@@ -107,7 +106,7 @@ export function Navigation({ services, searchRef, onNavigate }: NavigationProps)
         </h2>
         <ul className="min-h-0 flex-1 overflow-y-auto pb-3">
           {shown.map((item) => {
-            const failing = isFailing(item.window);
+            const failing = item.state === 'failing';
             return (
               <li key={item.id}>
                 <NavLink
@@ -115,7 +114,7 @@ export function Navigation({ services, searchRef, onNavigate }: NavigationProps)
                   current={view.service === item.service}
                   onClick={onNavigate}
                 >
-                  <Glyph state={failing ? 'failing' : 'fine'} />
+                  <Glyph state={item.state} />
                   <span className="min-w-0 flex-1 truncate" title={item.service}>
                     {item.service}
                   </span>

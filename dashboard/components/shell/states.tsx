@@ -68,12 +68,17 @@ export function BlockFailed({
   );
 }
 
+const DASHBOARD_PORT = 8080;
+const INGEST_PORT = 4318;
+
 /** No event ever: the shortest way to the first one. */
 export function FirstEvent() {
   const [copied, setCopied] = useState(false);
-  const host = window.location.hostname;
+  const { hostname, port } = window.location;
+  // All ports of a stack are moved together, so ours tells where ingest listens.
+  const ingest = port === '' ? INGEST_PORT : Number(port) - DASHBOARD_PORT + INGEST_PORT;
   const line = [
-    `curl -X POST http://${host}:4318/v1/events \\`,
+    `curl -X POST http://${hostname}:${ingest}/v1/events \\`,
     "  -H 'Authorization: Bearer YOUR_INGEST_KEY' \\",
     "  -H 'Content-Type: application/json' \\",
     `  -d '{"service":"checkout","route":"/buy","method":"POST","status":200,"duration_ms":12.5}'`,

@@ -8,16 +8,15 @@ import { Icon } from '@/components/ui/icon';
 import { share, write } from '@/lib/format/number';
 import { RequestFailed } from '@/lib/query/http';
 import { checkSession, endSession } from '@/lib/query/session';
-import { isFailing } from '@/lib/series/verdict';
 import { belongsElsewhere, KEY_HELP } from '@/lib/view/keys';
 import { toggleTheme } from '@/lib/view/theme';
 import { RANGES } from '@/lib/view/url';
 import { useFreshness } from './badge';
 import { Notices } from './notices';
 import { PageDataProvider, usePageData } from './page-data';
+import { ServicesProvider, useServices } from './services';
 import { hrefOf, Navigation, Sidebar } from './sidebar';
 import { Topbar } from './topbar';
-import { useServices } from './use-services';
 
 /** Set once a session worked here, so its end can be told from never having had one. */
 const SEEN = 'peep.session';
@@ -31,7 +30,9 @@ export function Workspace({ children }: { children: ReactNode }) {
     <Suspense fallback={<Blank />}>
       <Gate>
         <PageDataProvider>
-          <Frame>{children}</Frame>
+          <ServicesProvider>
+            <Frame>{children}</Frame>
+          </ServicesProvider>
         </PageDataProvider>
       </Gate>
     </Suspense>
@@ -265,7 +266,7 @@ function BottomBar(props: { onServices: () => void; onLeave: () => void }) {
 function useTitle(services: ReturnType<typeof useServices>['services']): void {
   const worst = services[0];
   const title =
-    worst !== undefined && isFailing(worst.window)
+    worst !== undefined && worst.state === 'failing'
       ? `◆ ${worst.service} ${write(share(worst.window.errors, worst.window.count))} · peep`
       : 'peep';
   useEffect(() => {

@@ -1,5 +1,26 @@
-/** The state of a service as a shape first and a colour second: failing is a filled diamond, fine is a small dot. */
-export function Glyph({ state, size = 14 }: { state: 'failing' | 'fine'; size?: number }) {
+import type { State } from '@/lib/series/verdict';
+
+/** A state as a shape first and a colour second: failing is a filled diamond, recovered a tick, fine a small dot. */
+export function Glyph({ state, size = 14 }: { state: State; size?: number }) {
+  if (state === 'recovered') {
+    return (
+      <svg
+        className="glyph text-ink2"
+        width={size}
+        height={size}
+        viewBox="0 0 14 14"
+        fill="none"
+        stroke="currentColor"
+        strokeWidth="1.6"
+        strokeLinecap="round"
+        strokeLinejoin="round"
+        role="img"
+        aria-label="recovered"
+      >
+        <path d="M2.5 7.5 5.5 10.5 11.5 3.5" />
+      </svg>
+    );
+  }
   if (state === 'fine') {
     return (
       <svg className="glyph text-s2" width={size} height={size} viewBox="0 0 14 14" aria-hidden="true">

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { CalmAxis, linearRange, linearTicks, logRange, logTicks, roundUp } from './axis';
 import { findGaps, rates, shares } from './gaps';
 import { EMPTY_TOTALS, type Totals } from './types';
-import { byTrouble, failingSince, isFailing, overviewSentence } from './verdict';
+import { byTrouble, failingSince, isFailing, overviewSentence, recoveredAt } from './verdict';
 
 const totals = (count: number, errors: number): Totals => ({ ...EMPTY_TOTALS, count, errors });
 
@@ -57,11 +57,22 @@ describe('the verdict', () => {
     expect(failingSince(t, [100, null, 100, 100, null, 100], [0, null, 0, 6, null, 7])).toBe(30);
   });
 
+  it('calls a row recovered only after two calm minutes with requests in them', () => {
+    const t = Array.from({ length: 20 }, (_, index) => index * 10_000);
+    const count = t.map(() => 100);
+    const errors = t.map((_, index) => (index < 6 ? 10 : 0));
+    expect(recoveredAt(t, count, errors, 10_000, 20)).toBe(60_000);
+    expect(recoveredAt(t, count, errors, 10_000, 17)).toBeNull();
+    const silent = t.map((_, index) => (index < 6 ? 100 : null));
+    expect(recoveredAt(t, silent, errors, 10_000, 20)).toBeNull();
+  });
+
   it('speaks in whole sentences', () => {
-    expect(overviewSentence(9, 2, '0.57 %')).toBe('2 of 9 services are failing requests');
-    expect(overviewSentence(9, 1, '0.57 %')).toBe('1 of 9 services is failing requests');
-    expect(overviewSentence(9, 0, '0.57 %')).toBe('No service is failing: 9 services, 0.57 % errors');
-    expect(overviewSentence(1, 0, '0')).toBe('No service is failing: 1 service, no errors');
+    expect(overviewSentence(9, 2, 0, '0.57 %')).toBe('2 of 9 services are failing requests');
+    expect(overviewSentence(9, 1, 3, '0.57 %')).toBe('1 of 9 services is failing requests');
+    expect(overviewSentence(9, 0, 0, '0.57 %')).toBe('No service is failing: 9 services, 0.57 % errors');
+    expect(overviewSentence(9, 0, 1, '0.57 %')).toBe('No service is failing now, 1 of 9 recovered');
+    expect(overviewSentence(1, 0, 0, '0')).toBe('No service is failing: 1 service, no errors');
   });
 });
 

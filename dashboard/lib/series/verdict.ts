@@ -51,6 +51,53 @@ export function failingSince(t: readonly number[], count: Column, errors: Column
   return since === earliest ? null : since;
 }
 
+/** How long an error share must stay low before a row may be called recovered. */
+const CALM_MS = 120_000;
+
+/**
+ * When a row that failed in this window stopped: the end of the last failing step, if everything since then, two
+ * minutes at least, failed less than 1 % of its requests. `null` while it is failing, or when too little came to tell.
+ */
+export function recoveredAt(
+  t: readonly number[],
+  count: Column,
+  errors: Column,
+  stepMs: number,
+  closed: number,
+): number | null {
+  let requests = 0;
+  let failed = 0;
+  let last = closed - 1;
+  for (; last >= 0; last -= 1) {
+    const n = count[last] ?? 0;
+    const bad = errors[last] ?? 0;
+    if (n > 0 && bad > n * FAILING_SHARE) break;
+    requests += n;
+    failed += bad;
+  }
+  const newest = t[closed - 1];
+  const end = t[last];
+  if (newest === undefined || end === undefined) return null;
+  const calmMs = newest - end;
+  if (calmMs < CALM_MS || requests * FAILING_SHARE < 1 || failed >= requests * FAILING_SHARE) return null;
+  return end + stepMs;
+}
+
+export type State = 'failing' | 'recovered' | 'fine';
+
+/** What may be said of a row now, with the moment of recovery when there is one. */
+export function stateOf(
+  row: Row,
+  stepMs: number,
+  openT: number | null,
+): { state: State; recoveredMs: number | null } {
+  if (!isFailing(row.window)) return { state: 'fine', recoveredMs: null };
+  const { t, count, errors } = row.columns;
+  const closed = openT !== null && t.at(-1) === openT ? t.length - 1 : t.length;
+  const recoveredMs = recoveredAt(t, count, errors, stepMs, closed);
+  return { state: recoveredMs === null ? 'failing' : 'recovered', recoveredMs };
+}
+
 /** The one row that carries at least half of the errors, with its share of them. */
 export function mostErrors(rows: readonly Row[], errors: number): { row: Row; share: number } | null {
   if (errors === 0) return null;
@@ -67,10 +114,16 @@ export function plural(n: number, one: string, many: string): string {
 }
 
 /** The first line of the overview. `errors` is the written share of all requests. */
-export function overviewSentence(services: number, failing: number, errors: string): string {
+export function overviewSentence(
+  services: number,
+  failing: number,
+  recovered: number,
+  errors: string,
+): string {
   if (services === 0) return 'No requests in this window';
   if (failing > 0) {
     return `${failing} of ${services} ${plural(services, 'service', 'services')} ${plural(failing, 'is', 'are')} failing requests`;
   }
+  if (recovered > 0) return `No service is failing now, ${recovered} of ${services} recovered`;
   return `No service is failing: ${services} ${plural(services, 'service', 'services')}, ${errors === '0' ? 'no' : errors} errors`;
 }
