@@ -86,8 +86,8 @@ create_cluster() {
   local password_file=$DIR/password no_sync=''
   if [ "$(id -u)" -eq 0 ]; then
     # A copy that the server's user may read, only as long as initdb runs.
-    password_file=$(mktemp "${TMPDIR:-/tmp}/peep-pg.XXXXXX")
-    cp "$DIR/password" "$password_file"
+    password_file=$HOME_DIR/password.initdb
+    (umask 077 && cp "$DIR/password" "$password_file")
     chown postgres "$password_file"
     mkdir -p "$DATA"
     chown -R postgres "$DATA"

