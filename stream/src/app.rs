@@ -107,6 +107,7 @@ async fn follow_live(feed: &Feed, live: Arc<dyn Log>, pool: &PgPool, part: Healt
         cursors = first_cursors(pool, &part) => cursors,
     };
     feed.learn_committed(&cursors);
+    part.set_not_ready("the live log has not been read yet");
     let mut readers = JoinSet::new();
     let behind = Arc::new(std::sync::atomic::AtomicU32::new(live.partitions()));
     for partition in (0..live.partitions()).map(Partition) {
@@ -149,8 +150,8 @@ async fn first_cursors(pool: &PgPool, part: &HealthHandle) -> Cursors {
     }
 }
 
-/// Only for letting go of committed frames: answers bring their own cursors.
-const CURSOR_INTERVAL: Duration = Duration::from_secs(5);
+/// For letting go of committed frames, and for noticing that frames stay away; answers bring their own cursors.
+const CURSOR_INTERVAL: Duration = Duration::from_secs(2);
 /// For viewers to be told that the service is going away.
 const GOODBYE: Duration = Duration::from_millis(500);
 const DATABASE_PAUSE: Duration = Duration::from_millis(500);

@@ -50,6 +50,8 @@ pub struct Continued {
     pub gap: bool,
     /// Something that was counted has been replaced.
     pub superseded: bool,
+    /// History is known to have more than the frames lead to: they are late, or were never published.
+    pub behind: bool,
 }
 
 impl Feed {
@@ -88,8 +90,13 @@ impl Feed {
     /// The frames that continue these positions. A partition without a position has nothing committed.
     pub fn continue_from(&self, positions: &Cursors) -> Continued {
         let store = self.shared.store.lock();
-        let mut continued =
-            Continued { frames: Vec::new(), positions: positions.clone(), gap: false, superseded: false };
+        let mut continued = Continued {
+            frames: Vec::new(),
+            positions: positions.clone(),
+            gap: false,
+            superseded: false,
+            behind: false,
+        };
         for (&partition, held) in &store.partitions {
             let position = positions.get(&partition).copied().unwrap_or(Position::default());
             let continuation = held.continue_from(position);
@@ -98,6 +105,8 @@ impl Feed {
             continued.positions.insert(partition, continuation.position);
             continued.frames.extend(continuation.frames);
         }
+        let reached = |partition: &u32| continued.positions.get(partition).map_or(0, |position| position.offset);
+        continued.behind = store.committed.iter().any(|(partition, committed)| reached(partition) < *committed);
         continued
     }
 

@@ -170,6 +170,7 @@ async fn live(
     let parameters = Parameters::of(&uri)?;
     let mut query = LiveQuery::parse(&parameters)?;
     viewer.restrict(&mut query.filters)?;
+    query.env_bound = viewer.env.is_some();
     let last_event_id = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let since = parameters.one("since")?.or(last_event_id).map(str::to_owned);
     let wants_events = headers.get_all(ACCEPT).iter().any(|accept| contains(accept, "text/event-stream"));

@@ -2,8 +2,8 @@
 //!
 //! Arrives: subscriptions, and the feed's signal that frames came in. Leaves: versions of topics, published through a
 //! `watch` channel, whose value is always the newest. Promises: a topic is built from one stitched snapshot and then
-//! moved by frames only; when the stitch reports a gap or a take-over, it is built again under a new epoch, and until
-//! then keeps showing a consistent past. A topic nobody watches is dropped after a minute. The number of topics and
+//! moved by frames only; when the stitch reports a gap or a take-over, or frames stay away that history already has, it is
+//! built again under a new epoch, and until then keeps showing a consistent past. A topic nobody watches is dropped after a minute. The number of topics and
 //! the memory of each are bounded; detail is shed before viewers are refused.
 //! Does not: frame messages for a transport, or wait for a reader ([`crate::subscriber`]).
 
@@ -83,8 +83,18 @@ struct State {
     built_at: Option<Instant>,
     published_at: Option<Instant>,
     unwatched_since: Instant,
+    /// Since when history is known to have more than the frames lead to.
+    behind_since: Option<Instant>,
+    /// As of the last publication.
+    bytes: usize,
     /// The newest snapshot, for viewers that arrive together.
-    snapshot: Option<(String, Utf8Bytes)>,
+    snapshot: Option<Snapshot>,
+}
+
+struct Snapshot {
+    id: String,
+    text: Utf8Bytes,
+    made_at: Instant,
 }
 
 /// The newest state of a topic, as viewers see it.
@@ -172,6 +182,8 @@ impl Hub {
             built_at: None,
             published_at: None,
             unwatched_since: Instant::now(),
+            behind_since: None,
+            bytes: 0,
             snapshot: None,
         };
         let topic = Arc::new(LiveTopic {
@@ -273,28 +285,35 @@ impl Hub {
     /// Counts what arrived, slides the window, publishes when it is time. Answers the bytes kept.
     fn move_forward(&self, live: &Arc<LiveTopic>, bytes_max: usize) -> usize {
         let now_ms = self.shared.clock.now_ms();
-        let mut state = live.state.lock();
+        let mut guard = live.state.lock();
+        let state = &mut *guard;
         let Some(topic) = state.topic.as_mut() else { return 0 };
         let continued = self.shared.feed.continue_from(topic.positions());
-        let lost = continued.gap || continued.superseded;
         if !continued.superseded {
             topic.advance(continued.frames.iter().map(|frame| &**frame), continued.positions);
         }
         topic.slide(now_ms);
         let due = state.published_at.is_none_or(|at| at.elapsed() >= self.shared.limits.frame_interval);
-        let mut bytes = 0;
-        if due && let Some(topic) = state.topic.as_mut() {
-            bytes = topic.memory_bytes();
-            if bytes > bytes_max {
-                topic.fit(bytes_max);
-            }
-            live.publish(&mut state, now_ms);
+        if due && topic.has_changed() {
+            topic.fit(bytes_max);
+            state.bytes = topic.memory_bytes();
+            live.publish(state, now_ms);
         }
-        let again = lost && !state.building && state.built_at.is_none_or(|at| at.elapsed() >= REBUILD_PAUSE);
-        if again {
+        state.behind_since = continued.behind.then(|| state.behind_since.unwrap_or_else(Instant::now));
+        let reason = match state.behind_since {
+            _ if continued.superseded => Some("superseded"),
+            _ if continued.gap => Some("gap"),
+            // A frame may take a moment longer than its commit; one that does not come was never published.
+            Some(since) if since.elapsed() >= BEHIND_MAX => Some("behind"),
+            _ => None,
+        };
+        let bytes = state.bytes;
+        let may_build = !state.building && state.built_at.is_none_or(|at| at.elapsed() >= REBUILD_PAUSE);
+        if let Some(reason) = reason.filter(|_| may_build) {
             state.building = true;
-            drop(state);
-            metrics::topic_rebuilt(if continued.superseded { "superseded" } else { "gap" });
+            state.behind_since = None;
+            drop(guard);
+            metrics::topic_rebuilt(reason);
             self.build(live);
         }
         bytes
@@ -361,12 +380,12 @@ impl LiveTopic {
             None => {
                 let id = topic.id();
                 match &state.snapshot {
-                    // At most one frame interval old: a publication forgets it.
-                    Some((known, snapshot)) if *known == id => snapshot.clone(),
+                    // It carries the time it was made at, so it must not grow old.
+                    Some(known) if known.id == id && known.made_at.elapsed() < SNAPSHOT_AGE_MAX => known.text.clone(),
                     _ => {
-                        let snapshot = Utf8Bytes::from(topic.message(Since::Nothing, now_ms));
-                        state.snapshot = Some((id, snapshot.clone()));
-                        snapshot
+                        let text = Utf8Bytes::from(topic.message(Since::Nothing, now_ms));
+                        state.snapshot = Some(Snapshot { id, text: text.clone(), made_at: Instant::now() });
+                        text
                     }
                 }
             }
@@ -399,3 +418,7 @@ const TICK: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(10);
 /// At most one snapshot a second per topic, however often something is missing.
 const REBUILD_PAUSE: Duration = Duration::from_secs(1);
+/// Frames are published before they are committed, and on their way for some 50 ms.
+const BEHIND_MAX: Duration = Duration::from_secs(1);
+/// Viewers that arrive together share a snapshot.
+const SNAPSHOT_AGE_MAX: Duration = Duration::from_millis(100);

@@ -37,7 +37,7 @@ pub const CONNECTIONS_CUT_TOTAL: &str = "peep_stream_connections_cut_total";
 pub const TOPICS: &str = "peep_stream_topics";
 /// Bytes of live views that were published lately.
 pub const TOPIC_BYTES: &str = "peep_stream_topic_bytes";
-/// Live views built again, by reason: `gap`, `superseded`.
+/// Live views built again, by reason: `gap`, `superseded`, `behind`.
 pub const TOPIC_REBUILDS_TOTAL: &str = "peep_stream_topic_rebuilds_total";
 /// Rows folded into `(other)` because memory was short.
 pub const TOPIC_ROWS_SHED_TOTAL: &str = "peep_stream_topic_rows_shed_total";

@@ -101,6 +101,8 @@ pub struct LiveQuery {
     pub window_s: i64,
     /// Asked quantiles.
     pub quantiles: Quantiles,
+    /// The viewer may see no other environment than the one in the filters, not even by name.
+    pub env_bound: bool,
 }
 
 /// `GET /v1/events`
@@ -235,6 +237,7 @@ impl LiveQuery {
             step_s,
             window_s: window_ms / 1000,
             quantiles: quantiles(parameters)?.unwrap_or_else(Quantiles::of_a_chart),
+            env_bound: false,
         })
     }
 

@@ -98,7 +98,7 @@ impl HeldPartition {
         }
         // A frame that overlaps held ones replaces them, in its own epoch too: an owner that does not know whether a
         // frame was published may publish a longer one from the same offset.
-        let mut replaced = takes_over;
+        let mut replaced = false;
         while let Some(overlapping) = self.frames.pop_back_if(|held| held.to > frame.from) {
             on_drop(&overlapping);
             replaced = true;

@@ -270,6 +270,11 @@ impl Topic {
         self.groups.values().chain([&self.total]).map(Group::memory_bytes).sum()
     }
 
+    /// Whether there is something to publish.
+    pub fn has_changed(&self) -> bool {
+        self.changed
+    }
+
     /// Makes everything that changed a new version; `None` when nothing did. The new version is told relative to the
     /// one returned.
     pub fn publish(&mut self) -> Option<u64> {

@@ -32,7 +32,8 @@ pub fn upgrade(upgrade: WebSocketUpgrade, service: Service, viewer: Viewer, subs
 async fn serve(mut socket: WebSocket, service: Service, viewer: Viewer, mut subscriber: Subscriber) {
     let _open = metrics::viewer_connected("websocket");
     let shutdown: Shutdown = service.shutdown().clone();
-    let write_timeout = service.limits().write_timeout;
+    // Whoever takes nothing at all is cut by the listener; this bounds whoever takes a little now and then.
+    let write_timeout = service.limits().write_timeout * SLOW_FACTOR;
     let mut recheck = interval_at(Instant::now() + RECHECK, RECHECK);
     loop {
         tokio::select! {
@@ -67,4 +68,6 @@ const READ_BUFFER_BYTES: usize = 4096;
 const INBOUND_BYTES_MAX: usize = 4096;
 /// How long a revoked key may go on looking.
 pub const RECHECK: Duration = Duration::from_secs(5);
+/// A snapshot of 4 MB within a minute is a line of 0.5 Mbit/s.
+const SLOW_FACTOR: u32 = 6;
 const CLOSE_WAIT: Duration = Duration::from_secs(1);

@@ -95,7 +95,8 @@ impl Serialize for Message<'_> {
             map.serialize_entry("resumed", &true)?;
         }
         map.serialize_entry("quantiles", &quantiles)?;
-        map.serialize_entry("envs", &topic.envs)?;
+        let shown = |env: &&String| !topic.query.env_bound || topic.query.filters.env.contains(env);
+        map.serialize_entry("envs", &topic.envs.iter().filter(shown).collect::<Vec<_>>())?;
         map.serialize_entry("total", &row(&topic.total))?;
         map.serialize_entry("rows", &groups.into_iter().map(row).collect::<Vec<_>>())?;
         if !matches!(self.since, Since::Nothing) {

@@ -186,6 +186,33 @@ async fn a_takeover_neither_doubles_nor_loses() {
 }
 
 #[tokio::test]
+async fn without_frames_the_view_follows_the_commits() {
+    let world = World::new().await;
+    let events = traffic(200);
+    world.commit(0, 100, 1, &events[..100]).await;
+    let mut socket = world.websocket("window=15m").await;
+    let mut picture = Picture::default();
+    picture.read_until(&mut socket, 100).await;
+    world.commit(0, 200, 1, &events[100..]).await;
+    picture.read_until(&mut socket, 200).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_of_one_environment_hears_of_no_other() {
+    let world = World::new().await;
+    let events = [Event::new("a", NOW_MS, 10), Event::new("a", NOW_MS, 20).env("staging")];
+    world.publish(0, 1, 0, &events).await;
+    world.wait_for_count(2).await;
+    let url = format!("{}/v1/live", world.url.replacen("http", "ws", 1));
+    let mut socket = WebSocket::connect(&url, Some(&world.keys.staging)).await.expect("accepted");
+    let snapshot = socket.next(SOON).await.expect("a snapshot");
+    assert_eq!((&snapshot["total"]["window"]["count"], &snapshot["envs"]), (&json!(1), &json!(["staging"])));
+    assert_eq!(WebSocket::connect(&format!("{url}?env=default"), Some(&world.keys.staging)).await.err(), Some(403));
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_gap_heals_with_the_next_commit() {
     let world = World::new().await;
     let events = traffic(300);
