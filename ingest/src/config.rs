@@ -52,9 +52,9 @@ impl Config {
                 "127.0.0.1:4318",
                 "Address that takes events. 4318 is the OTLP/HTTP default, so a stock OpenTelemetry SDK finds it.",
             ),
-            workers: settings.u64(
+            workers: settings.per_core(
                 "PEEP_INGEST_WORKERS",
-                default_workers(),
+                8,
                 1..=256,
                 "Threads that serve connections, each with its own runtime. More than cores only adds switching.",
             ) as usize,
@@ -166,10 +166,6 @@ impl Limits {
             ),
         }
     }
-}
-
-fn default_workers() -> u64 {
-    std::thread::available_parallelism().map_or(2, |cores| cores.get().min(8) as u64)
 }
 
 const DAY_MS: u64 = 24 * 3_600_000;
