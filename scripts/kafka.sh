@@ -200,9 +200,9 @@ PROPERTIES
 }
 
 format_storage() {
-  # 16 random bytes in URL-safe base64 are a Kafka cluster id.
+  # 16 random bytes in URL-safe base64 are a Kafka cluster id; one that begins with a dash would be taken for an option.
   local id
-  id=$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=\n')
+  id=$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=\n' | sed 's/^-/A/')
   if ! "$JAVA" -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile="$DIR/log4j2.properties" -cp "$JARS/*" \
     kafka.tools.StorageTool format --standalone --cluster-id "$id" --config "$DIR/server.properties" --ignore-formatted >"$LOG_DIR/format.log" 2>&1; then
     fail "Kafka's data directory could not be prepared: $(tail -n 1 "$LOG_DIR/format.log")" "the whole output is in $LOG_DIR/format.log"

@@ -25,6 +25,9 @@ use crate::config::LogConfig;
 use crate::metrics::TopicMetrics;
 use crate::{AppendError, Offset, Partition, ReadError, Watermarks};
 
+#[cfg(test)]
+mod tests;
+
 /// Where the caller of `append` gets its answer.
 pub(super) type Answer = oneshot::Receiver<Result<Offset, AppendError>>;
 

@@ -1,9 +1,10 @@
-//! The Postgres log keeps itself within its retention while it is written to, read, and looked after by several processes.
+//! What only the Postgres log has to care for: its own retention, while it is written to, read and looked after by several
+//! processes; and the database's disk.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use peep_log::{Log, LogConfig, Offset, Partition, Retention, Topic, Watermarks};
+use peep_log::{AppendError, Log, LogConfig, Offset, Partition, Retention, Topic, Watermarks};
 use peep_testkit::Database;
 use sqlx::PgPool;
 
@@ -89,6 +90,29 @@ async fn many_rotations_at_once_open_one_segment() {
     opened.dedup();
     assert_eq!(opened.len(), 1, "{opened:?}");
     assert_eq!(count_tables(&pool).await, 2);
+    assert_eq!(log.append(P, "x".into()).await, Ok(Offset(0)));
+}
+
+/// Nothing was written, and the caller may know: other than with a lost connection there is no doubt.
+#[tokio::test]
+async fn a_full_disk_is_reported_as_full_and_the_log_goes_on() {
+    let database = Database::fresh().await;
+    let pool = database.pool().await;
+    let log = open(&pool, LogConfig::default().events_retention).await;
+    sqlx::raw_sql(
+        "alter function log_append rename to log_append_as_it_is;
+         create function log_append(text, int[], int[], bytea[]) returns table (log_partition int, first_offset bigint)
+         language plpgsql as $$ begin raise 'could not extend file: No space left on device' using errcode = '53100'; end $$",
+    )
+    .execute(&pool)
+    .await
+    .expect("fill the disk");
+    assert_eq!(log.append(P, "x".into()).await, Err(AppendError::Full { what: "database disk" }));
+    assert_eq!(log.ready(), Ok(()), "readiness is for what another process could do better");
+    sqlx::raw_sql("drop function log_append; alter function log_append_as_it_is rename to log_append")
+        .execute(&pool)
+        .await
+        .expect("make room");
     assert_eq!(log.append(P, "x".into()).await, Ok(Offset(0)));
 }
 
