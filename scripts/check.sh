@@ -35,7 +35,7 @@ shell_scripts() { shellcheck --severity=warning -x -a scripts/*.sh .ci/run; }
 dashboard_lint() { npm run --silent lint --prefix dashboard; }
 
 make_log_dir
-require_tools curl compiler rust node shellcheck cargo_deny
+require_tools curl git compiler rust node shellcheck cargo_deny
 install_dashboard_packages
 
 step "formatting" cargo fmt --all --check

@@ -14,6 +14,7 @@ name_of() {
     rust) echo "Rust $RUST_CHANNEL (rustup)" ;;
     compiler) echo "C and C++ compiler, make, cmake" ;;
     curl) echo "curl" ;;
+    git) echo "git" ;;
     node) echo "Node.js 20.9 or newer with npm" ;;
     postgres) echo "PostgreSQL server programs" ;;
     kafka) echo "Apache Kafka (from Maven Central), Java 17 or newer, Maven" ;;
@@ -38,6 +39,7 @@ have_rust() {
 }
 have_compiler() { command -v cc >/dev/null && command -v c++ >/dev/null && command -v make >/dev/null && command -v cmake >/dev/null; }
 have_curl() { command -v curl >/dev/null; }
+have_git() { command -v git >/dev/null; }
 have_node() {
   local version
   version=$(node --version 2>/dev/null) && at_least 20.9 "${version#v}" && command -v npm >/dev/null
@@ -115,6 +117,7 @@ install_rustup() {
     "$init" -y --no-modify-path --profile minimal --default-toolchain none
 }
 install_compiler() { packages "build-essential cmake" cmake; }
+install_git() { packages git git; }
 install_curl() { packages "curl ca-certificates" curl; }
 install_postgres() { "$ROOT/scripts/postgres.sh" install; }
 install_kafka() { "$ROOT/scripts/kafka.sh" install; }
