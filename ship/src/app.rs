@@ -220,7 +220,8 @@ impl Run<'_> {
 
     fn show(&self, intake: &Intake) {
         if let Sink::Ingest(senders) = &self.sink {
-            self.progress.update(|| senders.delivery().progress(intake.report(), self.started.elapsed()));
+            self.progress
+                .update(intake.report().lines, || senders.delivery().progress(intake.report(), self.started.elapsed()));
         }
     }
 }

@@ -14,7 +14,20 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 #[derive(Debug)]
 pub(crate) struct Progress {
     view: View,
-    last_line: Mutex<Instant>,
+    last_line: Mutex<LastLine>,
+}
+
+/// When a plain line was printed, and at which mark.
+#[derive(Debug)]
+struct LastLine {
+    at: Instant,
+    mark: u64,
+}
+
+impl LastLine {
+    fn new() -> Mutex<Self> {
+        Mutex::new(Self { at: Instant::now(), mark: 0 })
+    }
 }
 
 #[derive(Debug)]
@@ -40,12 +53,12 @@ impl Progress {
         } else {
             View::Plain
         };
-        Self { view, last_line: Mutex::new(Instant::now()) }
+        Self { view, last_line: LastLine::new() }
     }
 
     #[cfg(test)]
     pub(crate) fn captured() -> Self {
-        Self { view: View::Captured(Mutex::default()), last_line: Mutex::new(Instant::now()) }
+        Self { view: View::Captured(Mutex::default()), last_line: LastLine::new() }
     }
 
     /// One message that stays on the screen.
@@ -58,8 +71,9 @@ impl Progress {
         }
     }
 
-    /// The current state, in words; rendered only when it is going to be shown.
-    pub(crate) fn update(&self, state: impl FnOnce() -> String) {
+    /// The current state, in words; rendered only when it is going to be shown. A plain line appears only when `mark`
+    /// has changed since the last: a quiet log fills no other log.
+    pub(crate) fn update(&self, mark: u64, state: impl FnOnce() -> String) {
         match &self.view {
             View::Bar(bar) => {
                 bar.set_message(state());
@@ -67,8 +81,8 @@ impl Progress {
             }
             View::Plain => {
                 let Ok(mut last) = self.last_line.lock() else { return };
-                if last.elapsed() >= LINE_INTERVAL {
-                    *last = Instant::now();
+                if last.at.elapsed() >= LINE_INTERVAL && last.mark != mark {
+                    *last = LastLine { at: Instant::now(), mark };
                     eprintln!("{}", state());
                 }
             }
