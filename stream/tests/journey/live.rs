@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use peep_testkit::WebSocket;
+use peep_testkit::{EventStream, WebSocket};
 use serde_json::{Value, json};
 
 use crate::world::{Event, NOW_MS, World, traffic};
@@ -151,6 +151,10 @@ async fn server_sent_events_carry_the_same_messages_and_resume() {
     picture.apply(&resumed);
     picture.check();
     assert_eq!(picture.total, 300);
+
+    let mut socket = world.websocket(&format!("window=15m&since={}", picture.id)).await;
+    let up_to_date = socket.next(SOON).await.expect("a snapshot");
+    assert_eq!((&up_to_date["resumed"], &up_to_date["rows"]), (&json!(true), &json!([])), "nothing changed since");
 
     let mut stranger = world.event_stream("window=15m", Some("0123-99")).await;
     let full = stranger.next(SOON).await.expect("a snapshot").data;
@@ -324,6 +328,45 @@ async fn viewers_of_one_view_share_a_topic_and_places_are_bounded() {
     second.close().await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(WebSocket::connect(&url, Some(&world.keys.read)).await.err(), Some(503), "no other view");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_view_that_nobody_watches_makes_room_for_another() {
+    let world = World::with(&[("PEEP_STREAM_TOPICS_MAX", "1"), ("PEEP_STREAM_TOPIC_IDLE_MAX", "100")]).await;
+    let first = world.websocket("service=a").await;
+    first.close().await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let mut other = world.websocket("service=b").await;
+    assert_eq!(other.next(SOON).await.expect("a snapshot")["type"], "snapshot");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn viewers_are_told_when_the_service_goes_away() {
+    let world = World::new().await;
+    let mut socket = world.websocket("").await;
+    let mut stream = world.event_stream("", None).await;
+    assert!(socket.next(SOON).await.is_some() && stream.next(SOON).await.is_some());
+    let started = Instant::now();
+    world.stop().await;
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    while socket.next(SOON).await.is_some() {}
+    while stream.next(SOON).await.is_some() {}
+}
+
+#[tokio::test]
+async fn a_revoked_session_stops_seeing() {
+    let world = World::new().await;
+    let signed_in = world.anonymous().post_json("/v1/session", &json!({"key": world.keys.read})).await;
+    let cookie =
+        signed_in.header("set-cookie").and_then(|cookie| cookie.split(';').next()).expect("a cookie").to_owned();
+    let url = format!("{}/v1/live", world.url);
+    let mut stream = EventStream::connect(&url, &[("cookie", &cookie)]).await.expect("accepted");
+    assert!(stream.next(SOON).await.is_some());
+    assert_eq!(world.anonymous().with_header("cookie", &cookie).delete("/v1/session").await.status, 204);
+    let ended = async { while stream.next(SOON).await.is_some() {} };
+    tokio::time::timeout(Duration::from_secs(8), ended).await.expect("within seconds");
     world.stop().await;
 }
 
