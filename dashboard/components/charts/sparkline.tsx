@@ -1,7 +1,7 @@
 'use client';
 
 /** The shape of one column in 80 × 24 px: from 0, own scale, gaps stay gaps, the newest value as a dot. */
-import { useCallback } from 'react';
+import { useCallback, useRef } from 'react';
 import type { Column } from '@/lib/series/types';
 import { Canvas } from './canvas';
 import { color, type Token } from './tokens';
@@ -14,7 +14,8 @@ interface Props {
   height?: number;
 }
 
-export function Sparkline({ values, token, fill = false, width = 80, height = 24 }: Props) {
+export function Sparkline({ values: given, token, fill = false, width = 80, height = 24 }: Props) {
+  const values = useSame(given);
   const draw = useCallback(
     (context: CanvasRenderingContext2D) => {
       const top = Math.max(0, ...values.map((value) => value ?? 0));
@@ -51,6 +52,16 @@ export function Sparkline({ values, token, fill = false, width = 80, height = 24
     [values, token, fill, width, height],
   );
   return <Canvas width={width} height={height} draw={draw} />;
+}
+
+/** The array of before while its content is the same: most of the time only the step still filling has changed. */
+function useSame(values: Column): Column {
+  const kept = useRef(values);
+  const before = kept.current;
+  if (before.length !== values.length || values.some((value, index) => value !== before[index])) {
+    kept.current = values;
+  }
+  return kept.current;
 }
 
 /** Index ranges without a null in between. */

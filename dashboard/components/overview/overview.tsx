@@ -10,6 +10,7 @@ import { useFreshness } from '@/components/shell/badge';
 import { usePageData } from '@/components/shell/page-data';
 import { BlockFailed, FirstEvent, LoadingBlocks, Refused } from '@/components/shell/states';
 import { Announce } from '@/components/ui/announce';
+import { useNarrow } from '@/components/ui/use-narrow';
 import { share, write } from '@/lib/format/number';
 import { moment, span, zoneName } from '@/lib/format/time';
 import { fetchServices } from '@/lib/query/services';
@@ -25,6 +26,7 @@ const PLOT = 'h-[158px]';
 export function Overview() {
   const { data, error, retry, view, windowMs, link } = usePageData();
   const freshness = useFreshness();
+  const narrow = useNarrow();
   const frame = useMemo(() => (data === null ? null : chartFrame(data, data.total)), [data]);
 
   if (link?.kind === 'refused') return <Refused message={link.message} />;
@@ -59,27 +61,30 @@ export function Overview() {
       </header>
       {failing.length + recovered.length > 0 && <Findings items={[...failing, ...recovered]} />}
       {error !== null && <BlockFailed what="the newest numbers" error={error} retry={retry} />}
-      <Tiles row={data.total} frame={frame} failing={failing.length > 0} />
-      <div className="grid grid-cols-2 gap-4 desktop:grid-cols-3 max-tablet:hidden">
-        <RequestsChart row={data.total} frame={frame} stale={stale} plotClass={PLOT} />
-        <ErrorsChart
-          row={data.total}
-          frame={frame}
-          failing={failing.length > 0}
-          stale={stale}
-          plotClass={PLOT}
-        />
-        <div className="grid max-desktop:col-span-2">
-          <LatencyChart
+      {narrow ? (
+        <Tiles row={data.total} frame={frame} failing={failing.length > 0} />
+      ) : (
+        <div className="grid grid-cols-2 gap-4 desktop:grid-cols-3">
+          <RequestsChart row={data.total} frame={frame} stale={stale} plotClass={PLOT} />
+          <ErrorsChart
             row={data.total}
             frame={frame}
-            errorBound={data.errorBound}
+            failing={failing.length > 0}
             stale={stale}
             plotClass={PLOT}
-            inline={false}
           />
+          <div className="grid max-desktop:col-span-2">
+            <LatencyChart
+              row={data.total}
+              frame={frame}
+              errorBound={data.errorBound}
+              stale={stale}
+              plotClass={PLOT}
+              inline={false}
+            />
+          </div>
         </div>
-      </div>
+      )}
       <ServicesTable rows={data.rows} windowMs={windowMs} />
     </div>
   );

@@ -2,7 +2,7 @@
 
 /** Every service in the order of trouble, or as asked. Wide: one line with shapes; narrow: two lines with the ruler. */
 import Link from 'next/link';
-import { useMemo, useState } from 'react';
+import { memo, useMemo, useState } from 'react';
 import { Ruler, type RulerAxis, rulerAxis, rulerLabel, rulerTicks, rulerX } from '@/components/charts/ruler';
 import { Sparkline } from '@/components/charts/sparkline';
 import { usePageData } from '@/components/shell/page-data';
@@ -11,6 +11,7 @@ import { Glyph } from '@/components/ui/glyph';
 import { Num } from '@/components/ui/num';
 import { Quantile } from '@/components/ui/quantile';
 import { SortHeader, sortValue } from '@/components/ui/sort-header';
+import { useNarrow } from '@/components/ui/use-narrow';
 import { exactCount, rate, share } from '@/lib/format/number';
 import { span } from '@/lib/format/time';
 import { findGaps, rates, shares } from '@/lib/series/gaps';
@@ -23,6 +24,7 @@ const FIRST_ROWS = 100;
 
 export function ServicesTable({ rows, windowMs }: { rows: readonly Row[]; windowMs: number }) {
   const { view, choose, heldSince, hold, data } = usePageData();
+  const narrow = useNarrow();
   const judge = (row: Row): State => stateOf(row, data?.stepMs ?? 0, data?.openT ?? null).state;
   const [limit, setLimit] = useState(FIRST_ROWS);
   const { sort } = view;
@@ -37,7 +39,8 @@ export function ServicesTable({ rows, windowMs }: { rows: readonly Row[]; window
     );
   }, [rows, sort]);
   const ordered = useOrder(sorted, JSON.stringify(sort), heldSince !== null);
-  const axis = useMemo(() => rulerAxis(rows), [rows]);
+  const { lowMs, highMs } = rulerAxis(rows);
+  const axis = useMemo(() => ({ lowMs, highMs }), [lowMs, highMs]);
   const shown = ordered.slice(0, limit);
   const total = rows.reduce((sum, row) => sum + row.window.count, 0);
   const onSort = (next: typeof sort) => choose({ sort: next });
@@ -52,56 +55,71 @@ export function ServicesTable({ rows, windowMs }: { rows: readonly Row[]; window
       onBlur={() => hold(false)}
     >
       <div className="card overflow-hidden">
-        <table className="w-full max-tablet:hidden">
-          <caption className="sr-only">Services, {span(windowMs)}</caption>
-          <thead>
-            <tr className="h-9 border-line border-b text-12">
-              <th scope="col" className="w-11">
-                <span className="sr-only">State</span>
-              </th>
-              <SortHeader column="service" align="left" {...head}>
-                Service
-              </SortHeader>
-              <SortHeader column="rate" className="w-24" {...head}>
-                Requests
-              </SortHeader>
-              <th scope="col" className="hidden w-[104px] desktop:table-cell">
-                <span className="sr-only">Requests over time</span>
-              </th>
-              <SortHeader column="errors" className="w-20" {...head}>
-                Errors
-              </SortHeader>
-              <th scope="col" className="hidden w-[104px] desktop:table-cell">
-                <span className="sr-only">Errors over time</span>
-              </th>
-              <SortHeader column="p50" className="w-[76px]" {...head}>
-                p50
-              </SortHeader>
-              <SortHeader column="p95" className="w-[84px]" {...head}>
-                p95
-              </SortHeader>
-              <SortHeader column="p99" className="w-[84px]" {...head}>
-                p99
-              </SortHeader>
-              <th scope="col" className="w-[292px] pl-7 max-desktop:w-[272px] max-desktop:pl-3">
-                <RulerHead axis={axis} />
-              </th>
-              <th scope="col" className="w-[100px] pr-4 text-left font-regular text-ink2">
-                p99, {span(windowMs)}
-              </th>
-            </tr>
-          </thead>
-          <tbody>
+        {narrow ? (
+          <ul className="divide-y divide-line">
             {shown.map((row) => (
-              <ServiceRow key={row.id} row={row} axis={axis} state={judge(row)} />
+              <NarrowRow
+                key={row.id}
+                row={row}
+                axis={axis}
+                state={judge(row)}
+                href={hrefOf(view, { service: row.key.service ?? '' })}
+              />
             ))}
-          </tbody>
-        </table>
-        <ul className="divide-y divide-line tablet:hidden">
-          {shown.map((row) => (
-            <NarrowRow key={row.id} row={row} axis={axis} state={judge(row)} />
-          ))}
-        </ul>
+          </ul>
+        ) : (
+          <table className="w-full">
+            <caption className="sr-only">Services, {span(windowMs)}</caption>
+            <thead>
+              <tr className="h-9 border-line border-b text-12">
+                <th scope="col" className="w-11">
+                  <span className="sr-only">State</span>
+                </th>
+                <SortHeader column="service" align="left" {...head}>
+                  Service
+                </SortHeader>
+                <SortHeader column="rate" className="w-24" {...head}>
+                  Requests
+                </SortHeader>
+                <th scope="col" className="hidden w-[104px] desktop:table-cell">
+                  <span className="sr-only">Requests over time</span>
+                </th>
+                <SortHeader column="errors" className="w-20" {...head}>
+                  Errors
+                </SortHeader>
+                <th scope="col" className="hidden w-[104px] desktop:table-cell">
+                  <span className="sr-only">Errors over time</span>
+                </th>
+                <SortHeader column="p50" className="w-[76px]" {...head}>
+                  p50
+                </SortHeader>
+                <SortHeader column="p95" className="w-[84px]" {...head}>
+                  p95
+                </SortHeader>
+                <SortHeader column="p99" className="w-[84px]" {...head}>
+                  p99
+                </SortHeader>
+                <th scope="col" className="w-[292px] pl-7 max-desktop:w-[272px] max-desktop:pl-3">
+                  <RulerHead axis={axis} />
+                </th>
+                <th scope="col" className="w-[100px] pr-4 text-left font-regular text-ink2">
+                  p99, {span(windowMs)}
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {shown.map((row) => (
+                <ServiceRow
+                  key={row.id}
+                  row={row}
+                  axis={axis}
+                  state={judge(row)}
+                  href={hrefOf(view, { service: row.key.service ?? '' })}
+                />
+              ))}
+            </tbody>
+          </table>
+        )}
       </div>
       {ordered.length > limit && (
         <button type="button" className="control mt-3" onClick={() => setLimit(limit + FIRST_ROWS)}>
@@ -134,7 +152,15 @@ function useShapes(row: Row): { requests: Column; errors: Column; p99: Column } 
   }, [row]);
 }
 
-function ServiceRow({ row, axis, state }: { row: Row; axis: RulerAxis; state: State }) {
+interface RowProps {
+  row: Row;
+  axis: RulerAxis;
+  state: State;
+  href: string;
+}
+
+/** Made again only when its row has changed: most ticks change a few of many. */
+const ServiceRow = memo(function ServiceRow({ row, axis, state, href }: RowProps) {
   const { window, key } = row;
   const failing = state === 'failing';
   const shapes = useShapes(row);
@@ -148,6 +174,7 @@ function ServiceRow({ row, axis, state }: { row: Row; axis: RulerAxis; state: St
         <ServiceLink
           service={service}
           other={isOther(row)}
+          href={href}
           className="font-name outline-offset-[-2px] after:absolute after:inset-0 focus-visible:outline-none focus-visible:after:outline-2 focus-visible:after:outline-offset-[-2px] focus-visible:after:outline-focus"
         />
       </td>
@@ -185,9 +212,9 @@ function ServiceRow({ row, axis, state }: { row: Row; axis: RulerAxis; state: St
       </td>
     </tr>
   );
-}
+});
 
-function NarrowRow({ row, axis, state }: { row: Row; axis: RulerAxis; state: State }) {
+const NarrowRow = memo(function NarrowRow({ row, axis, state, href }: RowProps) {
   const { window, key } = row;
   const failing = state === 'failing';
   const service = key.service ?? '';
@@ -198,6 +225,7 @@ function NarrowRow({ row, axis, state }: { row: Row; axis: RulerAxis; state: Sta
         <ServiceLink
           service={service}
           other={isOther(row)}
+          href={href}
           className="min-w-0 flex-1 truncate font-name after:absolute after:inset-0"
         />
         <Num
@@ -215,11 +243,10 @@ function NarrowRow({ row, axis, state }: { row: Row; axis: RulerAxis; state: Sta
       </div>
     </li>
   );
-}
+});
 
 /** What is over the budget of groups has no page of its own. */
-function ServiceLink(props: { service: string; other: boolean; className: string }) {
-  const { view } = usePageData();
+function ServiceLink(props: { service: string; other: boolean; href: string; className: string }) {
   if (props.other) {
     return (
       <span className="text-ink2" title="Services over the budget of groups, counted together">
@@ -228,13 +255,7 @@ function ServiceLink(props: { service: string; other: boolean; className: string
     );
   }
   return (
-    <Link
-      data-row
-      href={hrefOf(view, { service: props.service })}
-      prefetch={false}
-      title={props.service}
-      className={props.className}
-    >
+    <Link data-row href={props.href} prefetch={false} title={props.service} className={props.className}>
       {props.service}
     </Link>
   );

@@ -21,7 +21,7 @@ export function Tiles({ row, frame, failing }: { row: Row; frame: ChartFrame; fa
     [columns, frame],
   );
   return (
-    <dl className="card grid grid-cols-3 divide-x divide-line tablet:hidden">
+    <dl className="card grid grid-cols-3 divide-x divide-line">
       <Tile name="Requests" written={rate(window.rate)} values={shapes.requests} token="rate" />
       <Tile
         name="Errors"

@@ -10,6 +10,7 @@ import { Glyph } from '@/components/ui/glyph';
 import { Num } from '@/components/ui/num';
 import { Quantile } from '@/components/ui/quantile';
 import { SortHeader, sortValue } from '@/components/ui/sort-header';
+import { useNarrow } from '@/components/ui/use-narrow';
 import { exactCount, rate, share } from '@/lib/format/number';
 import { span } from '@/lib/format/time';
 import type { Row } from '@/lib/series/types';
@@ -25,6 +26,7 @@ function timeMs(row: Row): number {
 
 export function RoutesTable({ rows, windowMs }: { rows: readonly Row[]; windowMs: number }) {
   const { view, choose, heldSince, hold } = usePageData();
+  const narrow = useNarrow();
   const [all, setAll] = useState(false);
   const { sort } = view;
   const total = rows.reduce((sum, row) => sum + timeMs(row), 0);
@@ -60,50 +62,53 @@ export function RoutesTable({ rows, windowMs }: { rows: readonly Row[]; windowMs
       onFocus={() => hold(true)}
       onBlur={() => hold(false)}
     >
-      <table className="w-full max-tablet:hidden">
-        <caption className="sr-only">Routes, {span(windowMs)}</caption>
-        <thead>
-          <tr className="h-9 border-line border-b text-12">
-            <th scope="col" className="w-10">
-              <span className="sr-only">State</span>
-            </th>
-            <SortHeader column="route" align="left" {...head}>
-              Route
-            </SortHeader>
-            <SortHeader column="rate" className="w-20" {...head}>
-              Requests
-            </SortHeader>
-            <SortHeader column="errors" className="w-20" {...head}>
-              Errors
-            </SortHeader>
-            <SortHeader column="p50" className="w-20" {...head}>
-              p50
-            </SortHeader>
-            <SortHeader column="p95" className="w-20" {...head}>
-              p95
-            </SortHeader>
-            <SortHeader column="p99" className="w-20" {...head}>
-              p99
-            </SortHeader>
-            <th scope="col" className="w-[112px] pl-5 text-left font-regular text-ink2">
-              p99, {span(windowMs)}
-            </th>
-            <SortHeader column="time" className="w-20 pr-4" {...head}>
-              Time
-            </SortHeader>
-          </tr>
-        </thead>
-        <tbody>
+      {narrow ? (
+        <ul className="divide-y divide-line">
           {shown.map((row) => (
-            <RouteRow key={row.id} row={row} timeShare={{ part: timeMs(row), total }} />
+            <NarrowRoute key={row.id} row={row} />
           ))}
-        </tbody>
-      </table>
-      <ul className="divide-y divide-line tablet:hidden">
-        {shown.map((row) => (
-          <NarrowRoute key={row.id} row={row} />
-        ))}
-      </ul>
+        </ul>
+      ) : (
+        <table className="w-full">
+          <caption className="sr-only">Routes, {span(windowMs)}</caption>
+          <thead>
+            <tr className="h-9 border-line border-b text-12">
+              <th scope="col" className="w-10">
+                <span className="sr-only">State</span>
+              </th>
+              <SortHeader column="route" align="left" {...head}>
+                Route
+              </SortHeader>
+              <SortHeader column="rate" className="w-20" {...head}>
+                Requests
+              </SortHeader>
+              <SortHeader column="errors" className="w-20" {...head}>
+                Errors
+              </SortHeader>
+              <SortHeader column="p50" className="w-20" {...head}>
+                p50
+              </SortHeader>
+              <SortHeader column="p95" className="w-20" {...head}>
+                p95
+              </SortHeader>
+              <SortHeader column="p99" className="w-20" {...head}>
+                p99
+              </SortHeader>
+              <th scope="col" className="w-[112px] pl-5 text-left font-regular text-ink2">
+                p99, {span(windowMs)}
+              </th>
+              <SortHeader column="time" className="w-20 pr-4" {...head}>
+                Time
+              </SortHeader>
+            </tr>
+          </thead>
+          <tbody>
+            {shown.map((row) => (
+              <RouteRow key={row.id} row={row} timeShare={{ part: timeMs(row), total }} />
+            ))}
+          </tbody>
+        </table>
+      )}
       {ordered.length > FIRST_ROWS && (
         <button
           type="button"

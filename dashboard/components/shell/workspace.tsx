@@ -55,6 +55,8 @@ function Blank() {
 function Gate({ children }: { children: ReactNode }) {
   const [state, setState] = useState<'asking' | 'open' | 'ended'>('asking');
   useEffect(() => {
+    // Who was let in before is not kept waiting; if the answer is no, the page is closed again.
+    if (window.localStorage.getItem(SEEN) !== null) setState('open');
     const stop = new AbortController();
     checkSession(stop.signal).then(
       () => {

@@ -13,6 +13,8 @@ import { Ring } from './ring';
 interface Held {
   row: LiveRow;
   ring: Ring;
+  /** The row as last shown; the same object again when neither it nor the window has changed. */
+  shown: { fromMs: number; toMs: number; row: Row } | null;
 }
 
 export interface StoreClock {
@@ -26,6 +28,7 @@ const TOTAL_ID = '';
 const SETTLE_MS = 1500;
 /** What events need on a normal day from their end to this store. */
 const TRANSIT_MS = 500;
+const IDLE_MS = 900;
 
 export class LiveStore {
   private readonly rows = new Map<string, Held>();
@@ -40,6 +43,7 @@ export class LiveStore {
   private view: View | null = null;
   private scheduled = false;
   private paused = false;
+  private derivedAt = 0;
   private heldEndMs: number | null = null;
   private readonly listeners = new Set<() => void>();
 
@@ -105,9 +109,9 @@ export class LiveStore {
     this.touch();
   }
 
-  /** Lets the window slide when nothing arrives. */
+  /** Lets the window slide when nothing arrives. Frames that did arrive have moved it already. */
   tick(): void {
-    this.touch();
+    if (this.clock.now() - this.derivedAt >= IDLE_MS) this.touch();
   }
 
   private merge(data: LiveData): void {
@@ -137,7 +141,7 @@ export class LiveStore {
       row.columns,
       (_t, before, next) => free || before === null || (next !== null && next >= before),
     );
-    return { row, ring };
+    return { row, ring, shown: null };
   }
 
   private touch(): void {
@@ -146,6 +150,7 @@ export class LiveStore {
     this.clock.schedule(() => {
       this.scheduled = false;
       if (this.paused) return;
+      this.derivedAt = this.clock.now();
       this.view = this.derive();
       for (const listener of this.listeners) listener();
     });
@@ -179,8 +184,9 @@ export class LiveStore {
 
 /** Columns are made when someone looks: of 5,000 rows, few are on the screen. */
 function freeze(id: string, held: Held, fromMs: number, toMs: number): Row {
+  if (held.shown?.fromMs === fromMs && held.shown.toMs === toMs) return held.shown.row;
   let columns: Columns | null = null;
-  return {
+  const row: Row = {
     id,
     key: held.row.key,
     lastSeenMs: held.row.lastSeenMs,
@@ -190,6 +196,8 @@ function freeze(id: string, held: Held, fromMs: number, toMs: number): Row {
       return columns;
     },
   };
+  held.shown = { fromMs, toMs, row };
+  return row;
 }
 
 function emptyTotal(fromMs: number, toMs: number, shape: LiveData): Row {
