@@ -2,6 +2,7 @@
 //
 // - Paths and links in Markdown lead somewhere; `make <target>` names a target of the Makefile.
 // - Tests that README.md names as proof exist.
+// - Crates depend on each other only in the direction that ARCHITECTURE.md states.
 // - The project speaks of itself alone: no paths of one machine, no registry but the public one in lock files.
 // - Nothing is left unfinished.
 //
@@ -55,6 +56,27 @@ function checkProofs() {
   });
 }
 
+// What each room may use of ours; tests may use anything.
+const mayUse = {
+  wire: [],
+  migrations: [],
+  chassis: [],
+  log: ["chassis"],
+  ingest: ["wire", "chassis", "log"],
+  rollup: ["wire", "chassis", "log"],
+  stream: ["wire", "chassis", "log"],
+  ship: ["wire"],
+};
+function checkDirections() {
+  for (const [folder, allowed] of Object.entries(mayUse)) {
+    const manifest = `${folder}/Cargo.toml`;
+    const dependencies = text(manifest).split(/^\[/m).find((section) => section.startsWith("dependencies]")) ?? "";
+    for (const [, used] of dependencies.matchAll(/^peep-([a-z]+)/gm)) {
+      if (!allowed.includes(used)) complain(manifest, 1, `${folder}/ may not use ${used}/, see ARCHITECTURE.md`);
+    }
+  }
+}
+
 // The brackets keep this file from finding itself.
 const foreign = [
   [/(?<![\w.])\/(?:hom[e]|User[s]|roo[t]|wor[k])\/[\w.-]/g, "a path of one machine"],
@@ -79,6 +101,7 @@ for (const file of files) {
   }
 }
 checkProofs();
+checkDirections();
 
 const lengths = files
   .filter((file) => /\.(rs|ts|tsx|mjs|sh|sql)$/.test(file))
