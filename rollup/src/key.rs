@@ -22,9 +22,7 @@ use peep_wire::record::{Series as Fields, SeriesKey};
 pub struct Series {
     /// The tenant.
     pub project: ProjectId,
-    key: Box<[u8]>,
-    /// Every event of the series is an error: its status is 500 or above.
-    pub failed: bool,
+    key: Arc<[u8]>,
     /// Set once the row is committed; see `store`.
     row: OnceLock<i64>,
 }
@@ -52,8 +50,8 @@ impl Series {
     }
 
     fn memory_bytes(&self) -> usize {
-        // Two words more than the struct: the counters of the Arc.
-        size_of::<Self>() + 2 * size_of::<usize>() + self.key.len()
+        // Two words for the counters of each of the two Arcs.
+        size_of::<Self>() + 4 * size_of::<usize>() + self.key.len()
     }
 }
 
@@ -75,7 +73,13 @@ pub struct SeriesTable {
 #[derive(Debug)]
 struct Entry {
     hash: u64,
+    /// What an event needs lies here and not only behind `series`: one cache line less per event, which is what counts with
+    /// ten thousand series.
+    project: ProjectId,
+    key: Arc<[u8]>,
     series: Arc<Series>,
+    /// Every event of the series is an error: its status is 500 or above.
+    failed: bool,
     /// Whether an event came since the last sweep.
     used: bool,
 }
@@ -90,8 +94,8 @@ impl SeriesTable {
         let hash = self.hash(project, key);
         let entries = &self.entries;
         let found = self.index.find(hash, |&at| {
-            let series = &entries[at as usize].series;
-            *series.key == *key && series.project == project
+            let entry = &entries[at as usize];
+            *entry.key == *key && entry.project == project
         });
         match found {
             Some(&at) => {
@@ -110,6 +114,12 @@ impl SeriesTable {
     #[inline]
     pub fn get(&self, at: u32) -> &Arc<Series> {
         &self.entries[at as usize].series
+    }
+
+    /// Whether every event of the series at an index is an error.
+    #[inline]
+    pub fn is_failed(&self, at: u32) -> bool {
+        self.entries[at as usize].failed
     }
 
     /// How many are kept.
@@ -149,9 +159,10 @@ impl SeriesTable {
     fn add(&mut self, hash: u64, project: ProjectId, key: &[u8]) -> Result<u32, InvalidKey> {
         let fields = check(key)?;
         let at = u32::try_from(self.entries.len()).expect("the byte budget ends long before 2^32 series");
-        let series = Arc::new(Series { project, key: key.into(), failed: fields.status >= 500, row: OnceLock::new() });
+        let key: Arc<[u8]> = key.into();
+        let series = Arc::new(Series { project, key: Arc::clone(&key), row: OnceLock::new() });
         self.heap_bytes += series.memory_bytes();
-        self.entries.push(Entry { hash, series, used: true });
+        self.entries.push(Entry { hash, project, key, series, failed: fields.status >= 500, used: true });
         self.used += 1;
         let entries = &self.entries;
         self.index.insert_unique(hash, at, |&at| entries[at as usize].hash);

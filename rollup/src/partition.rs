@@ -379,7 +379,7 @@ impl Partition {
         }
         let project = batch.header.project;
         let series = self.series.intern(project, event.series.as_bytes()).map_err(|_| Reason::InvalidSeries)?;
-        let error = event.error.is_some() || self.series.get(series).failed;
+        let error = event.error.is_some() || self.series.is_failed(series);
         if age_ms <= millis(self.limits.raw_age_max) {
             let place = Place { partition: self.number, offset: record.offset.0, event_index };
             let header = &batch.header;

@@ -25,7 +25,7 @@ impl Bench {
         for (event_index, event) in batch.events().enumerate() {
             let event = event.unwrap();
             let series = self.series.intern(batch.header.project, event.series.as_bytes()).unwrap();
-            let error = event.error.is_some() || self.series.get(series).failed;
+            let error = event.error.is_some() || self.series.is_failed(series);
             let place = Place { partition: 0, offset, event_index: event_index as u32 };
             let offered = Offered { place, header: &batch.header, series, event: &event, error, log_ms: NOW_MS };
             self.sampler.offer(&offered).unwrap();

@@ -192,6 +192,12 @@ impl Stack {
         found.ok().flatten().unwrap_or(-1)
     }
 
+    /// Leases of all partitions so far.
+    pub(crate) async fn epochs(&self) -> i64 {
+        let sql = "select coalesce(sum(epoch), 0)::bigint from rollup_cursor";
+        sqlx::query_scalar(sql).fetch_one(&self.pool).await.expect("read epochs")
+    }
+
     /// As if the owner had not been heard of for ten seconds.
     pub(crate) async fn expire_leases(&self) {
         let sql = "update rollup_cursor set lease_until = now() - interval '1 second' where owner is not null";
