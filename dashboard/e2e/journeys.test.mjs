@@ -113,7 +113,7 @@ test('the overview names what fails, since when and where, and agrees with the t
   await eventually(
     'the finding',
     () => textOf(finding),
-    (text) => text.includes('6.00 % of requests fail, 66 so far') && text.includes('100 % on POST /buy'),
+    (text) => text.includes('6.00 % of requests fail, 66 in 15 min') && text.includes('100 % on POST /buy'),
   );
   await eventually(
     'the other service has no error',
@@ -185,6 +185,11 @@ test('a service opens from its row, its routes can be narrowed, and Back undoes 
     (text) => text === 'GET /items/{id} is not failing: no errors',
   );
   assert.match(page.url(), /route=%2Fitems%2F%7Bid%7D&method=GET/);
+  await eventually(
+    'the other routes stay at hand',
+    () => page.locator('table [data-row]').count(),
+    (count) => count === 2,
+  );
   await page.goBack();
   await eventually(
     'Back shows all routes',

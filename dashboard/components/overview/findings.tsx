@@ -63,7 +63,8 @@ function Finding({ row, recoveredMs }: Item) {
             {write(share(window.errors, window.count))}
           </span>{' '}
           of requests {recoveredMs === null ? 'fail' : 'failed'}, {write(count(window.errors))}
-          {recoveredMs === null ? ' so far' : ' in all'}
+          {' in '}
+          {span(windowMs)}
         </span>
         <span className="truncate text-ink2 max-tablet:hidden">
           {recoveredMs !== null ? (

@@ -21,6 +21,7 @@ import { useOrder } from './use-order';
 
 const RULER = 240;
 const FIRST_ROWS = 100;
+const RANK: Record<State, number> = { failing: 0, recovered: 1, fine: 2 };
 
 export function ServicesTable({ rows, windowMs }: { rows: readonly Row[]; windowMs: number }) {
   const { view, choose, heldSince, hold, data } = usePageData();
@@ -29,7 +30,10 @@ export function ServicesTable({ rows, windowMs }: { rows: readonly Row[]; window
   const [limit, setLimit] = useState(FIRST_ROWS);
   const { sort } = view;
   const sorted = useMemo(() => {
-    if (sort === null) return [...rows].sort(byTrouble);
+    if (sort === null) {
+      const rank = (row: Row) => RANK[stateOf(row, data?.stepMs ?? 0, data?.openT ?? null).state];
+      return [...rows].sort((a, b) => rank(a) - rank(b) || byTrouble(a, b));
+    }
     const factor = sort.descending ? -1 : 1;
     return [...rows].sort((a, b) =>
       sort.column === 'service'
@@ -37,7 +41,7 @@ export function ServicesTable({ rows, windowMs }: { rows: readonly Row[]; window
         : factor * (sortValue(a.window, sort.column) - sortValue(b.window, sort.column)) ||
           (a.id < b.id ? -1 : 1),
     );
-  }, [rows, sort]);
+  }, [rows, sort, data]);
   const ordered = useOrder(sorted, JSON.stringify(sort), heldSince !== null);
   const { lowMs, highMs } = rulerAxis(rows);
   const axis = useMemo(() => ({ lowMs, highMs }), [lowMs, highMs]);

@@ -140,19 +140,27 @@ function RouteRow({ row, timeShare }: { row: Row; timeShare: { part: number; tot
   const { window, key } = row;
   const state = stateOf(row, data?.stepMs ?? 0, data?.openT ?? null).state;
   const failing = state === 'failing';
+  const current = view.route === (key.route ?? '') && (view.method ?? '') === (key.method ?? '');
   const route = key.route ?? '';
   const method = key.method ?? '';
   const p99 = useMemo(() => (row.columns.quantilesMs['0.99'] ?? []).slice(0, -1), [row]);
   return (
-    <tr className="relative h-10 border-line border-b last:border-b-0 hover:bg-hover">
+    <tr
+      className={`relative h-10 border-line border-b last:border-b-0 hover:bg-hover ${current ? 'bg-hover' : ''}`}
+    >
       <td className="pl-4">
         <Glyph state={state} />
       </td>
       <td className="max-w-0">
         <Link
           data-row
-          href={toHref({ ...view, route, method: method || null })}
+          href={
+            current
+              ? toHref({ ...view, route: null, method: null })
+              : toHref({ ...view, route, method: method || null })
+          }
           prefetch={false}
+          aria-current={current ? 'true' : undefined}
           className="flex min-w-0 items-center after:absolute after:inset-0 focus-visible:outline-none focus-visible:after:outline-2 focus-visible:after:outline-offset-[-2px] focus-visible:after:outline-focus"
         >
           <span className="w-14 shrink-0 font-mono text-12 text-ink2">{method === '' ? '–' : method}</span>
@@ -194,6 +202,7 @@ function NarrowRoute({ row }: { row: Row }) {
   const { window, key } = row;
   const state = stateOf(row, data?.stepMs ?? 0, data?.openT ?? null).state;
   const failing = state === 'failing';
+  const current = view.route === (key.route ?? '') && (view.method ?? '') === (key.method ?? '');
   const route = key.route ?? '';
   const method = key.method ?? '';
   return (
@@ -202,8 +211,13 @@ function NarrowRoute({ row }: { row: Row }) {
         <Glyph state={state} />
         <Link
           data-row
-          href={toHref({ ...view, route, method: method || null })}
+          href={
+            current
+              ? toHref({ ...view, route: null, method: null })
+              : toHref({ ...view, route, method: method || null })
+          }
           prefetch={false}
+          aria-current={current ? 'true' : undefined}
           className="min-w-0 flex-1 after:absolute after:inset-0"
         >
           <RouteName route={route} />

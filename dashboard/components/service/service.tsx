@@ -19,7 +19,7 @@ import { byTrouble, failingSince, isOther, mostErrors, stateOf } from '@/lib/ser
 import type { ViewState } from '@/lib/view/url';
 import { Filters } from './filters';
 import { RecentRequests } from './recent-requests';
-import { RoutesTable } from './routes-table';
+import { Routes } from './routes';
 import { StatusCodes } from './status-codes';
 
 /** 176 px of plot and the time axis; less on a phone. */
@@ -93,7 +93,7 @@ export function Service() {
         </div>
       </div>
       <div className="grid grid-cols-1 items-start gap-4 desktop:grid-cols-[minmax(0,1fr)_320px]">
-        <RoutesTable rows={data.rows} windowMs={windowMs} />
+        <Routes />
         <StatusCodes />
       </div>
       <RecentRequests />

@@ -7,11 +7,12 @@ import {
   type Columns,
   EMPTY_TOTALS,
   keyId,
+  type Row,
   STATUS_CLASSES,
   type StatusClass,
   type View,
 } from '@/lib/series/types';
-import type { Filter } from './http';
+import type { Filter, Window } from './http';
 import { fetchSeries } from './series';
 import { fetchServices } from './services';
 import { fetchSummary } from './summary';
@@ -82,6 +83,27 @@ export async function fetchHistory(
     },
     rows: rows.map((row) => ({ ...row, columns: grid(byId.get(row.id)) })),
   };
+}
+
+/** Only the rows: totals and columns by group, for a table beside a view that shows something narrower. */
+export async function fetchRows(
+  filter: Filter,
+  groupBy: readonly string[],
+  window: Window,
+  stepMs: number,
+  signal: AbortSignal,
+): Promise<Row[]> {
+  const [totals, lines] = await Promise.all([
+    fetchSummary(filter, window, groupBy, signal),
+    fetchSeries(filter, window, stepMs, groupBy, signal),
+  ]);
+  const byId = new Map(lines.groups.map((group) => [group.id, group.columns]));
+  const lastT = Math.floor((lines.toMs - 1) / stepMs) * stepMs;
+  return totals.rows.map((row) => ({
+    ...row,
+    lastSeenMs: null,
+    columns: regrid(byId.get(row.id), lines.fromMs, lastT, stepMs),
+  }));
 }
 
 /** Columns for every step of `[fromT, toT]`, whatever subset the answer carried. */

@@ -54,6 +54,7 @@ describe('the verdict', () => {
     const t = [0, 10, 20, 30, 40, 50];
     expect(failingSince(t, [100, 100, 100, 100, 100, 100], [0, 0, 5, 6, 5, 7])).toBe(20);
     expect(failingSince(t, [100, 100, 100, 100, 100, 100], [5, 5, 5, 6, 5, 7])).toBe(null);
+    expect(failingSince(t, [null, null, null, 100, 100, 100], [null, null, null, 6, 5, 7])).toBe(30);
     expect(failingSince(t, [100, null, 100, 100, null, 100], [0, null, 0, 6, null, 7])).toBe(30);
   });
 

@@ -32,23 +32,22 @@ export function byTrouble(a: { window: Totals; id: string }, b: { window: Totals
 
 /**
  * Since when: the earliest step from which at least 80 % of the steps with requests fail 1 % or more.
- * `null` when that is true of the whole window, so the beginning lies before it.
+ * `null` when that is true from the very beginning of the window, so that it may have begun before.
  */
 export function failingSince(t: readonly number[], count: Column, errors: Column): number | null {
   let seen = 0;
   let bad = 0;
   let since: number | null = null;
-  let earliest: number | null = null;
   for (let index = t.length - 1; index >= 0; index -= 1) {
     const n = count[index] ?? 0;
     if (n === 0) continue;
     seen += 1;
-    earliest = t[index] as number;
     const fails = (errors[index] ?? 0) / n >= FAILING_SHARE;
     if (fails) bad += 1;
     if (fails && bad >= seen * 0.8) since = t[index] as number;
   }
-  return since === earliest ? null : since;
+  // The first step may be cut off or empty; the second is as good as the beginning.
+  return since !== null && since <= (t[1] ?? since) ? null : since;
 }
 
 /** How long an error share must stay low before a row may be called recovered. */

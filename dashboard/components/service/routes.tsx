@@ -1,0 +1,28 @@
+'use client';
+
+/** The routes beside the charts: the page's own rows, or, while one route is chosen, all of them asked separately. */
+import { usePageData } from '@/components/shell/page-data';
+import { BlockFailed } from '@/components/shell/states';
+import { fetchRows } from '@/lib/query/history';
+import { usePoll } from '@/lib/query/use-poll';
+import { stepFor } from '@/lib/view/url';
+import { RoutesTable } from './routes-table';
+
+const EVERY_MS = 10_000;
+const BY = ['route', 'method'] as const;
+
+export function Routes() {
+  const { view, data, filter, asked, windowMs, mode, paused } = usePageData();
+  const narrowed = view.route !== null || view.method !== null;
+  const all = { ...filter, route: null, method: null };
+  const polled = usePoll(
+    narrowed ? JSON.stringify([all, windowMs, view.frozen]) : null,
+    (signal) => fetchRows(all, BY, asked, data?.stepMs ?? stepFor(windowMs), signal),
+    mode === 'history' || paused !== null ? null : EVERY_MS,
+  );
+  if (!narrowed) return <RoutesTable rows={data?.rows ?? []} windowMs={windowMs} />;
+  if (polled.data === null && polled.error !== null) {
+    return <BlockFailed what="the routes" error={polled.error} retry={polled.retry} />;
+  }
+  return <RoutesTable rows={polled.data ?? data?.rows ?? []} windowMs={windowMs} />;
+}
