@@ -31,7 +31,7 @@ pub struct Held {
 pub fn open_windows(series: u32, events_per_window: u32, now_ms: i64) -> anyhow::Result<Held> {
     let before = cpu::resident_bytes(std::process::id())?;
     let day = std::time::Duration::from_secs(86_400);
-    let raw = RawLimits { events_per_second_max: 1_000, bytes_max: 16 << 20 };
+    let raw = RawLimits { events_per_second_max: 1_000, burst_events_max: 20_000, bytes_max: 16 << 20 };
     let limits = PartitionLimits { event_age_max: 30 * day, event_ahead_max: day, raw_age_max: 2 * day, raw };
     let mut partition = Partition::new(0, Offset(0), limits);
     let mut builder = RecordBuilder::default();

@@ -25,6 +25,8 @@ pub struct Config {
     pub flushes_max: u64,
     /// Above this rate raw events are sampled.
     pub raw_events_per_second_max: u64,
+    /// How many may be kept at once after a quiet time.
+    pub raw_burst_events_max: u64,
     /// Age at which raw events are dropped, six hours at a time.
     pub raw_retention: Duration,
     /// Age at which rollups and dead letters are dropped, a day at a time.
@@ -82,6 +84,13 @@ impl Config {
                 "raw events kept per second and partition; above it all errors (up to four times as many), the slowest of \
                  each series and a weighted sample of the rest",
             ),
+            raw_burst_events_max: settings.u64(
+                "PEEP_ROLLUP_RAW_BURST_EVENTS_MAX",
+                20_000,
+                1..=10_000_000,
+                "raw events of a partition that may be kept at once after a quiet time, such as an old log being shipped; \
+                 paid back at the rate above",
+            ),
             raw_retention: settings.duration_ms(
                 "PEEP_ROLLUP_RAW_RETENTION",
                 2 * DAY_MS,
@@ -127,6 +136,7 @@ impl Config {
             raw_age_max: self.raw_retention,
             raw: RawLimits {
                 events_per_second_max: u32::try_from(self.raw_events_per_second_max).unwrap_or(u32::MAX),
+                burst_events_max: u32::try_from(self.raw_burst_events_max).unwrap_or(u32::MAX),
                 bytes_max: raw_bytes_max,
             },
         }

@@ -25,8 +25,10 @@ use crate::key::Series;
 /// What the sampler may keep.
 #[derive(Debug, Clone, Copy)]
 pub struct RawLimits {
-    /// Uniformly sampled rows per second of log time.
+    /// Uniformly sampled rows per second of log time, in the long run.
     pub events_per_second_max: u32,
+    /// Rows that may be kept at once after a quiet time, such as a short burst or an old log being shipped.
+    pub burst_events_max: u32,
     /// Encoded bytes between two flushes.
     pub bytes_max: usize,
 }
@@ -73,7 +75,11 @@ pub struct Sampler {
     slowest_len: usize,
     /// False once the buffer was too small for it.
     keep_slowest: bool,
-    first_ms: Option<i64>,
+    /// Rows that may be kept without waiting, as of `settled_ms`.
+    credit: usize,
+    /// Log time up to which `credit` has grown; `None` before the first event.
+    settled_ms: Option<i64>,
+    newest_ms: i64,
     tally: Tally,
 }
 
@@ -152,7 +158,9 @@ impl Sampler {
             slowest: Vec::new(),
             slowest_len: 0,
             keep_slowest: true,
-            first_ms: None,
+            credit: limits.burst_events_max as usize,
+            settled_ms: None,
+            newest_ms: i64::MIN,
             tally: Tally::default(),
         }
     }
@@ -181,7 +189,12 @@ impl Sampler {
 
     /// Takes the sample out. `series_at` resolves an index of the partition's series table.
     pub fn cut(&mut self, series_at: impl Fn(u32) -> Arc<Series>) -> RawCut {
-        let fresh = Sampler::new(self.limits);
+        let mut fresh = Sampler::new(self.limits);
+        if self.settled_ms.is_some() {
+            fresh.credit = self.budget().saturating_sub(self.others.sampled).min(fresh.credit);
+            fresh.settled_ms = Some(self.newest_ms);
+            fresh.newest_ms = self.newest_ms;
+        }
         let mut taken = std::mem::replace(self, fresh);
         taken.compact();
         let weight_of = |row: &Row, at: usize| {
@@ -221,11 +234,17 @@ impl Sampler {
         Ok(())
     }
 
+    /// A token bucket on the log's own time: what was left at the last cut and what has come in since.
+    fn budget(&self) -> usize {
+        let elapsed_ms = self.settled_ms.map_or(0, |settled_ms| self.newest_ms - settled_ms).clamp(0, BUDGET_MS_MAX);
+        self.credit + (elapsed_ms * i64::from(self.limits.events_per_second_max) / 1000) as usize
+    }
+
     /// Raises levels until rows and bytes are within the limits.
     fn make_fit(&mut self, log_ms: i64) {
-        let first_ms = *self.first_ms.get_or_insert(log_ms);
-        let seconds = ((log_ms - first_ms) / 1000 + 1).clamp(1, BUDGET_SECONDS_MAX) as usize;
-        let budget = seconds * self.limits.events_per_second_max as usize;
+        self.settled_ms.get_or_insert(log_ms);
+        self.newest_ms = self.newest_ms.max(log_ms);
+        let budget = self.budget();
         for (error, rows_max) in [(false, budget), (true, ERROR_SHARE * budget)] {
             while self.group(error).sampled > rows_max && self.group(error).level < LEVEL_MAX {
                 self.raise(error);
@@ -405,7 +424,7 @@ const COLUMN_COUNT: i16 = 22;
 /// Errors may take this many times the budget of the rest.
 const ERROR_SHARE: usize = 4;
 /// A catch-up reads minutes of log time between two flushes; the budget does not grow with all of them.
-const BUDGET_SECONDS_MAX: i64 = 60;
+const BUDGET_MS_MAX: i64 = 60_000;
 /// Series with a guaranteed slowest event, per flush.
 const SLOWEST_SERIES_MAX: usize = 5000;
 /// One in a thousand million: beyond it the buffer is simply emptied.

@@ -20,7 +20,7 @@ fn limits() -> PartitionLimits {
         event_age_max: Duration::from_hours(24),
         event_ahead_max: Duration::from_mins(10),
         raw_age_max: Duration::from_hours(2),
-        raw: RawLimits { events_per_second_max: 1000, bytes_max: 1 << 20 },
+        raw: RawLimits { events_per_second_max: 1000, burst_events_max: 1000, bytes_max: 1 << 20 },
     }
 }
 

@@ -15,11 +15,15 @@ struct Bench {
 
 impl Bench {
     fn new(events_per_second_max: u32, bytes_max: usize) -> Self {
-        let limits = RawLimits { events_per_second_max, bytes_max };
+        let limits = RawLimits { events_per_second_max, burst_events_max: events_per_second_max, bytes_max };
         Self { sampler: Sampler::new(limits), series: SeriesTable::default() }
     }
 
     fn offer(&mut self, offset: u64, events: &[Event<'_>]) {
+        self.offer_at(NOW_MS, offset, events);
+    }
+
+    fn offer_at(&mut self, log_ms: i64, offset: u64, events: &[Event<'_>]) {
         let payload = batch(NOW_MS, events);
         let batch = parse(&payload).unwrap();
         for (event_index, event) in batch.events().enumerate() {
@@ -27,7 +31,7 @@ impl Bench {
             let series = self.series.intern(batch.header.project, event.series.as_bytes()).unwrap();
             let error = event.error.is_some() || self.series.is_failed(series);
             let place = Place { partition: 0, offset, event_index: event_index as u32 };
-            let offered = Offered { place, header: &batch.header, series, event: &event, error, log_ms: NOW_MS };
+            let offered = Offered { place, header: &batch.header, series, event: &event, error, log_ms };
             self.sampler.offer(&offered).unwrap();
         }
     }
@@ -162,4 +166,17 @@ fn the_budget_grows_with_the_time_of_the_log() {
     }
     let cut = bench.cut();
     assert_eq!((cut.rows.len(), weight_sum(&cut.rows, false)), (900, 900.0));
+}
+
+#[test]
+fn a_burst_after_a_quiet_time_is_kept_whole_and_is_paid_back() {
+    let mut bench = Bench::new(1000, 16 << 20);
+    let events: Vec<_> = (0..1000).map(|number| event("shop", "/a", NOW_MS, number)).collect();
+    let mut kept = |log_ms, offset| {
+        bench.offer_at(log_ms, offset, &events);
+        bench.cut().rows.len()
+    };
+    assert_eq!(kept(NOW_MS, 0), 1000, "the burst");
+    assert!(kept(NOW_MS + 100, 1) < 300, "nothing is left of it a moment later");
+    assert_eq!(kept(NOW_MS + 60_000, 2), 1000, "and a quiet minute restores it");
 }

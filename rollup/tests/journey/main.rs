@@ -212,6 +212,7 @@ async fn raw_weights_add_up_to_the_counts_and_errors_are_all_there() {
     let stack = Stack::new(1).await;
     let mut settings = config();
     settings.raw_events_per_second_max = 200;
+    settings.raw_burst_events_max = 200;
     let event = |n: u64| Sent {
         status: if n.is_multiple_of(50) { 500 } else { 200 },
         error: n.is_multiple_of(100).then_some("boom"),

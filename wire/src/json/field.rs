@@ -263,7 +263,8 @@ fn refuse(code: RejectionCode, message: &str) -> Refusal {
 
 /// A value as an error shows it: short, and on one line.
 fn shown(text: &str) -> String {
-    let mut short: String = text.chars().take(40).flat_map(char::escape_debug).collect();
+    let visible = |char: char| if char.is_control() { '\u{fffd}' } else { char };
+    let mut short: String = text.chars().take(40).map(visible).collect();
     if text.chars().nth(40).is_some() {
         short.push('…');
     }
