@@ -104,6 +104,8 @@ describe('the store', () => {
     if (parsed !== null) store.receive(parsed);
     paint();
   };
+  const heartbeat = () =>
+    receive(JSON.stringify({ type: 'heartbeat', id: 'e1-8', at_ms: now, newest_event_ms: null }));
   const countAt = (t: number) => {
     const columns = store.getView()?.rows[0]?.columns;
     return columns?.count[columns.t.indexOf(t)];
@@ -146,22 +148,28 @@ describe('the store', () => {
     receive(message('snapshot', [{ t: at(-890_000), count: 8 }], { at_ms: at(5000) }));
     expect(countAt(at(-890_000))).toBe(8);
     now += 20_000;
-    store.tick();
-    paint();
+    heartbeat();
     expect(store.getView()?.rows[0]?.columns.t.includes(at(-890_000))).toBe(false);
     expect(store.getView()?.rows[0]?.columns.t.length).toBe(90);
+  });
+
+  it('lets time stand still while nobody speaks, so that no step closes half full', () => {
+    receive(message('snapshot', [{ t: T0, count: 8 }], { at_ms: at(5000) }));
+    now += 60_000;
+    store.tick();
+    paint();
+    expect(store.getView()?.lastT).toBe(T0);
+    expect(store.getView()?.openT).toBe(T0);
   });
 
   it('marks the step that is still filling, and gives a closed one time to arrive', () => {
     receive(message('snapshot', [], { at_ms: at(5000) }));
     expect(store.getView()?.openT).toBe(T0);
     now = T0 + 10_500;
-    store.tick();
-    paint();
+    heartbeat();
     expect(store.getView()?.openT).toBe(T0);
     now = T0 + 12_000;
-    store.tick();
-    paint();
+    heartbeat();
     expect(store.getView()?.openT).toBe(T0 + 10_000);
   });
 
@@ -175,8 +183,7 @@ describe('the store', () => {
     store.setHeld(true);
     paint();
     now += 60_000;
-    store.tick();
-    paint();
+    heartbeat();
     expect(store.getView()?.lastT).toBe(T0);
     expect(countAt(T0)).toBe(4);
   });

@@ -29,6 +29,8 @@ const SETTLE_MS = 1500;
 /** What events need on a normal day from their end to this store. */
 const TRANSIT_MS = 500;
 const IDLE_MS = 900;
+/** The server speaks every second; after two without a word the window waits for it. */
+const SILENT_MS = 2000;
 
 export class LiveStore {
   private readonly rows = new Map<string, Held>();
@@ -159,7 +161,9 @@ export class LiveStore {
   private derive(): View | null {
     const shape = this.shape;
     if (shape === null) return null;
-    const now = this.serverNow();
+    // Without messages time stands still here: a step that nobody tells us about must not close as if it were empty.
+    const toldUntil = (this.lastMessageAt ?? Number.POSITIVE_INFINITY) + SILENT_MS;
+    const now = Math.min(this.clock.now(), toldUntil) + this.clockOffsetMs;
     const liveOpenT = Math.floor((now - SETTLE_MS) / shape.stepMs) * shape.stepMs;
     const openT = this.heldEndMs ?? liveOpenT;
     // As many steps as the server counts, the open one included.

@@ -17,6 +17,9 @@ import { fetchSeries } from './series';
 import { fetchServices } from './services';
 import { fetchSummary } from './summary';
 
+/** What the newest events need to be counted. */
+const SETTLE_MS = 1500;
+
 export interface HistoryQuestion {
   filter: Filter;
   groupBy: readonly string[];
@@ -44,6 +47,8 @@ export async function fetchHistory(
           Math.floor(question.window.fromMs / stepMs) * stepMs,
           Math.floor((question.window.toMs - 1) / stepMs) * stepMs,
         ];
+  // A frozen window may end in the present; its last step is then as unfinished as a live one.
+  const filling = lastT + stepMs > now - SETTLE_MS;
   const byService = groupBy.length === 1 && groupBy[0] === 'service';
 
   const [total, groups, line, lines] = await Promise.all([
@@ -69,8 +74,8 @@ export async function fetchHistory(
     fromMs: firstT,
     toMs: moving ? now : lastT + stepMs,
     lastT,
-    openT: moving ? openT : null,
-    openElapsedMs: moving ? now - openT : 0,
+    openT: filling ? lastT : null,
+    openElapsedMs: filling ? Math.max(0, now - lastT) : 0,
     errorBound: total.errorBound,
     newestEventMs: null,
     envs: 'services' in groups ? groups.envs : [],
