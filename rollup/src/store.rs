@@ -7,7 +7,7 @@
 //! otherwise hold locks that other partitions' flushes need: partitions of the tables are made ([`ensure_partitions`]), and
 //! new series get their ids ([`resolve_series`]; ids are remembered only here, after their commit).
 //!
-//! The transaction ([`write`]): time limits, the compare-and-swap of the cursor first (a fenced worker writes nothing and
+//! The transaction ([`write()`]): time limits, the compare-and-swap of the cursor first (a fenced worker writes nothing and
 //! the row lock keeps a successor waiting until we are done), then three COPYs. Dedup windows and the ledger row join
 //! between the last COPY and the commit; the cut already carries the books.
 //!
