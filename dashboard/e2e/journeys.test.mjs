@@ -384,7 +384,7 @@ test('when the server is away the page says so, keeps the picture, and comes bac
     'the age of the data and the next attempt are said',
     () => textOf(badge),
     (text) => /^No data for \d+ s\.Reconnecting/.test(text),
-    15_000,
+    20_000,
   );
   assert.equal(await row.count(), 1);
   away = false;

@@ -37,7 +37,7 @@ interface Props {
 }
 
 export function RequestsChart({ row, frame, stale, plotClass }: Props) {
-  const { view, windowMs } = usePageData();
+  const { view, windowMs, mode } = usePageData();
   const values = useMemo(() => {
     const all = rates(row.columns.count, frame.gaps, frame.stepMs);
     if (frame.open !== -1) {
@@ -77,7 +77,7 @@ export function RequestsChart({ row, frame, stale, plotClass }: Props) {
           />
           <span className="live-number truncate text-12 text-ink2">
             {index === null
-              ? now !== null && `now ${write(rate(now))}`
+              ? now !== null && mode !== 'history' && `now ${write(rate(now))}`
               : index === frame.open
                 ? 'still filling'
                 : `${exactCount(row.columns.count[index] ?? 0)} requests`}

@@ -46,6 +46,7 @@ export function Overview() {
     failing.length,
     recovered.length,
     write(share(total.errors, total.count)),
+    view.frozen !== null,
   );
   const stale = freshness.kind === 'lost';
   return (

@@ -15,7 +15,7 @@ import { Glyph } from '@/components/ui/glyph';
 import { count, NBSP, share, write } from '@/lib/format/number';
 import { moment, span, zoneName } from '@/lib/format/time';
 import type { Row, View } from '@/lib/series/types';
-import { byTrouble, failingSince, isOther, mostErrors, stateOf } from '@/lib/series/verdict';
+import { byTrouble, failingSince, isOther, mostErrors, plural, stateOf } from '@/lib/series/verdict';
 import type { ViewState } from '@/lib/view/url';
 import { Filters } from './filters';
 import { RecentRequests } from './recent-requests';
@@ -111,15 +111,16 @@ function failingRoutes(data: View): readonly Row[] {
 function titleOf(data: View, failing: boolean, recoveredMs: number | null, view: ViewState): string {
   const { errors, count: requests } = data.total.window;
   const part = write(share(errors, requests));
-  if (failing) return `${part} of requests fail`;
+  const past = view.frozen !== null;
+  if (failing) return `${part} of requests ${past ? 'failed' : 'fail'}`;
   const subject = view.route === null ? view.service : `${view.method ?? ''} ${view.route}`.trim();
   if (recoveredMs !== null)
     return `${subject} recovered at ${moment(recoveredMs, view.tz, Date.now(), true)}`;
   const routes = failingRoutes(data).length;
   if (routes > 0 && view.route === null) {
-    return `${routes} of ${data.rows.length} routes ${routes === 1 ? 'is' : 'are'} failing requests`;
+    return `${routes} of ${data.rows.length} routes ${past ? plural(routes, 'was', 'were') : plural(routes, 'is', 'are')} failing requests`;
   }
-  return `${subject} is not failing: ${errors === 0 ? 'no errors' : `${part} errors`}`;
+  return `${subject} ${past ? 'was' : 'is'} not failing: ${errors === 0 ? 'no errors' : `${part} errors`}`;
 }
 
 function Evidence({ view: data, failing }: { view: View; failing: boolean }) {

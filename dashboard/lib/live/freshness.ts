@@ -62,7 +62,7 @@ export function freshness(facts: Facts): Freshness {
       ? lost('No answer.', link, nowMs)
       : { kind: 'connecting', word: 'Connecting', detail: '', action: null };
   }
-  if (silenceMs > LOST_MS || (link?.kind === 'waiting' && silenceMs > BEHIND_MS)) {
+  if (silenceMs > LOST_MS) {
     return lost(`No data for ${seconds(silenceMs)}.`, link, nowMs);
   }
   if (silenceMs > BEHIND_MS)

@@ -73,6 +73,7 @@ describe('the verdict', () => {
     expect(overviewSentence(9, 1, 3, '0.57 %')).toBe('1 of 9 services is failing requests');
     expect(overviewSentence(9, 0, 0, '0.57 %')).toBe('No service is failing: 9 services, 0.57 % errors');
     expect(overviewSentence(9, 0, 1, '0.57 %')).toBe('No service is failing now, 1 of 9 recovered');
+    expect(overviewSentence(9, 2, 0, '0.57 %', true)).toBe('2 of 9 services were failing requests');
     expect(overviewSentence(1, 0, 0, '0')).toBe('No service is failing: 1 service, no errors');
   });
 });

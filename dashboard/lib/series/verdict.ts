@@ -112,17 +112,24 @@ export function plural(n: number, one: string, many: string): string {
   return n === 1 ? one : many;
 }
 
-/** The first line of the overview. `errors` is the written share of all requests. */
+/** The first line of the overview. `errors` is the written share of all requests; `past` when the window is history. */
 export function overviewSentence(
   services: number,
   failing: number,
   recovered: number,
   errors: string,
+  past = false,
 ): string {
+  const noun = plural(services, 'service', 'services');
   if (services === 0) return 'No requests in this window';
   if (failing > 0) {
-    return `${failing} of ${services} ${plural(services, 'service', 'services')} ${plural(failing, 'is', 'are')} failing requests`;
+    const verb = past ? plural(failing, 'was', 'were') : plural(failing, 'is', 'are');
+    return `${failing} of ${services} ${noun} ${verb} failing requests`;
   }
-  if (recovered > 0) return `No service is failing now, ${recovered} of ${services} recovered`;
-  return `No service is failing: ${services} ${plural(services, 'service', 'services')}, ${errors === '0' ? 'no' : errors} errors`;
+  if (recovered > 0) {
+    return past
+      ? `${recovered} of ${services} ${noun} failed requests and recovered`
+      : `No service is failing now, ${recovered} of ${services} recovered`;
+  }
+  return `No service ${past ? 'was' : 'is'} failing: ${services} ${noun}, ${errors === '0' ? 'no' : errors} errors`;
 }
