@@ -44,9 +44,9 @@ check_variables() {
     '' | *[!0-9]* | ??????*) fail "PORT_OFFSET=$PORT_OFFSET is not a number from 0 to 9000" "make $COMMAND PORT_OFFSET=100" ;;
   esac
   PORT_OFFSET=$((10#$PORT_OFFSET))
-  # 9000 keeps the highest base port (55432, Postgres) below 65536.
+  # 9000 keeps every port below the range of outgoing connections, see below.
   if [ "$PORT_OFFSET" -gt 9000 ]; then
-    fail "PORT_OFFSET=$PORT_OFFSET is above 9000, so some ports would not exist" "make $COMMAND PORT_OFFSET=100"
+    fail "PORT_OFFSET=$PORT_OFFSET is above 9000, the largest that fits" "make $COMMAND PORT_OFFSET=100"
   fi
 
   BIN_DIR=${CARGO_TARGET_DIR:-$ROOT/target}/$TARGET_SUBDIR
@@ -56,7 +56,8 @@ check_variables() {
   # With Kafka the services are processes of their own, so each needs an admin port of its own.
   ROLLUP_ADMIN_PORT=$((9465 + PORT_OFFSET))
   STREAM_ADMIN_PORT=$((9466 + PORT_OFFSET))
-  # Away from 5432 and 9092: a Postgres or Kafka of the machine's own may be there.
-  POSTGRES_PORT=$((55432 + PORT_OFFSET))
-  KAFKA_PORT=$((39092 + PORT_OFFSET))
+  # Away from 5432 and 9092, where a server of the machine's own may be; and, up to the largest offset, below 32768, where
+  # the kernel takes ports for outgoing connections from.
+  POSTGRES_PORT=$((15432 + PORT_OFFSET))
+  KAFKA_PORT=$((19092 + PORT_OFFSET))
 }

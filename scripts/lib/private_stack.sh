@@ -27,7 +27,7 @@ remove_private_stack() {
 free_offset() {
   local offset port
   for offset in $(seq 1000 97 8900); do
-    for port in 4318 8080 9464 9465 9466 55432 39092; do
+    for port in 4318 8080 9464 9465 9466 15432 19092; do
       if (exec 3<>"/dev/tcp/127.0.0.1/$((port + offset))") 2>/dev/null; then continue 2; fi
     done
     echo "$offset"
