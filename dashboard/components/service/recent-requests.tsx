@@ -24,7 +24,9 @@ export function RecentRequests() {
   );
   // Rows are not pushed away from under a pointer: while held, the answer that was there stays.
   const shown = useRef<{ question: string; events: Events } | null>(null);
-  if (polled.data !== null && (heldSince === null || shown.current?.question !== question)) {
+  const keeps =
+    heldSince !== null && shown.current?.question === question && shown.current.events.events.length > 0;
+  if (polled.data !== null && !keeps) {
     shown.current = { question, events: polled.data };
   }
   if (polled.data === null && polled.error !== null) {
