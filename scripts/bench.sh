@@ -8,13 +8,28 @@ LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")/lib" && pwd)
 . "$LIB/layout.sh"
 # shellcheck source=scripts/lib/tools.sh
 . "$LIB/tools.sh"
+# shellcheck source=scripts/lib/private_stack.sh
+. "$LIB/private_stack.sh"
 cd "$ROOT"
 
 make_log_dir
-require_tools curl compiler rust
+require_tools curl compiler rust postgres
 say "Benchmarks. A quiet machine, please; the ratios mean more than the absolute numbers."
-cargo build --release --package peep-benches --bin peep-bench
-for bench in json ingest; do
+cargo build --release --package peep --package peep-benches
+BENCH=${CARGO_TARGET_DIR:-$ROOT/target}/release/peep-bench
+for bench in json memory ingest; do
   say "$bench"
-  "${CARGO_TARGET_DIR:-$ROOT/target}/release/peep-bench" "$bench"
+  "$BENCH" "$bench"
 done
+
+say "freshness"
+PROFILE=release private_stack
+DEMO=0 KAFKA=0 make --silent up >"$DEV_DIR/up.log" 2>&1 || {
+  cat "$DEV_DIR/up.log"
+  exit 1
+}
+set -a
+# shellcheck source=/dev/null
+. "$ENV_FILE"
+set +a
+"$BENCH" freshness

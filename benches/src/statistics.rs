@@ -9,6 +9,10 @@ pub struct Spread {
 }
 
 impl Spread {
+    pub const fn new() -> Spread {
+        Spread { values: Vec::new() }
+    }
+
     pub fn push(&mut self, value: f64) {
         self.values.push(value);
         self.values.sort_by(f64::total_cmp);

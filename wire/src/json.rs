@@ -131,7 +131,7 @@ impl Decoder {
         rejected: &mut Vec<Rejection>,
     ) -> Result<(), BodyError> {
         // One pass over the whole body instead of one per string; a body that is not UTF-8 is checked event by event.
-        let text = std::str::from_utf8(body).ok();
+        let text = simdutf8::basic::from_utf8(body).ok();
         let mut batch = Batch { decoder: self, body, text, context, record, rejected, index: 0 };
         let start = extent::skip_blank(body, 0);
         match body.get(start) {
@@ -335,8 +335,19 @@ fn check_time(ended_ms: i64, received_ms: i64, context: &Context<'_>) -> Outcome
 }
 
 fn is_name(text: &str, bytes_max: usize) -> bool {
-    (1..=bytes_max).contains(&text.len()) && text.bytes().all(limits::is_name_byte)
+    (1..=bytes_max).contains(&text.len()) && text.bytes().all(|byte| NAME_BYTES[usize::from(byte)])
 }
+
+/// [`limits::is_name_byte`] as a table: one load a byte.
+static NAME_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = limits::is_name_byte(byte as u8);
+        byte += 1;
+    }
+    table
+};
 
 /// Printable text of a bounded length: no control characters, which break logs and terminals.
 fn is_plain(text: &str, bytes_max: usize) -> bool {
@@ -350,25 +361,39 @@ fn duration_us(duration_ms: f64) -> Option<u64> {
     (duration_ms >= 0.0 && duration_ms <= limits::DURATION_MS_MAX as f64).then(|| (duration_ms * 1000.0).round() as u64)
 }
 
+/// `2 * N` hex digits to `N` bytes; no branch per digit, the verdict comes at the end.
+#[inline]
 fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let mut out = [0u8; N];
-    if text.len() != 2 * N {
+    let mut seen = 0u8;
+    let (pairs, rest) = text.as_chunks::<2>();
+    if pairs.len() != N || !rest.is_empty() {
         return None;
     }
-    for (byte, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+    for (byte, [high, low]) in out.iter_mut().zip(pairs) {
+        let (high, low) = (NIBBLES[usize::from(*high)], NIBBLES[usize::from(*low)]);
+        seen |= high | low;
+        *byte = high << 4 | low & 0x0f;
     }
-    Some(out)
+    (seen < 0x10).then_some(out)
 }
 
-fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
+/// The value of a hex digit, 0xff for anything else.
+static NIBBLES: [u8; 256] = {
+    let mut table = [0xff; 256];
+    let mut digit = 0;
+    while digit < 10 {
+        table[b'0' as usize + digit] = digit as u8;
+        digit += 1;
     }
-}
+    let mut letter = 0;
+    while letter < 6 {
+        table[b'a' as usize + letter] = 10 + letter as u8;
+        table[b'A' as usize + letter] = 10 + letter as u8;
+        letter += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests;

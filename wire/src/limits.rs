@@ -31,6 +31,6 @@ pub const SOURCE_DEFAULT: &str = "api";
 
 /// The alphabet of `service` and `env`.
 #[inline]
-pub fn is_name_byte(byte: u8) -> bool {
+pub const fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'/' | b'-')
 }

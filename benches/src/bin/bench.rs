@@ -104,12 +104,13 @@ async fn ingest(batch: usize, connections: usize, repeats: usize, span: Duration
     println!(
         "ingest, NDJSON batches of {batch}, {connections} connections, log in memory; server CPU, µs per event (min / median / max)"
     );
-    let (mut bare, mut ours, mut json) = (Spread::default(), Spread::default(), Spread::default());
+    let [mut bare, mut ours, mut json, mut serde] = [const { Spread::new() }; 4];
     for round in 0..repeats {
         // In turns, so that a noisy minute hits both.
         bare.push(measure_server("serve-floor", &bodies, batch, connections, span).await?);
         ours.push(measure_server("serve-ingest", &bodies, batch, connections, span).await?);
         json.push(json_step_us(&bodies, batch));
+        serde.push(serde_step_us(&bodies, batch));
         println!(
             "  round {} of {repeats}: floor {:.3}, ingest {:.3}, json {:.3}",
             round + 1,
@@ -118,12 +119,19 @@ async fn ingest(batch: usize, connections: usize, repeats: usize, span: Duration
             json.median()
         );
     }
-    let floor = bare.median() + json.median();
-    println!("bare hyper server     {bare}");
-    println!("JSON to record        {json}");
-    println!("ingest                {ours}");
-    println!("ingest / (bare + JSON) = {:.2}   (must be at most 2)", ours.median() / floor);
-    anyhow::ensure!(ours.median() <= 2.0 * floor, "ingest costs more than twice its floor");
+    // Our own step would be a floor that rises with our own slowness; a scanner for one schema was measured at this
+    // share of serde_json before ours existed.
+    let json_floor = json.median().min(SCANNER_SHARE_OF_SERDE * serde.median());
+    let ratio = ours.median() / (bare.median() + json_floor);
+    println!("bare hyper server            {bare}");
+    println!("JSON to record               {json}");
+    println!(
+        "serde_json, the same bytes   {serde}, and {SCANNER_SHARE_OF_SERDE} of it: {:.3}",
+        SCANNER_SHARE_OF_SERDE * serde.median()
+    );
+    println!("ingest                       {ours}");
+    println!("ingest / (bare + the cheaper JSON step) = {ratio:.2}   (must be at most 2)");
+    anyhow::ensure!(ratio <= 2.0, "ingest costs more than twice its floor");
     Ok(())
 }
 
@@ -289,5 +297,7 @@ fn timed_us(bodies: &[Vec<u8>], batch: usize, mut step: impl FnMut(&[u8])) -> f6
     }
 }
 
+/// A hand-written schema scanner with row encoding against `serde_json` into borrowed strings.
+const SCANNER_SHARE_OF_SERDE: f64 = 0.44;
 /// As many as this kind of machine has cores; the load shares them.
 const WORKERS: usize = 2;

@@ -4,7 +4,7 @@
 //! plain numbers, flat `attrs`. At anything else it returns `None`, *having pushed nothing*, and the thorough way
 //! ([`super::field`]) decides. So this file needs no error messages, and a doubt costs time, never correctness.
 
-use super::{Context, check_time, duration_us, extent, hex, is_name, is_plain, time};
+use super::{Context, check_time, duration_us, extent, hex, is_name, time};
 use crate::event::{AttrValue, EncodedAttrs, Event};
 use crate::limits;
 use crate::method::Method;
@@ -76,7 +76,7 @@ impl<'a> Fields<'a> {
             (None, bound) => bound.unwrap_or(limits::ENV_DEFAULT),
         };
         let route = self.route.unwrap_or(limits::ROUTE_DEFAULT);
-        if route.is_empty() || !is_plain(route, limits::ROUTE_BYTES_MAX) {
+        if route.is_empty() || !is_short(route, limits::ROUTE_BYTES_MAX) {
             return None;
         }
         let status = match self.status {
@@ -84,7 +84,7 @@ impl<'a> Fields<'a> {
             Some(status @ 100..=599) => status as u16,
             Some(_) => return None,
         };
-        let short = |text: Option<&str>, bytes_max| text.is_none_or(|text| is_plain(text, bytes_max));
+        let short = |text: Option<&str>, bytes_max| text.is_none_or(|text| is_short(text, bytes_max));
         if !short(self.host, limits::NAME_BYTES_MAX)
             || !short(self.version, limits::NAME_BYTES_MAX)
             || !short(self.source, limits::SOURCE_BYTES_MAX)
@@ -150,23 +150,25 @@ impl<'a> Scanner<'a> {
             // `null` is absent; of a key given twice the last one counts, which the thorough way handles.
             return None;
         }
-        match key.as_bytes() {
-            b"service" => fields.service = Some(self.string()?),
-            b"route" => fields.route = Some(self.string()?),
-            b"method" => fields.method = Some(self.string()?),
-            b"status" => fields.status = Some(self.integer()?),
-            b"duration_ms" => fields.duration_us = Some(self.duration_us()?),
-            b"ts" => fields.ended_ms = Some(self.timestamp()?),
-            b"env" => fields.env = Some(self.string()?),
-            b"host" => fields.host = Some(self.string()?),
-            b"version" => fields.version = Some(self.string()?),
-            b"error" => fields.error = Some(self.string()?),
-            b"source" => fields.source = Some(self.string()?),
-            b"bytes_in" => fields.bytes_in = Some(self.integer()?),
-            b"bytes_out" => fields.bytes_out = Some(self.integer()?),
-            b"trace_id" => fields.trace_id = Some(hex(self.string()?.as_bytes())?),
-            b"span_id" => fields.span_id = Some(hex(self.string()?.as_bytes())?),
-            b"attrs" => self.attrs(attrs)?,
+        // By length first: the comparisons that remain are of known size and need no call.
+        let name = key.as_bytes();
+        match name.len() {
+            2 if name == b"ts" => fields.ended_ms = Some(self.timestamp()?),
+            3 if name == b"env" => fields.env = Some(self.string()?),
+            4 if name == b"host" => fields.host = Some(self.string()?),
+            5 if name == b"route" => fields.route = Some(self.string()?),
+            5 if name == b"error" => fields.error = Some(self.string()?),
+            5 if name == b"attrs" => self.attrs(attrs)?,
+            6 if name == b"method" => fields.method = Some(self.string()?),
+            6 if name == b"status" => fields.status = Some(self.integer()?),
+            6 if name == b"source" => fields.source = Some(self.string()?),
+            7 if name == b"service" => fields.service = Some(self.string()?),
+            7 if name == b"version" => fields.version = Some(self.string()?),
+            7 if name == b"span_id" => fields.span_id = Some(hex(self.string()?.as_bytes())?),
+            8 if name == b"trace_id" => fields.trace_id = Some(hex(self.string()?.as_bytes())?),
+            8 if name == b"bytes_in" => fields.bytes_in = Some(self.integer()?),
+            9 if name == b"bytes_out" => fields.bytes_out = Some(self.integer()?),
+            11 if name == b"duration_ms" => fields.duration_us = Some(self.duration_us()?),
             _ => self.skip()?,
         }
         Some(())
@@ -223,16 +225,28 @@ impl<'a> Scanner<'a> {
     }
 
     fn duration_us(&mut self) -> Option<u64> {
-        let number = self.number()?;
-        let (whole, places) = number.split_once('.').unwrap_or((number, ""));
-        if whole.len() > 7 || places.len() > 3 || whole.starts_with('-') {
-            return duration_us(number.parse().ok()?);
-        }
         // Up to three places are exact in integers and need no float.
-        let digits = |text: &str| text.bytes().fold(0u64, |sum, digit| sum * 10 + u64::from(digit - b'0'));
-        let scale = [1000, 100, 10, 1][places.len()];
-        let us = digits(whole) * 1000 + digits(places) * scale;
-        (us <= limits::DURATION_MS_MAX * 1000).then_some(us)
+        let start = self.at;
+        let (whole, whole_len) = self.run_of_digits();
+        let mut us = whole * 1000;
+        let mut places_len = 0;
+        if self.bytes.get(self.at) == Some(&b'.') {
+            self.at += 1;
+            let (places, len) = self.run_of_digits();
+            us += places * [0, 100, 10, 1].get(len).copied().unwrap_or(0);
+            places_len = len;
+        }
+        let after = self.bytes.get(self.at).copied().unwrap_or(0);
+        let plain = (1..=7).contains(&whole_len)
+            && places_len <= 3
+            && (self.at == start + whole_len || places_len > 0)
+            && (whole_len == 1 || self.bytes[start] != b'0')
+            && !matches!(after, b'e' | b'E' | b'-' | b'+' | b'.');
+        if plain {
+            return (us <= limits::DURATION_MS_MAX * 1000).then_some(us);
+        }
+        self.at = start;
+        duration_us(self.number()?.parse().ok()?)
     }
 
     fn timestamp(&mut self) -> Option<i64> {
@@ -246,15 +260,22 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn integer(&mut self) -> Option<u64> {
         let start = self.at;
+        let (value, len) = self.run_of_digits();
+        let leading_zero = len > 1 && self.bytes[start] == b'0';
+        let goes_on = matches!(self.bytes.get(self.at), Some(b'.' | b'e' | b'E'));
+        ((1..=15).contains(&len) && !leading_zero && !goes_on).then_some(value)
+    }
+
+    /// The value of the digits from here (wrapping beyond 19) and how many there are.
+    #[inline]
+    fn run_of_digits(&mut self) -> (u64, usize) {
+        let start = self.at;
         let mut value = 0u64;
         while let Some(digit @ b'0'..=b'9') = self.bytes.get(self.at) {
             value = value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
             self.at += 1;
         }
-        let len = self.at - start;
-        let leading_zero = len > 1 && self.bytes[start] == b'0';
-        let goes_on = matches!(self.bytes.get(self.at), Some(b'.' | b'e' | b'E'));
-        ((1..=15).contains(&len) && !leading_zero && !goes_on).then_some(value)
+        (value, self.at - start)
     }
 
     /// The text of a JSON number without exponent.
@@ -338,6 +359,12 @@ impl<'a> Scanner<'a> {
     fn take(&mut self, byte: u8) -> Option<()> {
         (self.next()? == byte).then_some(())
     }
+}
+
+/// [`super::is_plain`] for a scanned string, in which no byte below 0x20 can be.
+#[inline]
+fn is_short(text: &str, bytes_max: usize) -> bool {
+    text.len() <= bytes_max && !text.as_bytes().contains(&0x7f)
 }
 
 /// Marks the top bit of each byte that ends or disturbs a string: `"`, `\` or a control character.
