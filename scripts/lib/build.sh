@@ -10,13 +10,11 @@ fingerprint() {
 }
 
 # install_dashboard_packages: when the lock file has changed. The stamps lie in node_modules, so that deleting it starts over.
-# Not `npm ci`: that refuses a lock file without the optional packages of foreign platforms. This takes what the lock file
-# names, in exactly its versions, and leaves the lock file alone.
 install_dashboard_packages() {
   local dir=$ROOT/dashboard lock
   lock=$(cksum <"$dir/package-lock.json")
   if [ "$(cat "$dir/node_modules/.peep-installed" 2>/dev/null)" = "$lock" ]; then return 0; fi
-  with_progress "installing the dashboard's packages" "$LOG_DIR/build-dashboard.log" npm install --prefix "$dir" --no-save --no-audit --no-fund ||
+  with_progress "installing the dashboard's packages" "$LOG_DIR/build-dashboard.log" npm ci --prefix "$dir" --no-audit --no-fund ||
     fail "npm could not install the dashboard's packages" "read $LOG_DIR/build-dashboard.log"
   echo "$lock" >"$dir/node_modules/.peep-installed"
 }
