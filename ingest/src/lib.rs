@@ -1,14 +1,14 @@
 //! HTTP socket to log: `POST /v1/events` becomes one durable record per batch, or a clear refusal.
 //!
 //! In the order a request meets them:
-//! - [`listener`]: accept, connection cap, time limits, drain;
-//! - [`http`]: paths, headers, and the only place that writes answers;
-//! - [`tenant`]: key to project, from memory;
-//! - [`admission`]: room for the body, decided before it is read;
-//! - [`body`]: bounded read and decompression;
-//! - [`batch`]: decode, check and encode, through `peep_wire`;
-//! - [`route`]: which partition;
-//! - then the log, and only its acknowledgement makes the 202. [`outcome`] names every other end.
+//! - `listener`: accept, connection cap, time limits, drain;
+//! - `http`: paths, headers, and the only place that writes answers;
+//! - `tenant`: key to project, from memory;
+//! - `admission`: room for the body, decided before it is read;
+//! - `body`: bounded read and decompression;
+//! - `batch`: decode, check and encode, through `peep_wire`;
+//! - `route`: which partition;
+//! - then the log, and only its acknowledgement makes the 202. `outcome` names every other end.
 //!
 //! Next station: the log, and through it `peep-rollup`. No disk, no database, no retry in here: the log is the only
 //! buffer, and clients hold what it has not taken.

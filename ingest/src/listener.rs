@@ -28,10 +28,10 @@ pub(crate) async fn serve(
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let graceful = GracefulShutdown::new();
     let mut http = http1::Builder::new();
+    // Not `pipeline_flush`: with it hyper drops the answer to a head it cannot parse, such as a 431.
     http.timer(TokioTimer::new())
         .header_read_timeout(station.config.http.header_timeout)
-        .max_buf_size(READ_BUFFER_BYTES_MAX)
-        .pipeline_flush(true);
+        .max_buf_size(READ_BUFFER_BYTES_MAX);
     loop {
         let accepted = tokio::select! {
             biased;

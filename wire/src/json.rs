@@ -4,8 +4,8 @@
 //! into a [`RecordBuilder`], and one [`Rejection`] with index, code and message for every other event. The good
 //! events of a body are never lost to a bad one beside them.
 //!
-//! Two ways through, one result. [`scan`] is a scanner for exactly this schema: it borrows, allocates nothing
-//! and gives up at the first thing out of the ordinary (an escape, a nested value, a wrong type). [`field`] then
+//! Two ways through, one result. `scan` is a scanner for exactly this schema: it borrows, allocates nothing
+//! and gives up at the first thing out of the ordinary (an escape, a nested value, a wrong type). `field` then
 //! decodes that one event with `serde_json` and knows how to name what is wrong. A property test holds the two
 //! against each other. A plain event costs about a third of `serde_json` alone (see `benches/`).
 //!
