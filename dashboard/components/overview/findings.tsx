@@ -72,12 +72,17 @@ function Finding({ row, recoveredMs }: Item) {
               recovered at{' '}
               <span className="font-strong text-ink">{moment(recoveredMs, view.tz, Date.now(), true)}</span>
             </>
-          ) : since === null ? (
+          ) : since?.kind === 'throughout' ? (
             `for ${span(windowMs)} or longer`
           ) : (
-            <>
-              since <span className="font-strong text-ink">{moment(since, view.tz, Date.now(), true)}</span>
-            </>
+            since !== null && (
+              <>
+                {since.kind === 'since' ? 'since' : 'in bursts, last at'}{' '}
+                <span className="font-strong text-ink">
+                  {moment(since.kind === 'since' ? since.at : since.last, view.tz, Date.now(), true)}
+                </span>
+              </>
+            )
           )}
         </span>
         <span className="truncate text-ink2 max-tablet:hidden">{where}</span>

@@ -15,7 +15,15 @@ import { Glyph } from '@/components/ui/glyph';
 import { count, NBSP, share, write } from '@/lib/format/number';
 import { moment, span, zoneName } from '@/lib/format/time';
 import type { Row, View } from '@/lib/series/types';
-import { byTrouble, failingSince, isOther, mostErrors, plural, stateOf } from '@/lib/series/verdict';
+import {
+  byTrouble,
+  failingSince,
+  isOther,
+  mostErrors,
+  type Onset,
+  plural,
+  stateOf,
+} from '@/lib/series/verdict';
 import type { ViewState } from '@/lib/view/url';
 import { Filters } from './filters';
 import { RecentRequests } from './recent-requests';
@@ -123,6 +131,13 @@ function titleOf(data: View, failing: boolean, recoveredMs: number | null, view:
   return `${subject} ${past ? 'was' : 'is'} not failing: ${errors === 0 ? 'no errors' : `${part} errors`}`;
 }
 
+function onset(since: Onset, windowMs: number, view: ViewState): string {
+  if (since.kind === 'throughout') return `For ${span(windowMs)} or longer. `;
+  const at = since.kind === 'since' ? since.at : since.last;
+  const words = since.kind === 'since' ? 'Since' : 'In bursts, the last at';
+  return `${words} ${moment(at, view.tz, Date.now(), true)} ${zoneName(at, view.tz)}. `;
+}
+
 function Evidence({ view: data, failing }: { view: View; failing: boolean }) {
   const { view, windowMs } = usePageData();
   const { window, columns } = data.total;
@@ -131,10 +146,7 @@ function Evidence({ view: data, failing }: { view: View; failing: boolean }) {
   const where = failing && view.route === null ? mostErrors(data.rows, window.errors) : null;
   return (
     <p className="live-number mt-0.5 text-ink2">
-      {failing &&
-        (since === null
-          ? `For ${span(windowMs)} or longer. `
-          : `Since ${moment(since, view.tz, Date.now(), true)} ${zoneName(since, view.tz)}. `)}
+      {since !== null && onset(since, windowMs, view)}
       {write(count(window.errors))} of {write(count(window.count))} requests failed in this window.
       {!failing && worst !== undefined && view.route === null && (
         <>

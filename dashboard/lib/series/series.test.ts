@@ -52,10 +52,26 @@ describe('the verdict', () => {
 
   it('finds since when from the earliest step after which most steps fail', () => {
     const t = [0, 10, 20, 30, 40, 50];
-    expect(failingSince(t, [100, 100, 100, 100, 100, 100], [0, 0, 5, 6, 5, 7])).toBe(20);
-    expect(failingSince(t, [100, 100, 100, 100, 100, 100], [5, 5, 5, 6, 5, 7])).toBe(null);
-    expect(failingSince(t, [null, null, null, 100, 100, 100], [null, null, null, 6, 5, 7])).toBe(30);
-    expect(failingSince(t, [100, null, 100, 100, null, 100], [0, null, 0, 6, null, 7])).toBe(30);
+    expect(failingSince(t, [100, 100, 100, 100, 100, 100], [0, 0, 5, 6, 5, 7])).toEqual({
+      kind: 'since',
+      at: 20,
+    });
+    expect(failingSince(t, [100, 100, 100, 100, 100, 100], [5, 5, 5, 6, 5, 7])).toEqual({
+      kind: 'throughout',
+    });
+    expect(failingSince(t, [null, null, null, 100, 100, 100], [null, null, null, 6, 5, 7])).toEqual({
+      kind: 'since',
+      at: 30,
+    });
+    expect(failingSince(t, [100, null, 100, 100, null, 100], [0, null, 0, 6, null, 7])).toEqual({
+      kind: 'since',
+      at: 30,
+    });
+    expect(failingSince(t, [100, 100, 100, 100, 100, 100], [9, 0, 0, 9, 0, 0])).toEqual({
+      kind: 'bursts',
+      last: 30,
+    });
+    expect(failingSince(t, [100, 100], [0, 0])).toBeNull();
   });
 
   it('calls a row recovered only after two calm minutes with requests in them', () => {

@@ -30,24 +30,31 @@ export function byTrouble(a: { window: Totals; id: string }, b: { window: Totals
   return b.window.count - a.window.count || (a.id < b.id ? -1 : 1);
 }
 
+/** How the failing of a window began: at a moment, before the window, or never for long. */
+export type Onset = { kind: 'since'; at: number } | { kind: 'throughout' } | { kind: 'bursts'; last: number };
+
 /**
- * Since when: the earliest step from which at least 80 % of the steps with requests fail 1 % or more.
- * `null` when that is true from the very beginning of the window, so that it may have begun before.
+ * Since when: the earliest step from which at least 80 % of the steps with requests fail 1 % or more. When that is so
+ * from the very beginning of the window, it may have begun before. When it is so from no step on, the failures came in
+ * bursts, and all that can be said is when the last one was.
  */
-export function failingSince(t: readonly number[], count: Column, errors: Column): number | null {
+export function failingSince(t: readonly number[], count: Column, errors: Column): Onset | null {
   let seen = 0;
   let bad = 0;
   let since: number | null = null;
+  let last: number | null = null;
   for (let index = t.length - 1; index >= 0; index -= 1) {
     const n = count[index] ?? 0;
     if (n === 0) continue;
     seen += 1;
-    const fails = (errors[index] ?? 0) / n >= FAILING_SHARE;
-    if (fails) bad += 1;
-    if (fails && bad >= seen * 0.8) since = t[index] as number;
+    if ((errors[index] ?? 0) / n < FAILING_SHARE) continue;
+    bad += 1;
+    last ??= t[index] as number;
+    if (bad >= seen * 0.8) since = t[index] as number;
   }
+  if (since === null) return last === null ? null : { kind: 'bursts', last };
   // The first step may be cut off or empty; the second is as good as the beginning.
-  return since !== null && since <= (t[1] ?? since) ? null : since;
+  return since <= (t[1] ?? since) ? { kind: 'throughout' } : { kind: 'since', at: since };
 }
 
 /** How long an error share must stay low before a row may be called recovered. */
