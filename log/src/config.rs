@@ -87,7 +87,7 @@ impl LogConfig {
                 "largest record the log takes",
             ),
             append_timeout: settings.duration_ms(
-                "PEEP_LOG_APPEND_TIMEOUT_MS",
+                "PEEP_LOG_APPEND_TIMEOUT",
                 default.append_timeout.as_millis() as u64,
                 100..=60_000,
                 "an append without an answer fails after this time; keep it below the HTTP deadline",
@@ -95,12 +95,12 @@ impl LogConfig {
             events_retention: read_retention(
                 settings,
                 default.events_retention,
-                ["PEEP_LOG_RETENTION_AGE_MS", "PEEP_LOG_RETENTION_BYTES"],
+                ["PEEP_LOG_RETENTION_AGE", "PEEP_LOG_RETENTION_BYTES"],
             ),
             live_retention: read_retention(
                 settings,
                 default.live_retention,
-                ["PEEP_LOG_LIVE_RETENTION_AGE_MS", "PEEP_LOG_LIVE_RETENTION_BYTES"],
+                ["PEEP_LOG_LIVE_RETENTION_AGE", "PEEP_LOG_LIVE_RETENTION_BYTES"],
             ),
             kafka: KafkaSettings::read(settings),
         };

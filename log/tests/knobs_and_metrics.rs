@@ -19,8 +19,8 @@ fn every_knob_arrives() {
         ("PEEP_KAFKA_BROKERS", "a:1,b:2"),
         ("PEEP_LOG_PARTITIONS", "12"),
         ("PEEP_LOG_QUEUE_BYTES_MAX", "8MiB"),
-        ("PEEP_LOG_APPEND_TIMEOUT_MS", "2500"),
-        ("PEEP_LOG_RETENTION_AGE_MS", "7d"),
+        ("PEEP_LOG_APPEND_TIMEOUT", "2500"),
+        ("PEEP_LOG_RETENTION_AGE", "7d"),
         ("PEEP_LOG_LIVE_RETENTION_BYTES", "2GiB"),
     ])
     .expect("valid settings");

@@ -72,7 +72,7 @@ impl Config {
                     "Memory of all live views. When it is short, small rows are folded into (other).",
                 ),
                 frame_interval: settings.duration_ms(
-                    "PEEP_STREAM_FRAME_INTERVAL_MS",
+                    "PEEP_STREAM_FRAME_INTERVAL",
                     500,
                     50..=60_000,
                     "Pause between two frames of a live view while something changes.",

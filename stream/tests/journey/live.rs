@@ -246,7 +246,7 @@ async fn publish_much(world: &World, frames: usize) -> u64 {
 
 #[tokio::test]
 async fn a_reader_that_does_not_read_gets_the_newest_and_no_queue() {
-    let world = World::with(&[("PEEP_STREAM_FRAME_INTERVAL_MS", "50")]).await;
+    let world = World::with(&[("PEEP_STREAM_FRAME_INTERVAL", "50")]).await;
     let mut slow = RawReader::connect(&world).await;
     let mut quick = world.websocket("window=15m&group_by=route").await;
     let mut quick_picture = Picture::default();
@@ -272,7 +272,7 @@ async fn a_reader_that_does_not_read_gets_the_newest_and_no_queue() {
 
 #[tokio::test]
 async fn a_connection_that_takes_nothing_is_cut() {
-    let world = World::with(&[("PEEP_STREAM_FRAME_INTERVAL_MS", "50"), ("PEEP_STREAM_WRITE_TIMEOUT", "300")]).await;
+    let world = World::with(&[("PEEP_STREAM_FRAME_INTERVAL", "50"), ("PEEP_STREAM_WRITE_TIMEOUT", "300")]).await;
     let mut stalled = RawReader::connect(&world).await;
     let mut quick = world.websocket("window=15m&group_by=route").await;
     tokio::join!(publish_much(&world, 25), async {
