@@ -1,4 +1,8 @@
+use bytes::Bytes;
+
 use super::*;
+use crate::event::{AttrValue, EncodedAttrs, Event};
+use crate::method::Method;
 use proptest::prelude::*;
 use prost::Message;
 
