@@ -9,7 +9,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::header::{
-    ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    TRANSFER_ENCODING,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use peep_chassis::clock::Clock;
@@ -75,6 +76,7 @@ impl Station {
         let lines = is_lines(&head.headers)?;
         let encoding = encoding(&head.headers)?;
         let identity = identity(&head.headers)?;
+        check_length(&head.headers)?;
 
         let limits = self.body_limits();
         let mut permit = self.admit(&body, limits)?;
@@ -190,6 +192,15 @@ fn is_lines(headers: &HeaderMap) -> Result<bool, Refused> {
             Err(Refused::new(Reason::UnsupportedMediaType, message))
         }
     }
+}
+
+/// A POST that says nothing about its body has none (RFC 9112), which is never what the client meant.
+fn check_length(headers: &HeaderMap) -> Result<(), Refused> {
+    if headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING) {
+        return Ok(());
+    }
+    let message = "the request announces no body; send `Content-Length`, or `Transfer-Encoding: chunked`";
+    Err(Refused::new(Reason::LengthRequired, message))
 }
 
 fn encoding(headers: &HeaderMap) -> Result<Encoding, Refused> {

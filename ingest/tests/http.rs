@@ -196,6 +196,14 @@ async fn a_slow_body_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_request_without_a_length_is_411() {
+    let ingest = start().await;
+    let head = format!("POST /v1/events HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {}\r\n\r\n", ingest.key);
+    let answer = ingest.raw(head.into_bytes()).await;
+    assert_eq!((answer.status, answer.code()), (411, "length_required"));
+}
+
+#[tokio::test]
 async fn too_many_headers_are_431() {
     let ingest = start().await;
     let headers: String = (0..150).map(|number| format!("X-{number}: y\r\n")).collect();
