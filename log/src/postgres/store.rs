@@ -2,9 +2,13 @@
 //!
 //! Every function is one statement outside of any transaction, so a dropped future leaves nothing open.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Error, Row};
+use tokio::time::sleep;
+use tracing::debug;
 
 use crate::{LogRecord, Offset, Partition, ReadError, Watermarks};
 
@@ -30,18 +34,37 @@ pub(super) async fn append(
     payloads: &[&[u8]],
 ) -> Result<Vec<Offset>, Error> {
     debug_assert!(partitions.is_sorted_by(|a, b| a < b), "the order of the partitions is the order of the locks");
-    let rows = sqlx::query("select log_partition, first_offset from log_append($1, $2, $3, $4)")
-        .bind(topic)
-        .bind(partitions)
-        .bind(counts)
-        .bind(payloads)
-        .fetch_all(connection)
-        .await?;
+    let mut attempt = 1;
+    let rows = loop {
+        let appended = sqlx::query("select log_partition, first_offset from log_append($1, $2, $3, $4)")
+            .bind(topic)
+            .bind(partitions)
+            .bind(counts)
+            .bind(payloads)
+            .fetch_all(&mut *connection)
+            .await;
+        match appended {
+            // The statement is a transaction of its own and was rolled back: nothing was written, so this is no retry
+            // of an unknown outcome.
+            Err(error) if attempt < APPEND_ATTEMPTS && is_missing_segment(&error) => {
+                debug!(topic, attempt, "the segment is not visible yet; appending again");
+                attempt += 1;
+                sleep(SEGMENT_VISIBLE_PAUSE).await;
+            }
+            appended => break appended?,
+        }
+    };
     let answered = rows.iter().map(|row| row.try_get::<i32, _>(0)).collect::<Result<Vec<_>, _>>()?;
     if answered != partitions {
         return Err(Error::Protocol(format!("log_append answered partitions {answered:?} instead of {partitions:?}")));
     }
     rows.iter().map(|row| offset(row, 1)).collect()
+}
+
+/// check_violation, "no partition found for row": while one segment is being detached and the next attached, Postgres now
+/// and then routes a row by the older list of partitions. The next transaction has the newer one.
+fn is_missing_segment(error: &Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("23514"))
 }
 
 /// The high watermark of every partition.
@@ -234,3 +257,7 @@ fn record(row: &PgRow) -> Result<LogRecord, Error> {
 fn offset(row: &PgRow, column: usize) -> Result<Offset, Error> {
     Ok(Offset(row.try_get::<i64, _>(column)? as u64))
 }
+
+/// The list of partitions was never seen stale twice; a third attempt costs nothing.
+const APPEND_ATTEMPTS: u32 = 3;
+const SEGMENT_VISIBLE_PAUSE: Duration = Duration::from_millis(10);
