@@ -10,7 +10,8 @@
 //! - [`lifecycle`]: signals, tasks that must not end, the shutdown steps and their budgets;
 //! - [`admin`]: `/metrics`, `/healthz`, `/readyz`;
 //! - [`database`]: the Postgres pool;
-//! - [`keys`]: API keys, login links and browser sessions.
+//! - [`keys`]: API keys, login links and browser sessions;
+//! - [`failpoint`]: where tests end or stop a process.
 //!
 //! Depends on no service and on no event format: the next stations are `log`, then `ingest`, `rollup` and `stream`.
 
@@ -29,5 +30,7 @@ pub mod admin;
 pub mod database;
 
 pub mod keys;
+
+pub mod failpoint;
 
 pub use secrecy::{ExposeSecret, SecretString};
