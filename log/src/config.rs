@@ -170,13 +170,14 @@ fn read_retention(settings: &mut Settings<'_>, default: Retention, [age, bytes]:
             age,
             default.age.as_millis() as u64,
             minute_ms..=366 * 24 * 60 * minute_ms,
-            "records older than this are removed, rolled up or not",
+            "records older than this are removed; in Postgres only once they are rolled up, in Kafka in any case",
         ),
         bytes: settings.bytes(
             bytes,
             default.bytes as usize,
             1 << 20..=1 << 50,
-            "a topic larger than this loses its oldest records, rolled up or not",
+            "a topic larger than this loses its oldest records; in Postgres only those that are rolled up, and appends are refused while \
+             that is not enough",
         ) as u64,
     }
 }

@@ -57,6 +57,14 @@ pub trait Log: Send + Sync + 'static {
     /// A reader whose first record is `from`; `from == high` waits for what comes next.
     fn reader(&self, partition: Partition, from: Offset) -> BoxFuture<'_, Result<Box<dyn Reader>, ReadError>>;
 
+    /// Records of `partition` below `offset` are not needed any more, later ones are. A log of peep's own keeps what is
+    /// needed and refuses appends as `Full` when that fills it; where somebody else decides about retention (Kafka), and
+    /// where nobody does (memory), this does nothing.
+    fn needed_from(&self, partition: Partition, offset: Offset) -> BoxFuture<'_, Result<(), ReadError>> {
+        let _ = (partition, offset);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// `Err` says, in one line for people, why appends cannot succeed at the moment.
     fn ready(&self) -> Result<(), String>;
 

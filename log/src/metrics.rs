@@ -19,6 +19,9 @@ pub const APPENDS_TOTAL: &str = "peep_log_appends_total";
 /// Stored bytes of a topic, Postgres backend only (Kafka reports its own).
 pub const STORED_BYTES: &str = "peep_log_stored_bytes";
 
+/// 1 while the Postgres log refuses appends because records that are not rolled up use all of its space, by topic.
+pub const FULL: &str = "peep_log_full";
+
 /// Buckets for [`APPEND_SECONDS`]: a commit takes 0.3 ms on a fast disk, a refusal at most the append
 /// timeout of 4 s.
 pub const APPEND_SECONDS_BUCKETS: &[f64] =
@@ -30,12 +33,14 @@ pub fn describe() {
     describe_histogram!(APPEND_SECONDS, Unit::Seconds, "Time from an append to its answer.");
     describe_counter!(APPENDS_TOTAL, "Appends by outcome.");
     describe_gauge!(STORED_BYTES, Unit::Bytes, "Bytes the Postgres log occupies on disk, indexes included.");
+    describe_gauge!(FULL, "1 while records that are not rolled up use all space of the Postgres log.");
 }
 
 /// Held handles for one topic, so that an append looks nothing up.
 pub(crate) struct TopicMetrics {
     queue_bytes: Gauge,
     stored_bytes: Gauge,
+    full: Gauge,
     append: Arc<AppendHandles>,
 }
 
@@ -55,6 +60,7 @@ impl TopicMetrics {
         Self {
             queue_bytes: gauge!(QUEUE_BYTES, "topic" => topic),
             stored_bytes: gauge!(STORED_BYTES, "topic" => topic),
+            full: gauge!(FULL, "topic" => topic),
             append: Arc::new(AppendHandles {
                 seconds: histogram!(APPEND_SECONDS, "topic" => topic),
                 acknowledged: outcome("acknowledged"),
@@ -72,6 +78,10 @@ impl TopicMetrics {
 
     pub(crate) fn stored_bytes(&self, bytes: u64) {
         self.stored_bytes.set(bytes as f64);
+    }
+
+    pub(crate) fn full(&self, full: bool) {
+        self.full.set(f64::from(u8::from(full)));
     }
 
     pub(crate) fn append(&self) -> AppendTimer {

@@ -42,6 +42,7 @@ use crate::metrics::TopicMetrics;
 use crate::{AppendError, BoxFuture, Log, Offset, OpenError, Partition, ReadError, Reader, Topic, Watermarks};
 use queue::Queue;
 use reader::PostgresReader;
+use retention::Caretaker;
 use tail::Tail;
 
 /// See the module.
@@ -88,7 +89,13 @@ impl PostgresLog {
         let options = PgConnectOptions::clone(&pool.connect_options());
         let writer = writer::spawn(Arc::clone(&name), Arc::clone(&queue), Arc::clone(&tail), options.clone());
         tail::spawn(Arc::clone(&name), Arc::clone(&tail), reads.clone(), stop.clone());
-        retention::spawn(Arc::clone(&name), config.retention(topic), options, Arc::clone(&metrics), stop.clone());
+        let caretaker = Caretaker {
+            topic: Arc::clone(&name),
+            retention: config.retention(topic),
+            queue: Arc::clone(&queue),
+            metrics: Arc::clone(&metrics),
+        };
+        retention::spawn(caretaker, options, stop.clone());
         Ok(Self {
             topic: name,
             queue,
@@ -153,6 +160,13 @@ impl Log for PostgresLog {
                 Arc::clone(&self.background),
             ));
             Ok(reader)
+        })
+    }
+
+    fn needed_from(&self, partition: Partition, offset: Offset) -> BoxFuture<'_, Result<(), ReadError>> {
+        Box::pin(async move {
+            let held = store::hold(&self.reads, &self.topic, partition, offset).await;
+            held.map_err(|error| ReadError::Unavailable { reason: error.to_string() })
         })
     }
 

@@ -45,6 +45,35 @@ async fn a_topic_stays_below_its_size() {
     assert!(low > Offset(0) && low <= high);
 }
 
+/// A rollup that is down must not lose what was acknowledged, however long and however much.
+#[tokio::test]
+async fn what_is_needed_is_kept_and_a_full_log_refuses_until_it_is_not() {
+    let database = Database::fresh().await;
+    let pool = database.pool().await;
+    let retention = Retention { age: Duration::from_secs(1), bytes: 2 << 20 };
+    let log = open(&pool, retention).await;
+    log.needed_from(P, Offset(0)).await.expect("hold");
+    let payload = bytes::Bytes::from(vec![7; 50_000]);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut appended = 0;
+    let refused = loop {
+        assert!(Instant::now() < deadline, "the log took {appended} records and goes on");
+        match log.append(P, payload.clone()).await {
+            Ok(_) => appended += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert!(matches!(refused, AppendError::Full { .. }), "{refused}");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(log.watermarks(P).await.expect("watermarks").low, Offset(0), "older than allowed, but needed");
+
+    log.needed_from(P, Offset(appended)).await.expect("move on");
+    while log.append(P, payload.clone()).await.is_err() {
+        assert!(Instant::now() < deadline, "room is never made");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// A process that was killed half way leaves a table without a segment; the next round of anybody clears it away.
 #[tokio::test]
 async fn leftovers_of_a_killed_process_are_cleared_away() {

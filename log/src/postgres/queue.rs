@@ -30,6 +30,8 @@ struct State {
     bytes: usize,
     /// Why appends are refused at the moment.
     refusing: Option<String>,
+    /// The disk space of the topic is used up by records that are still needed.
+    full: bool,
     closed: bool,
 }
 
@@ -45,7 +47,7 @@ pub(super) struct Entry {
 impl Queue {
     pub(super) fn new(bytes_max: usize, metrics: Arc<TopicMetrics>) -> Self {
         Self {
-            state: Mutex::new(State { waiting: Vec::new(), bytes: 0, refusing: None, closed: false }),
+            state: Mutex::new(State { waiting: Vec::new(), bytes: 0, refusing: None, full: false, closed: false }),
             arrived: Notify::new(),
             bytes_max,
             metrics,
@@ -56,6 +58,11 @@ impl Queue {
         let mut state = self.state.lock();
         if let Some(reason) = &state.refusing {
             return Err(AppendError::Unavailable { reason: reason.clone() });
+        }
+        if state.full {
+            return Err(AppendError::Full {
+                what: "the log's disk space (PEEP_LOG_RETENTION_BYTES), with records that are not rolled up,",
+            });
         }
         let bytes = state.bytes + cost(&payload);
         if bytes > self.bytes_max {
@@ -119,6 +126,12 @@ impl Queue {
         if !state.closed {
             state.refusing = None;
         }
+    }
+
+    /// Whether appends are answered `Full` until further notice. True when that is news.
+    pub(super) fn set_full(&self, full: bool) -> bool {
+        let mut state = self.state.lock();
+        std::mem::replace(&mut state.full, full) != full
     }
 
     pub(super) fn ready(&self) -> Result<(), String> {

@@ -5,7 +5,8 @@
 //! because the first step makes a segment invisible and everything after that only clears leftovers away.
 //!
 //! Age and bytes are bounds for what is kept, to within one segment (an eighth) and what arrives between two rounds.
-//! The current segment is never removed.
+//! The current segment is never removed, and neither is one with records that a reader still needs (`log_hold`). When those
+//! reach the bound for bytes, appends are refused until the reader has moved on: every process finds out in its own round.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +15,9 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, Error};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use super::queue::Queue;
 use super::store::{self, Segment};
 use crate::config::Retention;
 use crate::metrics::TopicMetrics;
@@ -23,23 +25,26 @@ use crate::metrics::TopicMetrics;
 #[cfg(test)]
 mod tests;
 
-pub(super) fn spawn(
-    topic: Arc<str>,
-    retention: Retention,
-    options: PgConnectOptions,
-    metrics: Arc<TopicMetrics>,
-    stop: CancellationToken,
-) {
+/// Whose segments, within which bounds, and who has to know when there is no room.
+pub(super) struct Caretaker {
+    pub(super) topic: Arc<str>,
+    pub(super) retention: Retention,
+    pub(super) queue: Arc<Queue>,
+    pub(super) metrics: Arc<TopicMetrics>,
+}
+
+pub(super) fn spawn(caretaker: Caretaker, options: PgConnectOptions, stop: CancellationToken) {
     tokio::spawn(async move {
-        let pause = (retention.age / SEGMENTS_KEPT as u32).clamp(ROUND_PAUSE_MIN, ROUND_PAUSE_MAX);
+        let topic = &*caretaker.topic;
+        let pause = (caretaker.retention.age / SEGMENTS_KEPT as u32).clamp(ROUND_PAUSE_MIN, ROUND_PAUSE_MAX);
         let rounds = async {
             loop {
-                match timeout(ROUND_TIMEOUT, round(&topic, retention, &options, &metrics)).await {
+                match timeout(ROUND_TIMEOUT, round(&caretaker, &options)).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => {
-                        warn!(topic = &*topic, error = %error, "keep the log within its retention");
+                        warn!(topic, error = %error, "keep the log within its retention");
                     }
-                    Err(_) => warn!(topic = &*topic, "keeping the log within its retention takes too long"),
+                    Err(_) => warn!(topic, "keeping the log within its retention takes too long"),
                 }
                 sleep(pause).await;
             }
@@ -69,21 +74,36 @@ fn next_step(segments: &[Segment], retention: Retention) -> Option<Step> {
     let oldest = closed.first()?;
     // Everything in the oldest segment is older than the segment after it.
     let outdated = segments[1].age_ms > age_ms;
-    let crowded = segments.iter().map(|segment| segment.bytes).sum::<i64>() > bytes;
-    (outdated || crowded).then_some(Step::Retire(oldest.id))
+    let crowded = stored_bytes(segments) > bytes;
+    ((outdated || crowded) && !oldest.is_needed).then_some(Step::Retire(oldest.id))
 }
 
-async fn round(
-    topic: &str,
-    retention: Retention,
-    options: &PgConnectOptions,
-    metrics: &TopicMetrics,
-) -> Result<(), Error> {
+/// Whether the topic has no room left: too large, and nothing of it may go.
+fn is_full(segments: &[Segment], retention: Retention) -> bool {
+    let bytes = i64::try_from(retention.bytes).unwrap_or(i64::MAX);
+    segments.first().is_some_and(|oldest| oldest.is_needed) && stored_bytes(segments) > bytes
+}
+
+fn stored_bytes(segments: &[Segment]) -> i64 {
+    segments.iter().map(|segment| segment.bytes).sum()
+}
+
+async fn round(caretaker: &Caretaker, options: &PgConnectOptions) -> Result<(), Error> {
+    let Caretaker { topic, retention, queue, metrics } = caretaker;
+    let (topic, retention) = (&**topic, *retention);
     // A connection per round: closing it releases the lock whatever happened.
     let mut connection = PgConnection::connect_with(options).await?;
     store::limit_waiting(&mut connection).await?;
     let mut segments = store::segments(&mut connection, topic).await?;
-    metrics.stored_bytes(segments.iter().map(|segment| segment.bytes as u64).sum());
+    metrics.stored_bytes(stored_bytes(&segments) as u64);
+    let full = is_full(&segments, retention);
+    metrics.full(full);
+    if queue.set_full(full) {
+        match full {
+            true => error!(topic, "the log is full of records that are not rolled up yet: appends are refused"),
+            false => info!(topic, "the log has room again"),
+        }
+    }
     if store::try_lead(&mut connection).await? {
         while let Some(step) = next_step(&segments, retention) {
             match step {

@@ -150,6 +150,8 @@ pub(super) struct Segment {
     /// On disk, with index.
     pub(super) bytes: i64,
     pub(super) is_empty: bool,
+    /// A reader still needs records in it; see `log_hold`.
+    pub(super) is_needed: bool,
 }
 
 /// The segments of a topic, oldest first; the last one is current.
@@ -158,9 +160,13 @@ pub(super) async fn segments(connection: &mut PgConnection, topic: &str) -> Resu
         "select s.segment,
                 (extract(epoch from clock_timestamp() - min(s.opened_at)) * 1000)::bigint,
                 coalesce(pg_total_relation_size(to_regclass('log_record_' || s.segment)), 0)::bigint,
-                not bool_or(p.segment <> s.segment or p.next_offset > s.first_offset)
-         from log_segment s join log_partition p using (topic, log_partition)
-         where topic = $1 group by s.segment order by s.segment",
+                not bool_or(p.segment <> s.segment or p.next_offset > s.first_offset),
+                coalesce(bool_or(h.needed_from < s.end_offset), false)
+         from (select *, lead(first_offset) over (partition by topic, log_partition order by segment) as end_offset
+               from log_segment where topic = $1) s
+         join log_partition p using (topic, log_partition)
+         left join log_hold h using (topic, log_partition)
+         group by s.segment order by s.segment",
     )
     .bind(topic)
     .fetch_all(connection)
@@ -172,6 +178,7 @@ pub(super) async fn segments(connection: &mut PgConnection, topic: &str) -> Resu
                 age_ms: row.try_get(1)?,
                 bytes: row.try_get(2)?,
                 is_empty: row.try_get(3)?,
+                is_needed: row.try_get(4)?,
             })
         })
         .collect()
@@ -186,6 +193,21 @@ pub(super) async fn rotate(connection: &mut PgConnection, topic: &str, current: 
 /// Moves the low watermark behind the oldest segment, after which nobody reads it any more.
 pub(super) async fn retire(connection: &mut PgConnection, topic: &str, oldest: i64) -> Result<(), Error> {
     sqlx::query("select log_retire($1, $2)").bind(topic).bind(oldest).execute(connection).await?;
+    Ok(())
+}
+
+/// Remembers what a reader needs. Never backwards: what was removed on somebody's word is gone.
+pub(super) async fn hold(pool: &PgPool, topic: &str, partition: Partition, from: Offset) -> Result<(), Error> {
+    sqlx::query(
+        "insert into log_hold (topic, log_partition, needed_from) values ($1, $2, $3)
+         on conflict (topic, log_partition) do update set needed_from = excluded.needed_from, updated_at = now()
+         where log_hold.needed_from < excluded.needed_from",
+    )
+    .bind(topic)
+    .bind(partition.0 as i32)
+    .bind(from.0 as i64)
+    .execute(pool)
+    .await?;
     Ok(())
 }
 

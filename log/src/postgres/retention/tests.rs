@@ -1,7 +1,7 @@
 use super::*;
 
 fn segment(id: i64, age_s: i64, bytes: i64) -> Segment {
-    Segment { id, age_ms: age_s * 1000, bytes, is_empty: bytes == 0 }
+    Segment { id, age_ms: age_s * 1000, bytes, is_empty: bytes == 0, is_needed: false }
 }
 
 fn an_hour_or_800_bytes() -> Retention {
@@ -37,6 +37,16 @@ fn a_segment_goes_when_its_newest_record_is_too_old() {
 fn the_oldest_segment_goes_when_all_together_are_too_large() {
     let segments = [segment(1, 3, 790), segment(2, 2, 5), segment(3, 1, 6)];
     assert_eq!(next_step(&segments, an_hour_or_800_bytes()), Some(Step::Retire(1)));
+}
+
+#[test]
+fn what_a_reader_needs_stays_and_fills_the_log() {
+    let mut segments = [segment(1, 9_000, 790), segment(2, 8_000, 5), segment(3, 1, 6)];
+    segments[0].is_needed = true;
+    assert_eq!(next_step(&segments, an_hour_or_800_bytes()), None);
+    assert!(is_full(&segments, an_hour_or_800_bytes()));
+    segments[0].is_needed = false;
+    assert!(!is_full(&segments, an_hour_or_800_bytes()), "the next step makes room");
 }
 
 #[test]
