@@ -1,13 +1,25 @@
 //! Decides before a body is read whether there is room for it.
 //!
-//! Two budgets for the whole process: requests in flight and body bytes in flight. A permit holds its share until the
-//! answer is on its way; a body that turns out larger than announced grows its permit step by step. Nothing waits here:
-//! no room is an answer (`Shed`), at once, so that overload cannot pile up.
+//! Arrives: whose request it is and how many bytes it announces. Leaves: a permit that holds its share until the answer is
+//! on its way, or why not (`Shed`), at once: nothing waits here, so that overload cannot pile up. A body that turns out
+//! larger than announced grows its permit step by step.
+//!
+//! Promises: requests and body bytes in flight stay within the process's two budgets; and while somebody else is sending
+//! too, one project holds at most its share of the bytes, so that one flood does not shut the others out. A project that
+//! is alone may fill the whole budget: the first request of another one counts as company even when it is turned away, and
+//! from then on the flood shrinks to its share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-/// The two budgets. Cheap to clone.
+use foldhash::{HashMap, HashMapExt};
+use parking_lot::Mutex;
+use peep_wire::ProjectId;
+
+use crate::config::Limits;
+
+/// The budgets. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Admission {
     shared: Arc<Budgets>,
@@ -19,6 +31,19 @@ struct Budgets {
     requests_max: usize,
     bytes: AtomicUsize,
     bytes_max: usize,
+    /// For one project in company.
+    project_bytes_max: usize,
+    projects: Mutex<Projects>,
+}
+
+/// Who is sending. Taken once per request, for a look-up.
+#[derive(Debug)]
+struct Projects {
+    /// Bytes in flight of each. Only keys of the database make entries, so there are as many as there are projects.
+    bytes: HashMap<ProjectId, Arc<AtomicUsize>>,
+    /// The last request, and the last one of any other project.
+    last: Option<(ProjectId, Instant)>,
+    last_other: Option<(ProjectId, Instant)>,
 }
 
 /// Why a request was turned away.
@@ -26,29 +51,48 @@ struct Budgets {
 pub(crate) enum Shed {
     Requests,
     Bytes,
+    ProjectBytes,
 }
 
 impl Shed {
+    /// Every reason, for the metrics.
+    pub(crate) const ALL: [Shed; 3] = [Shed::Requests, Shed::Bytes, Shed::ProjectBytes];
+
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Shed::Requests => "requests_in_flight",
             Shed::Bytes => "body_bytes_in_flight",
+            Shed::ProjectBytes => "project_share",
         }
     }
 }
 
 impl Admission {
-    pub(crate) fn new(requests_max: usize, bytes_max: usize) -> Self {
-        let shared = Budgets { requests: AtomicUsize::new(0), requests_max, bytes: AtomicUsize::new(0), bytes_max };
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let bytes_max = limits.body_bytes_in_flight_max;
+        let share = bytes_max / 100 * limits.project_share_max;
+        // The largest body, sent and decompressed, must fit into a share, or it could never be sent in company.
+        let project_bytes_max = share.max(limits.body_bytes_max.saturating_mul(2)).min(bytes_max);
+        let projects = Projects { bytes: HashMap::new(), last: None, last_other: None };
+        let shared = Budgets {
+            requests: AtomicUsize::new(0),
+            requests_max: limits.requests_in_flight_max,
+            bytes: AtomicUsize::new(0),
+            bytes_max,
+            project_bytes_max,
+            projects: Mutex::new(projects),
+        };
         Admission { shared: Arc::new(shared) }
     }
 
     /// Admits one request whose body announces `bytes`.
-    pub(crate) fn admit(&self, bytes: usize) -> Result<Permit, Shed> {
+    pub(crate) fn admit(&self, project: ProjectId, bytes: usize) -> Result<Permit, Shed> {
+        let (project_bytes, in_company) = self.shared.projects.lock().enter(project, Instant::now());
         if !reserve(&self.shared.requests, 1, self.shared.requests_max) {
             return Err(Shed::Requests);
         }
-        let mut permit = Permit { shared: Arc::clone(&self.shared), bytes: 0 };
+        let project_bytes_max = if in_company { self.shared.project_bytes_max } else { self.shared.bytes_max };
+        let mut permit = Permit { shared: Arc::clone(&self.shared), bytes: 0, project_bytes, project_bytes_max };
         permit.grow(bytes)?;
         Ok(permit)
     }
@@ -62,17 +106,36 @@ impl Admission {
     }
 }
 
-/// One request's share of both budgets, given back on drop.
+impl Projects {
+    /// The counter of a project, and whether another one sent something lately.
+    fn enter(&mut self, project: ProjectId, now: Instant) -> (Arc<AtomicUsize>, bool) {
+        if self.last.is_some_and(|(last, _)| last != project) {
+            self.last_other = self.last;
+        }
+        self.last = Some((project, now));
+        let in_company = self.last_other.is_some_and(|(_, at)| now.duration_since(at) < COMPANY);
+        (Arc::clone(self.bytes.entry(project).or_default()), in_company)
+    }
+}
+
+/// One request's share of the budgets, given back on drop.
 #[derive(Debug)]
 pub(crate) struct Permit {
     shared: Arc<Budgets>,
     bytes: usize,
+    project_bytes: Arc<AtomicUsize>,
+    project_bytes_max: usize,
 }
 
 impl Permit {
     /// Reserves `more` bytes.
     pub(crate) fn grow(&mut self, more: usize) -> Result<(), Shed> {
+        if !reserve(&self.project_bytes, more, self.project_bytes_max) {
+            let alone = self.project_bytes_max == self.shared.bytes_max;
+            return Err(if alone { Shed::Bytes } else { Shed::ProjectBytes });
+        }
         if !reserve(&self.shared.bytes, more, self.shared.bytes_max) {
+            self.project_bytes.fetch_sub(more, Ordering::Relaxed);
             return Err(Shed::Bytes);
         }
         self.bytes += more;
@@ -90,6 +153,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        self.project_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         self.shared.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         self.shared.requests.fetch_sub(1, Ordering::Relaxed);
     }
@@ -101,21 +165,72 @@ fn reserve(used: &AtomicUsize, amount: usize, max: usize) -> bool {
         .is_ok()
 }
 
+/// How long after its last request a project still counts as company: longer than a client that was told to come back in a
+/// second or two stays away.
+const COMPANY: Duration = Duration::from_secs(30);
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const A: ProjectId = ProjectId(1);
+    const B: ProjectId = ProjectId(2);
+
+    fn admission(requests: usize, bytes: usize, share: usize) -> Admission {
+        Admission::new(&Limits {
+            requests_in_flight_max: requests,
+            body_bytes_in_flight_max: bytes,
+            project_share_max: share,
+            body_bytes_max: 1,
+            ..Limits::of_tests()
+        })
+    }
+
     #[test]
     fn a_full_budget_sheds_at_once_and_a_dropped_permit_makes_room() {
-        let admission = Admission::new(2, 100);
-        let first = admission.admit(60).unwrap();
-        assert_eq!(admission.admit(60).err(), Some(Shed::Bytes));
-        let mut second = admission.admit(40).unwrap();
-        assert_eq!(admission.admit(0).err(), Some(Shed::Requests));
+        let admission = admission(2, 100, 100);
+        let first = admission.admit(A, 60).unwrap();
+        assert_eq!(admission.admit(A, 60).err(), Some(Shed::Bytes));
+        let mut second = admission.admit(A, 40).unwrap();
+        assert_eq!(admission.admit(A, 0).err(), Some(Shed::Requests));
         assert_eq!(second.grow_to(41), Err(Shed::Bytes));
         drop(first);
         assert_eq!(second.grow_to(100), Ok(()));
         drop(second);
         assert_eq!((admission.requests_in_flight(), admission.bytes_in_flight()), (0, 0));
+    }
+
+    #[test]
+    fn a_project_alone_may_fill_the_budget_and_shrinks_to_its_share_in_company() {
+        let admission = admission(100, 1000, 25);
+        let flood: Vec<Permit> = (0..10).map(|_| admission.admit(A, 100).unwrap()).collect();
+        assert_eq!(admission.admit(B, 100).err(), Some(Shed::Bytes), "turned away, but heard");
+        let mut flood = flood.into_iter();
+        drop(flood.by_ref().take(3).collect::<Vec<_>>());
+        assert_eq!(admission.admit(A, 100).err(), Some(Shed::ProjectBytes), "the room is not for the flood");
+        let other: Vec<Permit> = (0..2).map(|_| admission.admit(B, 100).unwrap()).collect();
+        assert_eq!(admission.admit(B, 100).err(), Some(Shed::ProjectBytes), "a share for everybody");
+        drop((flood, other));
+        assert_eq!((admission.requests_in_flight(), admission.bytes_in_flight()), (0, 0));
+        let back: Vec<Permit> = (0..2).map(|_| admission.admit(A, 100).unwrap()).collect();
+        assert_eq!(back.len(), 2);
+    }
+
+    #[test]
+    fn company_is_forgotten_after_a_while() {
+        let mut projects = Projects { bytes: HashMap::new(), last: None, last_other: None };
+        let start = Instant::now();
+        assert!(!projects.enter(A, start).1);
+        assert!(projects.enter(B, start).1);
+        assert!(projects.enter(A, start + Duration::from_secs(29)).1);
+        assert!(!projects.enter(A, start + Duration::from_secs(31)).1);
+    }
+
+    #[test]
+    fn the_largest_body_fits_into_a_share() {
+        let limits = Limits { body_bytes_in_flight_max: 16 << 20, body_bytes_max: 8 << 20, ..Limits::of_tests() };
+        let admission = Admission::new(&limits);
+        admission.admit(B, 1).unwrap();
+        assert!(admission.admit(A, 16 << 20).is_ok());
     }
 }

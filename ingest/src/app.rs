@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use peep_chassis::admin::Health;
@@ -13,6 +13,7 @@ use peep_log::Log;
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
+use crate::drift::Drift;
 use crate::http::Station;
 use crate::{listener, metrics};
 
@@ -30,12 +31,28 @@ pub async fn run(
     health: &Health,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
+    run_at(config, listener, log, keys, health, shutdown, Clock::system()).await
+}
+
+/// The same with a given clock, from which receive times come.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_at(
+    config: Config,
+    listener: TcpListener,
+    log: Arc<dyn Log>,
+    keys: Arc<KeyStore>,
+    health: &Health,
+    shutdown: Shutdown,
+    clock: Clock,
+) -> anyhow::Result<()> {
     metrics::register();
     let ready = health.register("ingest");
     let connections = Arc::new(Semaphore::new(config.http.connections_max));
     let drain_timeout = config.drain_timeout;
     let workers = config.workers;
-    let station = Arc::new(Station::new(config, keys, Arc::clone(&log), Clock::system()));
+    let station = Arc::new(Station::new(config, keys, Arc::clone(&log), clock));
     listener.set_nonblocking(true).context("prepare the listening socket")?;
 
     let stopping = shutdown.child();
@@ -95,13 +112,17 @@ fn work(
     })
 }
 
-/// Readiness follows the log; gauges follow the budgets.
+/// Readiness follows the log and the clock; gauges follow the budgets.
 async fn watch(station: &Station, ready: &peep_chassis::admin::HealthHandle, shutdown: Shutdown) {
+    let mut drift = Drift::default();
     loop {
-        match station.log.ready() {
-            Ok(()) => ready.set_ready(),
-            Err(reason) => ready.set_not_ready(reason),
+        let drift_ms = drift.observe(Instant::now(), station.clock.now_ms());
+        match (station.log.ready(), drift_ms) {
+            (Ok(()), None) => ready.set_ready(),
+            (Err(reason), _) => ready.set_not_ready(reason),
+            (Ok(()), Some(drift_ms)) => ready.set_not_ready(clock_jumped(drift_ms)),
         }
+        metrics::clock_drift(drift_ms.unwrap_or(0));
         metrics::in_flight(&station.admission);
         tokio::select! {
             () = shutdown.requested() => break,
@@ -109,6 +130,14 @@ async fn watch(station: &Station, ready: &peep_chassis::admin::HealthHandle, shu
         }
     }
     ready.set_not_ready("draining");
+}
+
+/// Whole seconds, so that a drift that goes on is one line in the log per second and not four.
+fn clock_jumped(drift_ms: i64) -> String {
+    let (way, seconds) = (if drift_ms > 0 { "forward" } else { "back" }, drift_ms.unsigned_abs() / 1000);
+    format!(
+        "the clock of this machine jumped {way} by {seconds} s; receive times cannot be trusted, check its time service"
+    )
 }
 
 /// Shorter than any load balancer's probe interval.

@@ -173,7 +173,16 @@ fn broken(encoding: Encoding) -> Refused {
 
 pub(crate) fn shed(shed: Shed) -> Refused {
     crate::metrics::shed(shed);
-    Refused::new(Reason::Overloaded, "too much is in flight; send the same request again after `Retry-After`")
+    match shed {
+        Shed::Requests | Shed::Bytes => {
+            Refused::new(Reason::Overloaded, "too much is in flight; send the same request again after `Retry-After`")
+        }
+        Shed::ProjectBytes => Refused::new(
+            Reason::RateLimited,
+            "this project has as much in flight as it may while others send too; send the same request again after \
+             `Retry-After`, with fewer at once",
+        ),
+    }
 }
 
 /// 8 MiB, as HTTP's zstd registration (RFC 9659) demands of decoders.

@@ -42,6 +42,10 @@ pub struct Limits {
     pub ahead_max: Duration,
     pub requests_in_flight_max: usize,
     pub body_bytes_in_flight_max: usize,
+    /// Percent of the bytes in flight that one project may hold while others send too.
+    pub project_share_max: usize,
+    /// Producers of one project that were heard of within a day.
+    pub producers_max: usize,
 }
 
 impl Config {
@@ -164,7 +168,28 @@ impl Limits {
                 0..=64 << 30,
                 "Body bytes held at once, reserved before a body is read; none left is 503 at once.",
             ),
+            project_share_max: settings.u64(
+                "PEEP_INGEST_PROJECT_SHARE_MAX",
+                25,
+                1..=100,
+                "Percent of PEEP_INGEST_BODY_BYTES_IN_FLIGHT_MAX that one project may hold while another one sends too; more is 429. A project that is alone may hold all, and any project two bodies of the largest size.",
+            ) as usize,
+            producers_max: settings.u64(
+                "PEEP_INGEST_PRODUCERS_MAX",
+                100_000,
+                0..=10_000_000,
+                "Different Peep-Producer of one project within a day, as one process sees them; a new one beyond is 429, known ones go on. About 40 bytes each. 0 refuses every request with an identity.",
+            ) as usize,
         }
+    }
+}
+
+#[cfg(test)]
+impl Limits {
+    /// The defaults.
+    pub(crate) fn of_tests() -> Limits {
+        let nothing_set = std::collections::BTreeMap::<String, String>::new();
+        Limits::read(&mut Settings::new(&nothing_set))
     }
 }
 

@@ -14,6 +14,7 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode};
 use peep_chassis::clock::Clock;
+use peep_chassis::failpoint;
 use peep_chassis::keys::{ApiKey, KeyStore};
 use peep_log::{AppendError, Log, Offset};
 use peep_wire::json::{Context, Rejection};
@@ -24,13 +25,15 @@ use crate::admission::{Admission, Permit};
 use crate::batch::{self, Batch, Sender};
 use crate::body::{self, BodyLimits, Encoding};
 use crate::config::Config;
-use crate::outcome::{Accepted, Reason, Refused};
+use crate::outcome::{Accepted, Delivery, Reason, Refused};
+use crate::producers::Producers;
 use crate::{metrics, route, tenant};
 
 /// Everything a request needs; one per process.
 pub(crate) struct Station {
     pub(crate) config: Config,
     pub(crate) admission: Admission,
+    producers: Producers,
     pub(crate) keys: Arc<KeyStore>,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) clock: Clock,
@@ -41,10 +44,10 @@ pub(crate) struct Station {
 
 impl Station {
     pub(crate) fn new(config: Config, keys: Arc<KeyStore>, log: Arc<dyn Log>, clock: Clock) -> Station {
-        let limits = config.limits;
-        let admission = Admission::new(limits.requests_in_flight_max, limits.body_bytes_in_flight_max);
+        let admission = Admission::new(&config.limits);
+        let producers = Producers::new(config.limits.producers_max);
         let run = uuid::Uuid::new_v4().as_u128() as u32;
-        Station { config, admission, keys, log, clock, requests: AtomicU64::new(0), run }
+        Station { config, admission, producers, keys, log, clock, requests: AtomicU64::new(0), run }
     }
 
     /// Answers one request. Never fails: whatever happens becomes a response.
@@ -77,26 +80,43 @@ impl Station {
         let encoding = encoding(&head.headers)?;
         let identity = identity(&head.headers)?;
         check_length(&head.headers)?;
+        let project = ProjectId(key.project);
+        self.find_place(project, identity.as_ref())?;
 
         let limits = self.body_limits();
-        let mut permit = self.admit(&body, limits)?;
+        let mut permit = self.admit(project, &body, limits)?;
         let sent = body::read(body, &mut permit, limits).await?;
         let body = body::decompress(sent.clone(), encoding, &mut permit, limits)?;
 
-        let sender =
-            Sender { project: ProjectId(key.project), key: KeyId(key.key), identity, received_ms: self.clock.now_ms() };
+        let sender = Sender { project, key: KeyId(key.key), identity, received_ms: self.clock.now_ms() };
         let batch = batch::build(&body, &self.context(&key, lines), sender)?;
         drop(body);
         let record_bytes = batch.records.iter().map(Bytes::len).sum();
+        failpoint::hit("ingest.before_append");
         let receipt = self.append(&batch, &sender).await?;
+        failpoint::hit("ingest.before_reply");
         metrics::accepted(batch.events, &batch.rejected, sent.len(), record_bytes, started.elapsed());
-        Ok(Accepted { events: batch.events, rejected: batch.rejected, receipt: receipt.to_string() })
+        let delivery = if identity.is_some() { Delivery::ExactlyOnce } else { Delivery::AtLeastOnce };
+        Ok(Accepted { events: batch.events, rejected: batch.rejected, receipt: receipt.to_string(), delivery })
     }
 
-    fn admit(&self, body: &Incoming, limits: BodyLimits) -> Result<Permit, Refused> {
+    fn find_place(&self, project: ProjectId, identity: Option<&Identity>) -> Result<(), Refused> {
+        let Some(identity) = identity else { return Ok(()) };
+        if self.producers.admit(project, identity, self.clock.now_ms()) {
+            return Ok(());
+        }
+        let message = format!(
+            "the project has more than {} producers within a day; a process makes up one `Peep-Producer` when it starts and \
+             keeps it, counting its batches in `Peep-Seq`",
+            self.config.limits.producers_max
+        );
+        Err(Refused::new(Reason::TooManyProducers, message))
+    }
+
+    fn admit(&self, project: ProjectId, body: &Incoming, limits: BodyLimits) -> Result<Permit, Refused> {
         let announced = body.size_hint().exact().unwrap_or(0);
         match usize::try_from(announced) {
-            Ok(bytes) if bytes <= limits.bytes_max => self.admission.admit(bytes).map_err(body::shed),
+            Ok(bytes) if bytes <= limits.bytes_max => self.admission.admit(project, bytes).map_err(body::shed),
             _ => Err(body::too_large(limits)),
         }
     }
@@ -256,7 +276,8 @@ fn accepted_body(accepted: &Accepted) -> String {
     let mut body = String::with_capacity(96 + accepted.rejected.len() * 160);
     let _ = write!(body, "{{\"accepted\":{},\"rejected\":", accepted.events);
     write_rejected(&mut body, &accepted.rejected);
-    let _ = write!(body, ",\"receipt\":\"{}\"}}", accepted.receipt);
+    let (receipt, delivery) = (&accepted.receipt, accepted.delivery.as_str());
+    let _ = write!(body, ",\"receipt\":\"{receipt}\",\"delivery\":\"{delivery}\"}}");
     body
 }
 

@@ -4,11 +4,14 @@
 //! - `listener`: accept, connection cap, time limits, drain;
 //! - `http`: paths, headers, and the only place that writes answers;
 //! - `tenant`: key to project, from memory;
+//! - `producers`: a place for the sender's identity;
 //! - `admission`: room for the body, decided before it is read;
 //! - `body`: bounded read and decompression;
 //! - `batch`: decode, check and encode, through `peep_wire`;
 //! - `route`: which partition;
 //! - then the log, and only its acknowledgement makes the 202. `outcome` names every other end.
+//!
+//! Beside the way: `drift` watches the wall clock, whose readings become receive times.
 //!
 //! Next station: the log, and through it `peep-rollup`. No disk, no database, no retry in here: the log is the only
 //! buffer, and clients hold what it has not taken.
@@ -23,6 +26,8 @@ mod http;
 
 mod tenant;
 
+mod producers;
+
 mod admission;
 
 mod body;
@@ -33,8 +38,10 @@ pub mod route;
 
 mod outcome;
 
+mod drift;
+
 mod metrics;
 
-pub use app::run;
+pub use app::{run, run_at};
 pub use config::Config;
 pub use metrics::BUCKETS;

@@ -23,6 +23,7 @@ const SHED: &str = "peep_ingest_shed_total";
 const CONNECTIONS: &str = "peep_ingest_connections";
 const REQUESTS_IN_FLIGHT: &str = "peep_ingest_requests_in_flight";
 const BYTES_IN_FLIGHT: &str = "peep_ingest_body_bytes_in_flight";
+const CLOCK_DRIFT: &str = "peep_ingest_clock_drift_seconds";
 
 /// Histograms and their bounds, for the recorder. 202 answers wait for the log: from a local commit to its timeout.
 pub const BUCKETS: &[(&str, &[f64])] =
@@ -39,6 +40,7 @@ struct Handles {
     connections: Gauge,
     requests_in_flight: Gauge,
     bytes_in_flight: Gauge,
+    clock_drift: Gauge,
 }
 
 fn handles() -> &'static Handles {
@@ -59,6 +61,7 @@ fn handles() -> &'static Handles {
             connections: gauge!(CONNECTIONS),
             requests_in_flight: gauge!(REQUESTS_IN_FLIGHT),
             bytes_in_flight: gauge!(BYTES_IN_FLIGHT),
+            clock_drift: gauge!(CLOCK_DRIFT),
         }
     })
 }
@@ -78,12 +81,17 @@ fn describe() {
     describe_gauge!(CONNECTIONS, "Open connections.");
     describe_gauge!(REQUESTS_IN_FLIGHT, "Requests between head and answer.");
     describe_gauge!(BYTES_IN_FLIGHT, Unit::Bytes, "Body bytes held.");
+    describe_gauge!(
+        CLOCK_DRIFT,
+        Unit::Seconds,
+        "By how much the wall clock jumped within the last ten seconds; 0 below a second."
+    );
 }
 
 /// Makes every series appear at zero, so that a rate over it is right from the first event on.
 pub(crate) fn register() {
     handles();
-    for shed in [Shed::Requests, Shed::Bytes] {
+    for shed in Shed::ALL {
         counter!(SHED, "budget" => shed.as_str()).increment(0);
     }
 }
@@ -123,6 +131,10 @@ pub(crate) fn connection_opened() {
 
 pub(crate) fn connection_closed() {
     handles().connections.decrement(1.0);
+}
+
+pub(crate) fn clock_drift(drift_ms: i64) {
+    handles().clock_drift.set(drift_ms as f64 / 1000.0);
 }
 
 pub(crate) fn in_flight(admission: &Admission) {

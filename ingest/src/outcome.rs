@@ -9,6 +9,25 @@ pub(crate) struct Accepted {
     pub(crate) events: u32,
     pub(crate) rejected: Vec<Rejection>,
     pub(crate) receipt: String,
+    pub(crate) delivery: Delivery,
+}
+
+/// What a retry of the same batch would mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// It has an identity: counted once, however often it is sent.
+    ExactlyOnce,
+    /// It has none: another try is another batch.
+    AtLeastOnce,
+}
+
+impl Delivery {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Delivery::ExactlyOnce => "exactly_once",
+            Delivery::AtLeastOnce => "at_least_once",
+        }
+    }
 }
 
 /// Refused: nothing of the request is known to be kept.
@@ -36,6 +55,8 @@ pub(crate) enum Reason {
     PayloadTooLarge,
     UnsupportedMediaType,
     UnsupportedEncoding,
+    RateLimited,
+    TooManyProducers,
     Overloaded,
     LogUnavailable,
     KeysUnavailable,
@@ -58,6 +79,8 @@ impl Reason {
         Reason::PayloadTooLarge,
         Reason::UnsupportedMediaType,
         Reason::UnsupportedEncoding,
+        Reason::RateLimited,
+        Reason::TooManyProducers,
         Reason::Overloaded,
         Reason::LogUnavailable,
         Reason::KeysUnavailable,
@@ -78,6 +101,7 @@ impl Reason {
             Reason::LengthRequired => StatusCode::LENGTH_REQUIRED,
             Reason::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Reason::UnsupportedMediaType | Reason::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Reason::RateLimited | Reason::TooManyProducers => StatusCode::TOO_MANY_REQUESTS,
             Reason::Overloaded | Reason::LogUnavailable | Reason::KeysUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -98,6 +122,8 @@ impl Reason {
             Reason::PayloadTooLarge => "payload_too_large",
             Reason::UnsupportedMediaType => "unsupported_media_type",
             Reason::UnsupportedEncoding => "unsupported_encoding",
+            Reason::RateLimited => "rate_limited",
+            Reason::TooManyProducers => "too_many_producers",
             Reason::Overloaded => "overloaded",
             Reason::LogUnavailable => "log_unavailable",
             Reason::KeysUnavailable => "keys_unavailable",
@@ -108,8 +134,10 @@ impl Reason {
     /// Seconds to wait before the same request is worth sending again; `None` when it never is.
     pub(crate) fn retry_after_s(self) -> Option<u32> {
         match self {
-            Reason::Overloaded | Reason::RequestTimeout => Some(1),
+            Reason::Overloaded | Reason::RateLimited | Reason::RequestTimeout => Some(1),
             Reason::LogUnavailable | Reason::KeysUnavailable => Some(2),
+            // Places become free within hours; asking every minute costs nobody anything.
+            Reason::TooManyProducers => Some(60),
             _ => None,
         }
     }

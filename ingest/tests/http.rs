@@ -6,8 +6,9 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
+use peep_chassis::clock::Clock;
 use peep_ingest::Config;
-use support::{config, read_answer, start, start_with};
+use support::{config, read_answer, start, start_at, start_with};
 
 const GOOD: &str = r#"{"service":"checkout","duration_ms":12.5,"route":"/buy","method":"POST","status":200}"#;
 
@@ -166,6 +167,88 @@ async fn full_budgets_shed_at_once_with_a_retry_hint() {
         assert_eq!((answer.status, answer.code()), (503, "overloaded"));
         assert!(answer.head.contains("retry-after: 1"), "{}", answer.head);
     }
+}
+
+const PRODUCER: &str = "Peep-Producer: 0192f0c1-7a5e-7c3a-9d9e-1f2a3b4c5d6e";
+
+#[tokio::test]
+async fn the_answer_says_what_a_retry_would_mean() {
+    let ingest = start().await;
+    assert_eq!(ingest.post(&[], GOOD).await.json["delivery"], "at_least_once");
+    let answer = ingest.post(&[PRODUCER, "Peep-Seq: 0"], GOOD).await;
+    assert_eq!(answer.json["delivery"], "exactly_once", "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_producer_too_many_is_refused_and_the_known_ones_go_on() {
+    let mut config = config();
+    config.limits.producers_max = 1;
+    let ingest = start_with(config).await;
+    let other = PRODUCER.replace("0192", "0193");
+    assert_eq!(ingest.post(&[PRODUCER, "Peep-Seq: 0"], GOOD).await.status, 202);
+    let refused = ingest.post(&[&other, "Peep-Seq: 0"], GOOD).await;
+    assert_eq!((refused.status, refused.code()), (429, "too_many_producers"));
+    assert!(refused.head.contains("retry-after: 60") && refused.message().contains("Peep-Producer"), "{refused:?}");
+    assert_eq!(ingest.post(&[PRODUCER, "Peep-Seq: 1"], GOOD).await.status, 202);
+    assert_eq!(ingest.post(&[], GOOD).await.status, 202, "who claims no identity needs no place");
+    assert_eq!(ingest.events().await, 3);
+}
+
+/// Posts whose bodies are announced and do not come: they hold their reservation.
+fn hold(ingest: &support::Ingest, key: &str, count: usize, bytes: usize) -> Vec<TcpStream> {
+    let head = format!(
+        "POST /v1/events HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {key}\r\nContent-Length: {bytes}\r\n\r\n{{"
+    );
+    let post = |_| {
+        let mut stream = TcpStream::connect(ingest.address).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    (0..count).map(post).collect()
+}
+
+#[tokio::test]
+async fn one_project_cannot_shut_the_others_out() {
+    let mut config = config();
+    config.limits.body_bytes_max = 10_000;
+    config.limits.body_bytes_in_flight_max = 200_000;
+    let ingest = start_with(config).await;
+    let other = format!("Authorization: Bearer {}", ingest.other_key);
+    let ours = format!("Authorization: Bearer {}", ingest.key);
+    let send = async |key: &str| {
+        let answer = ingest.request("POST", "/v1/events", &[key], GOOD).await;
+        (answer.status, answer.code().to_owned())
+    };
+    // Alone, a project may fill all of it.
+    let mut flood = hold(&ingest, &ingest.key, 20, 10_000);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(send(&other).await, (503, "overloaded".to_owned()));
+    // In company, what becomes free is not for the flood any more.
+    flood.truncate(10);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(send(&ours).await, (429, "rate_limited".to_owned()));
+    assert_eq!(send(&other).await.0, 202);
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_takes_readiness_away() {
+    let clock = Clock::manual(1_800_000_000_000);
+    let ingest = start_at(config(), clock.clone()).await;
+    let wait_until = async |ready: bool| {
+        for _ in 0..100 {
+            if ingest.health.is_ready() == ready {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{:?}", ingest.health.parts());
+    };
+    wait_until(true).await;
+    clock.advance(Duration::from_secs(3600));
+    wait_until(false).await;
+    let reason = ingest.health.parts()["ingest"].clone().unwrap_or_default();
+    assert!(reason.contains("jumped forward by 3") && reason.contains("time service"), "{reason}");
+    assert_eq!(ingest.post(&[], GOOD).await.status, 202, "not ready is not closed");
 }
 
 #[tokio::test]

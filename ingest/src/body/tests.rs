@@ -1,5 +1,7 @@
 use super::*;
 use crate::admission::Admission;
+use crate::config::Limits;
+use peep_wire::ProjectId;
 use std::io::Write;
 
 const LIMITS: BodyLimits = BodyLimits { bytes_max: 8 << 20, ratio_max: 100, timeout: Duration::from_secs(1) };
@@ -22,8 +24,12 @@ fn raw_deflate(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+fn admission(bytes: usize) -> Admission {
+    Admission::new(&Limits { body_bytes_in_flight_max: bytes, ..Limits::of_tests() })
+}
+
 fn open(body: Vec<u8>, encoding: Encoding) -> Result<Bytes, Reason> {
-    let mut permit = Admission::new(1, 64 << 20).admit(body.len()).unwrap();
+    let mut permit = admission(64 << 20).admit(ProjectId(1), body.len()).unwrap();
     decompress(body.into(), encoding, &mut permit, LIMITS).map_err(|refused| refused.reason)
 }
 
@@ -78,7 +84,7 @@ fn a_zstd_window_beyond_8_mib_is_refused() {
 
 #[test]
 fn output_beyond_the_budget_sheds() {
-    let mut permit = Admission::new(1, 100 << 10).admit(0).unwrap();
+    let mut permit = admission(100 << 10).admit(ProjectId(1), 0).unwrap();
     let body = gzip(&[7; 500_000]);
     let refused = decompress(body.into(), Encoding::Gzip, &mut permit, LIMITS).err().map(|refused| refused.reason);
     assert_eq!(refused, Some(Reason::Overloaded));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use peep_chassis::ExposeSecret;
 use peep_chassis::admin::Health;
+use peep_chassis::clock::Clock;
 use peep_chassis::config::Settings;
 use peep_chassis::keys::format::{self, Kind};
 use peep_chassis::keys::{ApiKey, KeyStore, Scope};
@@ -21,6 +22,9 @@ pub(crate) struct Ingest {
     pub(crate) key: String,
     pub(crate) bound_key: String,
     pub(crate) read_key: String,
+    /// Sends for another project.
+    pub(crate) other_key: String,
+    pub(crate) health: Health,
     pub(crate) shutdown: Shutdown,
     pub(crate) done: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
@@ -55,28 +59,32 @@ pub(crate) async fn start() -> Ingest {
 }
 
 pub(crate) async fn start_with(config: Config) -> Ingest {
-    let key = |kind, env: Option<&str>, scope| {
+    start_at(config, Clock::system()).await
+}
+
+pub(crate) async fn start_at(config: Config, clock: Clock) -> Ingest {
+    let key = |project, kind, env: Option<&str>, scope| {
         let secret = format::generate(kind).expose_secret().to_owned();
-        let api = ApiKey { key: 1, project: 7, project_name: "test".into(), env: env.map(str::to_owned), scope };
+        let api = ApiKey { key: 1, project, project_name: "test".into(), env: env.map(str::to_owned), scope };
         (secret, api)
     };
     let keys = [
-        key(Kind::Key(Scope::Ingest), None, Scope::Ingest),
-        key(Kind::Key(Scope::Ingest), Some("production"), Scope::Ingest),
-        key(Kind::Key(Scope::Read), None, Scope::Read),
+        key(7, Kind::Key(Scope::Ingest), None, Scope::Ingest),
+        key(7, Kind::Key(Scope::Ingest), Some("production"), Scope::Ingest),
+        key(7, Kind::Key(Scope::Read), None, Scope::Read),
+        key(8, Kind::Key(Scope::Ingest), None, Scope::Ingest),
     ];
     let store = KeyStore::fixed(keys.iter().map(|(secret, key)| (secret.as_str(), key.clone())));
-    let [(key, _), (bound_key, _), (read_key, _)] = keys;
+    let [(key, _), (bound_key, _), (read_key, _), (other_key, _)] = keys;
     let log = MemoryLog::open(&LogConfig { partitions: 4, ..LogConfig::default() }, Topic::Events);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = Shutdown::new();
-    let (shared, stop) = (Arc::new(log.clone()), shutdown.clone());
-    let done = tokio::spawn(async move {
-        let health = Health::new();
-        peep_ingest::run(config, listener, shared, store, &health, stop).await
-    });
-    Ingest { address, log, key, bound_key, read_key, shutdown, done }
+    let health = Health::new();
+    let (shared, stop, reported) = (Arc::new(log.clone()), shutdown.clone(), health.clone());
+    let done =
+        tokio::spawn(async move { peep_ingest::run_at(config, listener, shared, store, &reported, stop, clock).await });
+    Ingest { address, log, key, bound_key, read_key, other_key, health, shutdown, done }
 }
 
 impl Ingest {
