@@ -14,6 +14,7 @@ use peep_chassis::lifecycle::Shutdown;
 use peep_log::Log;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
+use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -21,12 +22,34 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::consumer::{self, Ended, Sound, Worker};
-use crate::cursor::{self, Lease, Owner};
 use crate::flush::Flusher;
 use crate::lease::Leases;
 use crate::limits::Budget;
 use crate::metrics::{self, State};
+use crate::postgres::PostgresStore;
 use crate::retention::{self, Retention};
+use crate::store::{Lease, Owner, Store};
+
+/// Partitions that have a consumer, with its epoch.
+pub type Held = BTreeMap<u32, u64>;
+
+/// What a worker is made of.
+pub struct Parts {
+    /// Every knob.
+    pub config: Config,
+    /// Where records come from.
+    pub events: Arc<dyn Log>,
+    /// Where frames go.
+    pub live: Arc<dyn Log>,
+    /// Leases, cursors and rows.
+    pub store: Arc<dyn Store>,
+    /// Its name.
+    pub owner: Owner,
+    /// For the time in frames; decides nothing.
+    pub clock: Clock,
+    /// Told at every change.
+    pub held: watch::Sender<Held>,
+}
 
 /// Counts the events of every partition this worker can lease, until `shutdown`.
 ///
@@ -43,47 +66,63 @@ pub async fn run(
     health: &Health,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
+    let retention = Retention { rollups: config.retention, raw: config.raw_retention };
+    let retention = tokio::spawn(retention::run(database.clone(), retention, shutdown.child()));
+    let idle_max = usize::try_from(config.flushes_max).unwrap_or(1);
+    let store = Arc::new(PostgresStore::new(pool, database, idle_max));
+    let (held, _) = watch::channel(Held::new());
+    let parts = Parts {
+        config,
+        events,
+        live,
+        store: Arc::<PostgresStore>::clone(&store),
+        owner: Owner(Uuid::new_v4()),
+        clock: Clock::system(),
+        held,
+    };
+    let ran = run_with(parts, health, shutdown).await;
+    store.close().await;
+    // It stops between two passes; a pass that hangs is left to the end of the process.
+    let _ = timeout(RETENTION_STOP_WAIT, retention).await;
+    ran
+}
+
+/// The same over any store, without what only a database needs.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(parts: Parts, health: &Health, shutdown: Shutdown) -> anyhow::Result<()> {
+    let Parts { config, events, live, store, owner, clock, held } = parts;
     metrics::describe();
     let health = health.register("rollup");
     let partitions = events.partitions();
     anyhow::ensure!(partitions > 0, "the event log has no partitions");
-    if !open_cursors(&pool, partitions, &health, &shutdown).await {
+    if !open_cursors(&*store, partitions, &health, &shutdown).await {
         return Ok(());
     }
-    let owner = Owner(Uuid::new_v4());
-    let retention = Retention { rollups: config.retention, raw: config.raw_retention };
-    let retention = tokio::spawn(retention::run(database.clone(), retention, shutdown.child()));
-    let flusher = Flusher::new(owner, database, config.flushes_max);
-    let leases = Leases::new(pool, owner, partitions, config.partitions_max);
-    let worker = Arc::new(Worker {
-        budget: Budget::new(config.memory_bytes_max, partitions),
-        clock: Clock::system(),
-        flusher: Arc::clone(&flusher),
-        events,
-        live,
-        config,
-    });
+    let flusher = Flusher::new(owner, Arc::clone(&store), config.flushes_max);
+    let leases = Leases::new(Arc::clone(&store), owner, partitions, config.partitions_max);
+    let budget = Budget::new(config.memory_bytes_max, partitions);
+    let worker = Arc::new(Worker { config, events, live, store, flusher, budget, clock });
     tracing::info!(owner = %owner.0, partitions, "rollup started");
 
-    let mut supervisor = Supervisor::new(worker, leases, health, shutdown.clone());
+    let mut supervisor = Supervisor::new(worker, leases, health, shutdown.clone(), held);
     supervisor.supervise().await;
     supervisor.stop().await;
-    flusher.close().await;
-    // It stops between two passes; a pass that hangs is left to the end of the process.
-    let _ = timeout(RETENTION_STOP_WAIT, retention).await;
     Ok(())
 }
 
 /// Waits for the database. `false` at shutdown.
-async fn open_cursors(pool: &PgPool, partitions: u32, health: &HealthHandle, shutdown: &Shutdown) -> bool {
+async fn open_cursors(store: &dyn Store, partitions: u32, health: &HealthHandle, shutdown: &Shutdown) -> bool {
     loop {
-        let error = match cursor::open(pool, partitions).await {
+        let error = match store.open(partitions).await {
             Ok(()) => return true,
             Err(error) => error,
         };
         tracing::warn!(%error, "database not ready");
         health.set_not_ready(format!("database not ready: {error}"));
         tokio::select! {
+            biased;
             () = shutdown.requested() => return false,
             () = sleep(DATABASE_RETRY_DELAY) => {}
         }
@@ -96,6 +135,7 @@ struct Supervisor {
     leases: Leases,
     health: HealthHandle,
     shutdown: Shutdown,
+    held: watch::Sender<Held>,
     consumers: JoinSet<Ended>,
     /// Also those that were replaced and have not ended yet.
     tasks: HashMap<Id, (u32, u64)>,
@@ -119,12 +159,19 @@ enum Trouble {
 }
 
 impl Supervisor {
-    fn new(worker: Arc<Worker>, leases: Leases, health: HealthHandle, shutdown: Shutdown) -> Self {
+    fn new(
+        worker: Arc<Worker>,
+        leases: Leases,
+        health: HealthHandle,
+        shutdown: Shutdown,
+        held: watch::Sender<Held>,
+    ) -> Self {
         Self {
             worker,
             leases,
             health,
             shutdown,
+            held,
             consumers: JoinSet::new(),
             tasks: HashMap::new(),
             running: BTreeMap::new(),
@@ -147,12 +194,14 @@ impl Supervisor {
                 }
                 () = sleep_until(next_tick) => {
                     tokio::select! {
+                        biased;
                         // What a claim took whose answer nobody heard goes back with the other leases.
                         () = shutdown.requested() => return,
                         () = self.tick() => next_tick = self.leases.next_tick(),
                     }
                 }
             }
+            self.say_held();
             self.report();
         }
     }
@@ -261,6 +310,15 @@ impl Supervisor {
                 metrics::partition_state(partition, State::Running);
             }
         }
+    }
+
+    fn say_held(&self) {
+        let held: Held = self.running.iter().map(|(partition, running)| (*partition, running.epoch)).collect();
+        self.held.send_if_modified(|before| {
+            let changed = *before != held;
+            *before = held;
+            changed
+        });
     }
 
     /// Readiness, with the most serious reason when there are several.

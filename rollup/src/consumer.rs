@@ -25,12 +25,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::cursor::Lease;
 use crate::flush::{FlushError, Flusher};
 use crate::limits::{Account, Budget, Pressure};
 use crate::metrics;
-use crate::partition::{Fingerprint, Partition};
+use crate::partition::{Fingerprint, Partition, Restored};
+use crate::position::Position;
 use crate::publish::Publisher;
+use crate::store::{Lease, Store};
 
 /// What all consumers of a worker share.
 pub struct Worker {
@@ -40,6 +41,8 @@ pub struct Worker {
     pub events: Arc<dyn Log>,
     /// Where frames go.
     pub live: Arc<dyn Log>,
+    /// Where the past is kept.
+    pub store: Arc<dyn Store>,
     /// Where deltas go.
     pub flusher: Arc<Flusher>,
     /// The memory of all.
@@ -92,16 +95,17 @@ pub async fn run(
     shutdown: Shutdown,
 ) -> Ended {
     let opened = tokio::select! {
+        biased;
         () = lost.cancelled() => return Ended::Lost,
         () = shutdown.requested() => return Ended::Stopped,
-        opened = open(&*worker.events, &lease) => opened,
+        opened = begin(&worker, &lease) => opened,
     };
-    let reader = match opened {
-        Ok(reader) => reader,
-        Err(OpenError::Log(error)) => return Ended::Failed { reason: error.to_string() },
+    let (reader, restored) = match opened {
+        Ok(begun) => begun,
+        Err(OpenError::Again(reason)) => return Ended::Failed { reason },
         Err(OpenError::Broken(reason)) => return Ended::Broken { reason },
     };
-    let mut consumer = Consumer::new(worker, lease, sound, reader);
+    let mut consumer = Consumer::new(worker, lease, sound, reader, restored);
     let ended = tokio::select! {
         biased;
         () = lost.cancelled() => Ended::Lost,
@@ -116,15 +120,27 @@ pub async fn run(
 }
 
 enum OpenError {
-    Log(ReadError),
+    /// May work next time.
+    Again(String),
     Broken(String),
+}
+
+/// Everything that a consumer needs before the first record.
+async fn begin(worker: &Worker, lease: &Lease) -> Result<(Box<dyn Reader>, Restored), OpenError> {
+    let reader = open(&*worker.events, lease).await?;
+    let again = |reason: String| OpenError::Again(format!("restore: {reason}"));
+    match timeout(RESTORE_DEADLINE, worker.store.restore(lease.partition)).await {
+        Ok(Ok(restored)) => Ok((reader, restored)),
+        Ok(Err(error)) => Err(again(error.to_string())),
+        Err(_) => Err(again("no answer in time".to_owned())),
+    }
 }
 
 /// A reader at the cursor, once the log has proved to be the one the cursor was moved over.
 async fn open(events: &dyn Log, lease: &Lease) -> Result<Box<dyn Reader>, OpenError> {
     let partition = peep_log::Partition(lease.partition);
-    let watermarks = events.watermarks(partition).await.map_err(OpenError::Log)?;
-    let (low, next, high) = (watermarks.low, lease.next, watermarks.high);
+    let watermarks = events.watermarks(partition).await?;
+    let (low, next, high) = (watermarks.low, lease.next.offset(), watermarks.high);
     if next < low {
         let lost = low.0 - next.0;
         return Err(OpenError::Broken(format!(
@@ -143,7 +159,7 @@ async fn open(events: &dyn Log, lease: &Lease) -> Result<Box<dyn Reader>, OpenEr
     let records = reader.next(1, OPEN_READ_WAIT).await?;
     let Some(before) = records.first() else {
         let reason = format!("the record before offset {next} was not delivered in time");
-        return Err(OpenError::Log(ReadError::Unavailable { reason }));
+        return Err(OpenError::Again(reason));
     };
     if before.offset.plus(1) != next || Fingerprint::of(&before.payload) != *fingerprint {
         return Err(OpenError::Broken(format!(
@@ -158,7 +174,7 @@ impl From<ReadError> for OpenError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::OutOfRange { .. } => OpenError::Broken(error.to_string()),
-            ReadError::Unavailable { .. } => OpenError::Log(error),
+            ReadError::Unavailable { .. } => OpenError::Again(error.to_string()),
         }
     }
 }
@@ -171,7 +187,7 @@ struct Consumer {
     publisher: Publisher,
     account: Account,
     flush: Option<Flush>,
-    committed: Offset,
+    committed: Position,
     sound: Sound,
     published_at: Instant,
     /// When the first record arrived that is in no flush yet.
@@ -183,7 +199,7 @@ struct Consumer {
 
 struct Flush {
     task: JoinHandle<Result<(), FlushError>>,
-    to: Offset,
+    to: Position,
 }
 
 /// The reader, or when to make a new one.
@@ -193,12 +209,12 @@ enum Source {
 }
 
 impl Consumer {
-    fn new(worker: Arc<Worker>, lease: Lease, sound: Sound, reader: Box<dyn Reader>) -> Self {
+    fn new(worker: Arc<Worker>, lease: Lease, sound: Sound, reader: Box<dyn Reader>, restored: Restored) -> Self {
         let limits = worker.config.partition_limits(worker.events.partitions());
         metrics::cursor_offset(lease.partition, lease.next.0);
         Self {
             source: Source::Open(reader),
-            partition: Partition::new(lease.partition, lease.next, limits),
+            partition: Partition::restored(lease.partition, Offset(lease.next.0), limits, restored),
             publisher: Publisher::new(Arc::clone(&worker.live), lease.partition),
             account: worker.budget.account(0),
             flush: None,
@@ -270,15 +286,18 @@ impl Consumer {
                 return Ok(());
             }
         };
-        for record in &records {
-            self.partition.apply(record).map_err(|obstacle| Ended::Broken { reason: obstacle.to_string() })?;
+        let count = records.len() as u64;
+        for mut record in records {
+            // From here on offsets are positions.
+            record.offset = Offset(self.lease.next.at(record.offset).0);
+            self.partition.apply(&record).map_err(|obstacle| Ended::Broken { reason: obstacle.to_string() })?;
             self.last_appended_ms = record.appended_ms;
             if self.partition.frame_bytes() >= FRAME_BYTES {
                 self.publish();
             }
         }
-        if !records.is_empty() {
-            metrics::records_applied(self.lease.partition, records.len() as u64);
+        if count > 0 {
+            metrics::records_applied(self.lease.partition, count);
             self.uncut_since.get_or_insert_with(Instant::now);
             self.account.set(self.partition.memory_bytes());
         }
@@ -319,7 +338,7 @@ impl Consumer {
         if self.account.pressure() > Pressure::None {
             self.partition.shrink();
         }
-        let to = Offset(cut.to);
+        let to = Position(cut.to);
         let account = self.worker.budget.account(cut.memory_bytes);
         self.account.set(self.partition.memory_bytes());
         self.uncut_since = None;
@@ -380,9 +399,9 @@ impl Consumer {
         self.lag_checked_at = Some(Instant::now());
         let watermarks = self.worker.events.watermarks(peep_log::Partition(self.lease.partition));
         if let Ok(Ok(watermarks)) = timeout(LAG_WAIT, watermarks).await {
-            let behind = watermarks.high > self.partition.next() && self.last_appended_ms > 0;
+            let behind = watermarks.high > Position(self.partition.next().0).offset() && self.last_appended_ms > 0;
             let age_ms = if behind { self.worker.clock.now_ms() - self.last_appended_ms } else { 0 };
-            let records = watermarks.high.0.saturating_sub(self.committed.0);
+            let records = watermarks.high.0.saturating_sub(self.committed.offset().0);
             if records == 0 {
                 self.sound.set();
             }
@@ -391,7 +410,7 @@ impl Consumer {
     }
 }
 
-type Landed = (Offset, Result<Result<(), FlushError>, JoinError>);
+type Landed = (Position, Result<Result<(), FlushError>, JoinError>);
 
 /// The end of the running flush; for ever, when there is none. Safe to drop: the flush goes on.
 async fn landed(flush: &mut Option<Flush>) -> Landed {
@@ -414,7 +433,7 @@ async fn read(
             Source::Closed { retry_at } => {
                 sleep_until(*retry_at).await;
                 let number = peep_log::Partition(partition.number());
-                *source = Source::Open(events.reader(number, partition.next()).await?);
+                *source = Source::Open(events.reader(number, Position(partition.next().0).offset()).await?);
             }
         }
     }
@@ -422,6 +441,8 @@ async fn read(
 
 /// Longer than any deadline of the loop, which drops the read.
 const READ_WAIT: Duration = Duration::from_secs(5);
+/// As long as a flush may take.
+const RESTORE_DEADLINE: Duration = Duration::from_secs(30);
 const OPEN_READ_WAIT: Duration = Duration::from_secs(5);
 const LOG_RETRY_DELAY: Duration = Duration::from_millis(250);
 /// A frame is published early from this size on: a record of the live topic may have 1 MiB, and one more batch comes.

@@ -8,23 +8,23 @@
 //! still had under way.
 //!
 //! Promises: liveness only. Two workers that both believe they own a partition waste work; the compare-and-swap in
-//! `cursor` decides who may write.
+//! [`Store::flush`] decides who may write.
 //!
 //! Does not: share partitions fairly among workers. `count_max` in [`Leases::tick`] is the place: a worker that knows how
 //! many there are takes and keeps no more than its share; giving one up is what `release` does for all.
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tokio::time::{Instant, timeout};
 
-use crate::cursor::{self, LEASE, Lease, Owner};
+use crate::store::{Claim, LEASE, Lease, Owner, Store, StoreError};
 
 /// The leases of one worker.
 pub struct Leases {
-    pool: PgPool,
+    store: Arc<dyn Store>,
     owner: Owner,
     partitions: u32,
     count_max: u64,
@@ -50,13 +50,13 @@ pub struct Changes {
 
 impl Leases {
     /// No leases yet.
-    pub fn new(pool: PgPool, owner: Owner, partitions: u32, count_max: u64) -> Self {
-        Self { pool, owner, partitions, count_max, held: BTreeMap::new() }
+    pub fn new(store: Arc<dyn Store>, owner: Owner, partitions: u32, count_max: u64) -> Self {
+        Self { store, owner, partitions, count_max, held: BTreeMap::new() }
     }
 
     /// Renews, notices what is gone, takes what is free.
-    pub async fn tick(&mut self) -> sqlx::Result<Changes> {
-        let renewed: BTreeMap<u32, u64> = in_time(cursor::renew(&self.pool, self.owner)).await?.into_iter().collect();
+    pub async fn tick(&mut self) -> Result<Changes, StoreError> {
+        let renewed: BTreeMap<u32, u64> = in_time(self.store.renew(self.owner)).await?.held.into_iter().collect();
         let lost = self.forget_lost(&renewed);
         let now = Instant::now();
         let resting: Vec<u32> =
@@ -68,7 +68,7 @@ impl Leases {
         let again: Vec<u32> = renewed.keys().filter(is_idle).copied().collect();
         let busy = self.held.len() - self.resting().filter(|(_, until)| *until <= now).count();
         let count_max = self.count_max.saturating_sub(busy as u64);
-        let claim = cursor::claim(&self.pool, self.owner, self.partitions, &again, count_max);
+        let claim = self.store.claim(self.owner, Claim { partitions: self.partitions, again, count_max });
         // What was lost is said even when nothing could be claimed.
         let acquired = match in_time(claim).await {
             Ok(acquired) => acquired,
@@ -100,9 +100,9 @@ impl Leases {
     }
 
     /// Gives everything back.
-    pub async fn release(&mut self) -> sqlx::Result<()> {
+    pub async fn release(&mut self) -> Result<(), StoreError> {
         self.held.clear();
-        in_time(cursor::release(&self.pool, self.owner)).await
+        in_time(self.store.release(self.owner, None)).await
     }
 
     fn forget_lost(&mut self, renewed: &BTreeMap<u32, u64>) -> Vec<u32> {
@@ -128,8 +128,8 @@ impl Leases {
 }
 
 /// A database that does not answer is a database that is down.
-async fn in_time<T>(query: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
-    timeout(LEASE / 4, query).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+async fn in_time<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    timeout(LEASE / 4, answer).await.unwrap_or_else(|_| Err(StoreError::new("no answer in time")))
 }
 
 /// A fifth of the lease.

@@ -1,12 +1,12 @@
 //! From the log to windows of histograms in Postgres, each event counted exactly once.
 //!
 //! In the order a record meets them:
-//! - [`lease`]: which partitions are mine; [`cursor`]: how far each is counted, and the compare-and-swap that keeps it exact;
+//! - [`lease`]: which partitions are mine; [`position`]: how far each is counted;
 //! - [`consumer`]: one partition at work: when to read, to publish and to flush;
 //! - [`partition`]: all state of one partition, a function of the log; [`poison`]: what cannot be counted;
 //! - [`key`]: series; [`window`]: cells of counts and latencies; [`raw`]: the weighted sample of the events themselves;
 //! - [`publish`]: live frames to whoever streams them;
-//! - [`flush`]: connections and deadlines; [`store`]: one flush as SQL; [`copy`]: rows in Postgres' binary format;
+//! - [`flush`]: slots and deadlines; [`store`]: the compare-and-swap that counts each flush once; [`postgres`]: the same as SQL;
 //! - [`limits`]: the byte budget; [`retention`]: partitions of the tables; [`metrics`]: what it says about itself.
 //!
 //! Next station: `peep-stream`, which reads the tables, takes the frames, and stitches both at the cursor.
@@ -17,7 +17,7 @@ pub mod app;
 
 pub mod lease;
 
-pub mod cursor;
+pub mod position;
 
 pub mod consumer;
 
@@ -37,7 +37,7 @@ pub mod flush;
 
 pub mod store;
 
-mod copy;
+pub mod postgres;
 
 pub mod limits;
 

@@ -113,6 +113,13 @@ pub enum ApplyError {
     },
 }
 
+/// What a partition must know of the past before its first record.
+#[derive(Debug, Clone, Default)]
+pub struct Restored {
+    /// The log's own time at the cursor, Unix milliseconds.
+    pub log_ms: i64,
+}
+
 /// A live frame, encoded.
 #[derive(Debug, Clone)]
 pub struct Frame {
@@ -178,6 +185,11 @@ impl Partition {
             dead_letter_bytes: 0,
             books: Books::default(),
         }
+    }
+
+    /// A partition that goes on where another left off.
+    pub fn restored(number: u32, next: Offset, limits: PartitionLimits, _restored: Restored) -> Self {
+        Self::new(number, next, limits)
     }
 
     /// Counts every event of one record.

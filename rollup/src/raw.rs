@@ -19,8 +19,8 @@ use std::sync::Arc;
 use peep_wire::limits::SOURCE_DEFAULT;
 use peep_wire::record::{BatchHeader, EventRow, RecordError};
 
-use crate::copy;
 use crate::key::Series;
+use crate::postgres::copy;
 
 /// What the sampler may keep.
 #[derive(Debug, Clone, Copy)]

@@ -5,7 +5,7 @@
 //!
 //! Promises: safe with several workers (one pass at a time, by advisory lock) and safe to interrupt: a detach that was cut
 //! off is finished by the next pass, a detached table is found by its name and dropped. Detaching concurrently never makes
-//! a reader wait. A flush that needs a partition of any other day makes it itself (`flush`), and the next pass drops it
+//! a reader wait. A flush that needs a partition of any other day makes it itself (`postgres`), and the next pass drops it
 //! again if it is too old: late events never fail for want of a partition.
 //!
 //! Does not: touch the log's tables (the log does), or keep a default partition (attaching would have to scan it).
@@ -18,7 +18,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection, Row};
 use tokio::time::{sleep, timeout};
 
 use crate::metrics;
-use crate::store::{TimeTable, ensure_partitions, execute};
+use crate::postgres::partitions::{self, TimeTable, execute};
 
 /// How long things are kept.
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +81,7 @@ async fn make_ahead(connection: &mut PgConnection, table: TimeTable) -> sqlx::Re
         sqlx::query_scalar("select extract(epoch from now())::double precision").fetch_one(&mut *connection).await?;
     let first = table.start_of(now_s as i64);
     let starts: Vec<i64> = (0..=PARTITIONS_AHEAD).map(|step| first + step * table.width_s()).collect();
-    let made = ensure_partitions(connection, table, &starts).await?;
+    let made = partitions::ensure(connection, table, &starts).await?;
     Ok(u64::try_from(made).unwrap_or(0))
 }
 

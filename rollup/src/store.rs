@@ -1,260 +1,124 @@
-//! One flush, as SQL.
+//! The store: where leases, cursors and everything a flush writes are kept, as seen by the rest of the rollup.
 //!
-//! Arrives: a [`Cut`] and a connection that nobody else uses. Leaves: all of it committed together with the cursor, or
-//! nothing.
+//! Arrives: an owner who wants partitions, and [`Cut`]s. Leaves: leases, and "committed" or "fenced".
 //!
-//! Two things happen before the transaction, each committed by itself, because both are harmless without it and would
-//! otherwise hold locks that other partitions' flushes need: partitions of the tables are made ([`ensure_partitions`]), and
-//! new series get their ids ([`resolve_series`]; ids are remembered only here, after their commit).
+//! Promises, for every implementation and checked by one suite (`tests/store`):
+//! - [`Store::flush`] moves the cursor only for the holder of (owner, epoch) and only from the offset at which the cut begins,
+//!   and everything the cut holds is kept together with that move or not at all. This is the whole exactly-once argument;
+//!   everything else decides only who works: a wrong lease wastes work and loses nothing.
+//! - An error says nothing about the outcome. The caller forgets its memory, leases the partition again, which raises the
+//!   epoch and so fences whatever is still under way, and believes the cursor.
+//! - No call waits for a flush in progress: a locked partition is the best proof of life there is.
 //!
-//! The transaction ([`write()`]): time limits, the compare-and-swap of the cursor first (a fenced worker writes nothing and
-//! the row lock keeps a successor waiting until we are done), then three COPYs. Dedup windows and the ledger row join
-//! between the last COPY and the commit; the cut already carries the books.
-//!
-//! Does not: retry, time out as a whole, or reuse a connection after an error; see `flush`.
+//! Does not: know what a record means. `postgres` is the real one; a simulation brings its own.
 
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, PgConnection, Row};
+use futures_util::future::BoxFuture;
+use uuid::Uuid;
 
-use crate::copy;
-use crate::cursor::{self, Owner, Step};
-use crate::key::Series;
-use crate::partition::{Cut, Piece};
-use crate::poison::DeadLetter;
-use crate::raw;
+use crate::partition::{Cut, Fingerprint, Restored};
+use crate::position::Position;
 
-/// A table that is partitioned by time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum TimeTable {
-    /// Rollups, a day to a partition.
-    Rollup10s,
-    /// Raw events, six hours to a partition: the retention is short and should not overshoot by a day.
-    RawEvent,
+/// Leases, cursors and flushes.
+pub trait Store: Send + Sync + 'static {
+    /// Adds cursors of partitions that were never counted, beginning at position 0.
+    ///
+    /// Never at the log's low watermark: a log that has already lost records is reported as broken, not skipped over.
+    fn open(&self, partitions: u32) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Says that the owner is alive and extends all its leases.
+    fn renew(&self, owner: Owner) -> BoxFuture<'_, Result<Renewed, StoreError>>;
+
+    /// Takes up to `claim.count_max` partitions that are free or expired, and raises their epochs.
+    fn claim(&self, owner: Owner, claim: Claim) -> BoxFuture<'_, Result<Vec<Lease>, StoreError>>;
+
+    /// Gives leases back, so that a successor need not wait for them to expire: those of some partitions, or with `None`
+    /// all of them, and the owner counts as alive no longer.
+    fn release(&self, owner: Owner, partitions: Option<Vec<u32>>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// What a partition must know of the past before its first record; asked after the claim was committed.
+    fn restore(&self, partition: u32) -> BoxFuture<'_, Result<Restored, StoreError>>;
+
+    /// Keeps everything in the cut and moves the cursor, both or neither.
+    fn flush(&self, owner: Owner, epoch: u64, cut: Arc<Cut>) -> BoxFuture<'_, Result<Flushed, StoreError>>;
+
+    /// Notes what the owner sees of partitions it holds, for people. Of others, nothing.
+    fn report(&self, owner: Owner, reports: Vec<Report>) -> BoxFuture<'_, Result<(), StoreError>>;
 }
 
-impl TimeTable {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            TimeTable::Rollup10s => "rollup_10s",
-            TimeTable::RawEvent => "raw_event",
-        }
-    }
+/// A worker. Random for each start of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner(pub Uuid);
 
-    /// Length of a partition. Divides a day.
-    pub fn width_s(self) -> i64 {
-        match self {
-            TimeTable::Rollup10s => 86_400,
-            TimeTable::RawEvent => 6 * 3_600,
-        }
-    }
-
-    /// Start of the partition that holds a second.
-    pub fn start_of(self, second: i64) -> i64 {
-        second - second.rem_euclid(self.width_s())
-    }
+/// The right to count a partition from a position on, until somebody else takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// Partition of the event log.
+    pub partition: u32,
+    /// Raised at each take-over.
+    pub epoch: u64,
+    /// Where memory begins.
+    pub next: Position,
+    /// Of the record before, when there is one.
+    pub fingerprint: Option<Fingerprint>,
 }
 
-/// The partitions that the rows of a cut need.
-pub fn partitions_of(cut: &Cut) -> BTreeSet<(TimeTable, i64)> {
-    let pieces = cut.pieces.iter().map(|piece| (TimeTable::Rollup10s, piece.window_s));
-    let raw = cut.raw.rows.iter().map(|row| (TimeTable::RawEvent, row.ended_s));
-    pieces.chain(raw).map(|(table, second)| (table, table.start_of(second))).collect()
+/// What an owner wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// How many the log has; others are not counted any more.
+    pub partitions: u32,
+    /// Own partitions to take anew: the raised epoch fences whatever the last attempt may still have under way.
+    pub again: Vec<u32>,
+    /// At most so many, `again` first.
+    pub count_max: u64,
 }
 
-/// Makes the partitions that are missing and answers how many.
-pub async fn ensure_partitions(connection: &mut PgConnection, table: TimeTable, starts_s: &[i64]) -> sqlx::Result<i32> {
-    let sql = "select time_partition_ensure($1, array(select to_timestamp(s) from unnest($2::double precision[]) s order by s),
-        $3 * interval '1 second')";
-    let starts: Vec<f64> = starts_s.iter().map(|start| *start as f64).collect();
-    sqlx::query_scalar(sql).bind(table.name()).bind(starts).bind(table.width_s() as f64).fetch_one(connection).await
+/// What is left of an owner's leases.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Renewed {
+    /// Partitions and epochs.
+    pub held: Vec<(u32, u64)>,
+    /// Owners alive, this one included.
+    pub workers: u32,
 }
 
-/// Gives every series of the cut its row id.
-pub async fn resolve_series(connection: &mut PgConnection, cut: &Cut) -> sqlx::Result<()> {
-    let unknown = |series: &Arc<Series>| series.row().is_none();
-    let mut missing: Vec<Arc<Series>> =
-        cut.pieces.iter().map(|piece| &piece.series).filter(|series| unknown(series)).cloned().collect();
-    // One order for all workers, so that two that add the same series wait for each other and never deadlock.
-    missing.sort_by(|left, right| (left.project, left.key()).cmp(&(right.project, right.key())));
-    missing.dedup_by(|left, right| Arc::ptr_eq(left, right));
-    for chunk in missing.chunks(SERIES_PER_STATEMENT) {
-        let unknown = look_up(connection, chunk.iter().collect()).await?;
-        if unknown.is_empty() {
-            continue;
-        }
-        let columns = SeriesColumns::of(&unknown);
-        let sql = "insert into series (project_id, env, service, route, method, status)
-            select * from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::smallint[])
-            order by 1, 2, 3, 4, 5, 6
-            on conflict do nothing";
-        columns.bind(sqlx::query(sql)).execute(&mut *connection).await?;
-        let lost = look_up(connection, unknown).await?;
-        debug_assert!(lost.is_empty(), "a series that was inserted is found");
-    }
-    Ok(())
+/// How a flush ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flushed {
+    /// All of it is kept.
+    Committed,
+    /// Somebody else moved the cursor or took the partition; nothing is kept.
+    Fenced,
 }
 
-/// Writes the cut in one transaction. `false`: fenced, and rolled back.
-pub async fn write(connection: &mut PgConnection, owner: Owner, epoch: u64, cut: &Cut) -> sqlx::Result<bool> {
-    // The last limit cuts off a worker that froze while it held the cursor's lock.
-    let begin = "begin; set local lock_timeout = '2s'; set local statement_timeout = '10s'; \
-                 set local idle_in_transaction_session_timeout = '5s'";
-    sqlx::raw_sql(begin).execute(&mut *connection).await?;
-    let Cut { partition, from, to, .. } = *cut;
-    let step = Step { partition, epoch, from, to, fingerprint: cut.fingerprint.as_ref() };
-    if !cursor::advance(connection, owner, step).await? {
-        sqlx::raw_sql("rollback").execute(&mut *connection).await?;
-        return Ok(false);
-    }
-    copy_pieces(connection, cut).await?;
-    copy_raw(connection, cut).await?;
-    copy_dead_letters(connection, cut).await?;
-    sqlx::raw_sql("commit").execute(&mut *connection).await?;
-    Ok(true)
+/// What an owner sees of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Partition of the event log.
+    pub partition: u32,
+    /// Of the lease.
+    pub epoch: u64,
+    /// The readable range of the log.
+    pub range: Option<(Position, Position)>,
+    /// Why counting stopped until a person decides; `None`: all is well.
+    pub broken: Option<String>,
 }
 
-/// Sets the ids that are in the table and answers the series that are not.
-async fn look_up<'s>(
-    connection: &mut PgConnection,
-    wanted: Vec<&'s Arc<Series>>,
-) -> sqlx::Result<Vec<&'s Arc<Series>>> {
-    let columns = SeriesColumns::of(&wanted);
-    let sql = "select i.n, s.series_id
-        from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::smallint[]) with ordinality
-            as i (project_id, env, service, route, method, status, n)
-        join series s using (project_id, env, service, route, method, status)";
-    for row in columns.bind(sqlx::query(sql)).fetch_all(connection).await? {
-        let at = row.try_get::<i64, _>(0)? as usize - 1;
-        wanted[at].set_row(row.try_get(1)?);
-    }
-    Ok(wanted.into_iter().filter(|series| series.row().is_none()).collect())
-}
+/// No answer, or a refusal. The outcome is unknown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StoreError(String);
 
-type PgQuery<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
-
-/// Series as arrays for `unnest`.
-#[derive(Default)]
-struct SeriesColumns<'s> {
-    project: Vec<i64>,
-    env: Vec<&'s str>,
-    service: Vec<&'s str>,
-    route: Vec<&'s str>,
-    method: Vec<&'s str>,
-    status: Vec<i16>,
-}
-
-impl<'s> SeriesColumns<'s> {
-    fn of(series: &[&'s Arc<Series>]) -> Self {
-        let mut columns = Self::default();
-        for one in series {
-            let fields = one.fields();
-            columns.project.push(i64::try_from(one.project.0).unwrap_or(i64::MAX));
-            columns.env.push(fields.env);
-            columns.service.push(fields.service);
-            columns.route.push(fields.route);
-            columns.method.push(fields.method);
-            columns.status.push(i16::try_from(fields.status).expect("checked when the series was new"));
-        }
-        columns
-    }
-
-    fn bind<'q>(self, query: PgQuery<'q>) -> PgQuery<'q>
-    where
-        's: 'q,
-    {
-        query.bind(self.project).bind(self.env).bind(self.service).bind(self.route).bind(self.method).bind(self.status)
+impl StoreError {
+    /// With a reason for people.
+    pub fn new(reason: impl Display) -> Self {
+        Self(reason.to_string())
     }
 }
 
-async fn copy_pieces(connection: &mut PgConnection, cut: &Cut) -> sqlx::Result<()> {
-    // In the order of the primary key: neighbours land on the same index page, and the same log gives the same rows.
-    let mut pieces: Vec<&Piece> = cut.pieces.iter().collect();
-    pieces.sort_by_key(|piece| (piece.series.project, piece.window_s, piece.series.row()));
-    let sql = "copy rollup_10s (project_id, bucket, series_id, log_partition, up_to_offset, count, errors, latency_count, \
-               sum_us, min_us, max_us, histogram) from stdin (format binary)";
-    let mut histogram = Vec::new();
-    copy_rows(connection, sql, &pieces, |piece, out| {
-        let cell = &piece.cell;
-        let totals = cell.histogram.totals();
-        copy::row(out, 12);
-        copy::uint8(out, piece.series.project.0);
-        copy::timestamp_ms(out, piece.window_s * 1000);
-        copy::int8(out, piece.series.row().expect("ids were resolved before the transaction"));
-        copy::int4(out, cut.partition as i32);
-        copy::uint8(out, cut.to);
-        copy::uint8(out, cell.count);
-        copy::uint8(out, cell.errors);
-        copy::uint8(out, cell.histogram.count());
-        copy::uint8(out, cell.histogram.sum_us());
-        copy::optional(out, totals.map(|totals| totals.min_us), copy::uint8);
-        copy::optional(out, totals.map(|totals| totals.max_us), copy::uint8);
-        histogram.clear();
-        cell.histogram.encode_v2(&mut histogram);
-        copy::optional(out, totals.map(|_| histogram.as_slice()), copy::bytes);
-    })
-    .await
-}
-
-async fn copy_raw(connection: &mut PgConnection, cut: &Cut) -> sqlx::Result<()> {
-    let mut sql = String::new();
-    write!(sql, "copy raw_event ({}) from stdin (format binary)", raw::COLUMNS).expect("a string takes everything");
-    copy_rows(connection, &sql, &cut.raw.rows, |row, out| cut.raw.encode_row(row, out)).await
-}
-
-async fn copy_dead_letters(connection: &mut PgConnection, cut: &Cut) -> sqlx::Result<()> {
-    let sql = "copy dead_letter (log_partition, log_offset, event_index, reason, project_id, events, bytes) \
-               from stdin (format binary)";
-    copy_rows(connection, sql, &cut.dead_letters, |letter: &DeadLetter, out| {
-        copy::row(out, 7);
-        copy::int4(out, cut.partition as i32);
-        copy::uint8(out, letter.offset);
-        copy::int4(out, letter.event_index as i32);
-        copy::text(out, letter.reason.as_str());
-        copy::optional(out, letter.project, |out, project| copy::uint8(out, project.0));
-        copy::optional(out, letter.events, |out, events| copy::int4(out, i32::try_from(events).unwrap_or(i32::MAX)));
-        copy::bytes(out, &letter.bytes);
-    })
-    .await
-}
-
-/// One COPY, encoded and sent chunk by chunk: memory stays flat, and each send is a point where other tasks get the thread.
-async fn copy_rows<T>(
-    connection: &mut PgConnection,
-    sql: &str,
-    rows: &[T],
-    mut encode: impl FnMut(&T, &mut Vec<u8>),
-) -> sqlx::Result<()> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let mut copy_in = connection.copy_in_raw(sql).await?;
-    let mut chunk = Vec::with_capacity(COPY_CHUNK_BYTES + COPY_CHUNK_BYTES / 4);
-    chunk.extend_from_slice(copy::HEADER);
-    for row in rows {
-        encode(row, &mut chunk);
-        if chunk.len() >= COPY_CHUNK_BYTES {
-            copy_in.send(chunk.as_slice()).await?;
-            chunk.clear();
-        }
-    }
-    chunk.extend_from_slice(copy::TRAILER);
-    copy_in.send(chunk.as_slice()).await?;
-    let written = copy_in.finish().await?;
-    debug_assert_eq!(written, rows.len() as u64, "COPY takes every row or fails");
-    Ok(())
-}
-
-/// For statements that cannot take parameters.
-pub(crate) async fn execute(connection: &mut PgConnection, sql: String) -> sqlx::Result<()> {
-    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
-    Ok(())
-}
-
-/// Six arrays of this length stay far below a megabyte.
-const SERIES_PER_STATEMENT: usize = 2_000;
-/// About a hundred rows with histograms.
-const COPY_CHUNK_BYTES: usize = 128 << 10;
+/// How long a lease lasts without renewal, by the clock of the store.
+pub const LEASE: Duration = Duration::from_secs(10);

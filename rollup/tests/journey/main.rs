@@ -2,15 +2,17 @@
 
 mod stack;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use peep_log::{Log, Offset, Partition};
-use peep_rollup::cursor::{self, Owner};
 use peep_rollup::flush::{FlushError, Flusher};
 use peep_rollup::limits::Budget;
 use peep_rollup::partition::Partition as State;
+use peep_rollup::postgres::PostgresStore;
+use peep_rollup::postgres::partitions::{self, TimeTable};
 use peep_rollup::retention::{self, Retention};
-use peep_rollup::store::{TimeTable, ensure_partitions};
+use peep_rollup::store::{Claim, LEASE, Owner, Store};
 use peep_testkit::Server;
 use peep_wire::histogram::{ERROR_BOUND, Quantile};
 use peep_wire::live::LiveFrame;
@@ -133,13 +135,15 @@ async fn connections_that_are_cut_at_any_moment_leave_exact_counts() {
 async fn an_owner_whose_lease_was_taken_can_not_write() {
     let stack = Stack::new(1).await;
     let (old, new) = (Owner(Uuid::new_v4()), Owner(Uuid::new_v4()));
-    cursor::open(&stack.pool, 1).await.unwrap();
-    let lease = cursor::claim(&stack.pool, old, 1, &[], 9).await.unwrap().remove(0);
-    assert!(cursor::claim(&stack.pool, new, 1, &[], 9).await.unwrap().is_empty(), "the lease still runs");
+    let store = Arc::new(PostgresStore::new(stack.pool.clone(), stack.database.options(), 1));
+    let free = || Claim { partitions: 1, again: Vec::new(), count_max: 9 };
+    store.open(1).await.unwrap();
+    let lease = store.claim(old, free()).await.unwrap().remove(0);
+    assert!(store.claim(new, free()).await.unwrap().is_empty(), "the lease still runs");
     stack.expire_leases().await;
-    let taken = cursor::claim(&stack.pool, new, 1, &[], 9).await.unwrap().remove(0);
+    let taken = store.claim(new, free()).await.unwrap().remove(0);
     assert_eq!((taken.epoch, taken.next), (lease.epoch + 1, lease.next));
-    assert!(cursor::renew(&stack.pool, old).await.unwrap().is_empty());
+    assert!(store.renew(old).await.unwrap().held.is_empty());
 
     let flush = |owner: Owner, epoch: u64| {
         let limits = config().partition_limits(1);
@@ -147,7 +151,7 @@ async fn an_owner_whose_lease_was_taken_can_not_write() {
         partition.apply(&record(0, &[Sent::now("shop", "/", 5)])).unwrap();
         partition.publish(epoch, now_ms());
         let account = Budget::new(1 << 30, 1).account(0);
-        Flusher::new(owner, stack.database.options(), 1).start(epoch, partition.cut().unwrap(), account)
+        Flusher::new(owner, store.clone(), 1).start(epoch, partition.cut().unwrap(), account)
     };
     let fenced = flush(old, lease.epoch).await.unwrap();
     assert!(matches!(fenced, Err(FlushError::Fenced)), "{fenced:?}");
@@ -408,7 +412,7 @@ async fn a_stopped_worker_hands_its_partitions_over_at_once() {
     let second = stack.start();
     stack.send(&traffic).await;
     stack.wait_for_commit().await;
-    assert!(started.elapsed() < cursor::LEASE / 2);
+    assert!(started.elapsed() < LEASE / 2);
     second.stop().await;
 }
 
@@ -420,8 +424,8 @@ async fn partitions_of_tables_are_made_ahead_and_dropped_by_retention() {
     let day_s = 86_400;
     let now_s = now_ms() / 1000;
     let old: Vec<i64> = [40, 35, 29].map(|days| TimeTable::Rollup10s.start_of(now_s - days * day_s)).to_vec();
-    ensure_partitions(&mut connection, TimeTable::Rollup10s, &old).await.unwrap();
-    ensure_partitions(&mut connection, TimeTable::RawEvent, &[TimeTable::RawEvent.start_of(now_s - 3 * day_s)])
+    partitions::ensure(&mut connection, TimeTable::Rollup10s, &old).await.unwrap();
+    partitions::ensure(&mut connection, TimeTable::RawEvent, &[TimeTable::RawEvent.start_of(now_s - 3 * day_s)])
         .await
         .unwrap();
     // A worker that died between detaching and dropping.

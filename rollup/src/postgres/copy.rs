@@ -4,7 +4,7 @@
 //! forty lines, and because a row can then be encoded straight from borrowed event bytes, once, before it is known whether
 //! it will be kept.
 //!
-//! Does not: check column order; that is one constant and one function side by side in `store` and `raw`.
+//! Does not: check column order; that is one constant and one function side by side in `write` and `raw`.
 
 /// Starts a COPY.
 pub(crate) const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";

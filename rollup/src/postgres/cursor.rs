@@ -1,0 +1,178 @@
+//! `rollup_cursor` and `rollup_worker`: how far each partition is counted, and who counts on.
+//!
+//! Arrives: an owner, partitions, offsets. Leaves: leases, and the compare-and-swap that makes each flush count once.
+//!
+//! Promises: [`advance`] moves the cursor only for the holder of (owner, epoch) and only from the offset at which the
+//! holder's memory begins. Run inside the transaction that writes the rows, it is the whole exactly-once argument: rows and
+//! cursor move together or not at all, and a worker with outdated memory can not write. Everything else here only
+//! decides who works: a wrong lease wastes work and loses nothing.
+//!
+//! None of the lease statements waits for a row that is locked: a locked row is a flush in progress, which is the best
+//! proof of life there is, and the flush renews the lease itself.
+
+use std::time::Duration;
+
+use sqlx::{PgConnection, PgPool, Row};
+
+use crate::partition::Fingerprint;
+use crate::position::Position;
+use crate::store::{Claim, LEASE, Lease, Owner, Renewed, Report};
+
+/// Adds the rows of partitions that were never counted, beginning at offset 0.
+///
+/// Never at the log's low watermark: a log that has already lost records is reported as broken, not skipped over.
+pub(super) async fn open(pool: &PgPool, partitions: u32) -> sqlx::Result<()> {
+    let sql =
+        "insert into rollup_cursor (log_partition) select n from generate_series(0, $1 - 1) n on conflict do nothing";
+    sqlx::query(sql).bind(int4(partitions)).execute(pool).await?;
+    Ok(())
+}
+
+/// Takes up to `count_max` partitions that are free or expired. `again` names own partitions to take anew: the raised
+/// epoch fences whatever the last attempt may still have under way.
+pub(super) async fn claim(pool: &PgPool, owner: Owner, claim: &Claim) -> sqlx::Result<Vec<Lease>> {
+    let sql = "with free as (
+            select log_partition from rollup_cursor
+            where log_partition < $3
+              and (lease_until is null or lease_until < clock_timestamp() or (owner = $1 and log_partition = any ($4)))
+            order by (owner = $1) is not true, log_partition
+            limit $5
+            for update skip locked)
+        update rollup_cursor c
+        set owner = $1, epoch = c.epoch + 1, lease_until = clock_timestamp() + $2 * interval '1 second', updated_at = now()
+        from free where c.log_partition = free.log_partition
+        returning c.log_partition, c.epoch, c.next_offset, c.fingerprint";
+    let again: Vec<i32> = claim.again.iter().copied().map(int4).collect();
+    let rows = sqlx::query(sql)
+        .bind(owner.0)
+        .bind(LEASE.as_secs_f64())
+        .bind(int4(claim.partitions))
+        .bind(again)
+        .bind(i64::try_from(claim.count_max).unwrap_or(i64::MAX))
+        .fetch_all(pool)
+        .await?;
+    let lease = |row: &sqlx::postgres::PgRow| {
+        Ok(Lease {
+            partition: row.try_get::<i32, _>(0)? as u32,
+            epoch: row.try_get::<i64, _>(1)? as u64,
+            next: Position(row.try_get::<i64, _>(2)? as u64),
+            fingerprint: row.try_get::<Option<Vec<u8>>, _>(3)?.map(Fingerprint::stored),
+        })
+    };
+    let mut leases: Vec<Lease> = rows.iter().map(lease).collect::<sqlx::Result<_>>()?;
+    leases.sort_by_key(|lease| lease.partition);
+    Ok(leases)
+}
+
+/// Says that the owner is alive, extends its leases, and answers which it still has.
+pub(super) async fn renew(pool: &PgPool, owner: Owner) -> sqlx::Result<Renewed> {
+    let sql = "with alive as (
+            insert into rollup_worker (owner, alive_until) values ($1, clock_timestamp() + $2 * interval '1 second')
+            on conflict (owner) do update set alive_until = excluded.alive_until),
+        gone as (
+            delete from rollup_worker where owner in (
+                select owner from rollup_worker where alive_until < clock_timestamp() - $3 * interval '1 second' and owner <> $1
+                for update skip locked)),
+        mine as (
+            select log_partition from rollup_cursor where owner = $1 for update skip locked),
+        renewed as (
+            update rollup_cursor c set lease_until = clock_timestamp() + $2 * interval '1 second'
+            from mine where c.log_partition = mine.log_partition)
+        select w.others, c.log_partition, c.epoch
+        from (select count(*) as others from rollup_worker where owner <> $1 and alive_until > clock_timestamp()) w
+        left join rollup_cursor c on c.owner = $1";
+    let rows = sqlx::query(sql)
+        .bind(owner.0)
+        .bind(LEASE.as_secs_f64())
+        .bind(WORKER_FORGOTTEN_AFTER.as_secs_f64())
+        .fetch_all(pool)
+        .await?;
+    let mut renewed = Renewed { held: Vec::new(), workers: 1 };
+    for row in rows {
+        renewed.workers = 1 + u32::try_from(row.try_get::<i64, _>(0)?).unwrap_or(u32::MAX - 1);
+        if let Some(partition) = row.try_get::<Option<i32>, _>(1)? {
+            renewed.held.push((partition as u32, row.try_get::<i64, _>(2)? as u64));
+        }
+    }
+    Ok(renewed)
+}
+
+/// Gives leases of the owner back: of some partitions, or all of them together with the sign of life.
+pub(super) async fn release(pool: &PgPool, owner: Owner, partitions: Option<&[u32]>) -> sqlx::Result<()> {
+    let sql = "with gone as (delete from rollup_worker where owner = $1 and $2::int[] is null)
+        update rollup_cursor set owner = null, lease_until = null, updated_at = now()
+        where owner = $1 and ($2::int[] is null or log_partition = any ($2))";
+    let partitions: Option<Vec<i32>> = partitions.map(|some| some.iter().copied().map(int4).collect());
+    sqlx::query(sql).bind(owner.0).bind(partitions).execute(pool).await?;
+    Ok(())
+}
+
+/// Notes what the owner sees of partitions it holds.
+pub(super) async fn report(pool: &PgPool, owner: Owner, reports: &[Report]) -> sqlx::Result<()> {
+    let sql = "with seen as (
+            select * from unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[])
+                as s (log_partition, epoch, low, high, broken)),
+        mine as (
+            select c.log_partition from rollup_cursor c join seen s using (log_partition)
+            where c.owner = $1 and c.epoch = s.epoch
+            order by c.log_partition for update of c skip locked)
+        update rollup_cursor c
+        set log_low = coalesce(s.low, c.log_low), log_high = coalesce(s.high, c.log_high),
+            watermarks_at = case when s.low is null then c.watermarks_at else clock_timestamp() end,
+            broken_reason = s.broken,
+            broken_at = case when s.broken is not null then coalesce(c.broken_at, clock_timestamp()) end
+        from mine join seen s using (log_partition)
+        where c.log_partition = mine.log_partition";
+    let low = |report: &Report| report.range.map(|(low, _)| low.0 as i64);
+    let high = |report: &Report| report.range.map(|(_, high)| high.0 as i64);
+    sqlx::query(sql)
+        .bind(owner.0)
+        .bind(reports.iter().map(|report| int4(report.partition)).collect::<Vec<_>>())
+        .bind(reports.iter().map(|report| report.epoch as i64).collect::<Vec<_>>())
+        .bind(reports.iter().map(low).collect::<Vec<_>>())
+        .bind(reports.iter().map(high).collect::<Vec<_>>())
+        .bind(reports.iter().map(|report| report.broken.as_deref()).collect::<Vec<_>>())
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
+/// The compare-and-swap. `false`: somebody else moved the cursor or took the partition; roll back and forget.
+pub(super) async fn advance(connection: &mut PgConnection, owner: Owner, step: Step<'_>) -> sqlx::Result<bool> {
+    let sql = "update rollup_cursor
+        set next_offset = $5, fingerprint = $6, lease_until = clock_timestamp() + $7 * interval '1 second', updated_at = now()
+        where log_partition = $1 and owner = $2 and epoch = $3 and next_offset = $4";
+    let done = sqlx::query(sql)
+        .bind(int4(step.partition))
+        .bind(owner.0)
+        .bind(step.epoch as i64)
+        .bind(step.from as i64)
+        .bind(step.to as i64)
+        .bind(step.fingerprint.map(Fingerprint::as_bytes))
+        .bind(LEASE.as_secs_f64())
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// One move of a cursor.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Step<'a> {
+    /// Partition of the event log.
+    pub(super) partition: u32,
+    /// Epoch of the lease.
+    pub(super) epoch: u64,
+    /// Where memory began.
+    pub(super) from: u64,
+    /// Where it ends.
+    pub(super) to: u64,
+    /// Of the record before `to`.
+    pub(super) fingerprint: Option<&'a Fingerprint>,
+}
+
+pub(super) fn int4(partition: u32) -> i32 {
+    i32::try_from(partition).expect("a log has far fewer partitions than 2^31")
+}
+
+/// A row a worker; long after it stopped counting.
+const WORKER_FORGOTTEN_AFTER: Duration = Duration::from_secs(60);

@@ -1,0 +1,65 @@
+//! Tables that are partitioned by time: which there are, and how their partitions are made.
+//!
+//! Does not: drop any; see `retention`.
+
+use std::collections::BTreeSet;
+
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use crate::partition::Cut;
+
+/// A table that is partitioned by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TimeTable {
+    /// Rollups, a day to a partition.
+    Rollup10s,
+    /// Raw events, six hours to a partition: the retention is short and should not overshoot by a day.
+    RawEvent,
+}
+
+impl TimeTable {
+    /// All of them.
+    pub const ALL: [TimeTable; 2] = [TimeTable::Rollup10s, TimeTable::RawEvent];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            TimeTable::Rollup10s => "rollup_10s",
+            TimeTable::RawEvent => "raw_event",
+        }
+    }
+
+    /// Length of a partition. Divides a day.
+    pub fn width_s(self) -> i64 {
+        match self {
+            TimeTable::Rollup10s => 86_400,
+            TimeTable::RawEvent => 6 * 3_600,
+        }
+    }
+
+    /// Start of the partition that holds a second.
+    pub fn start_of(self, second: i64) -> i64 {
+        second - second.rem_euclid(self.width_s())
+    }
+}
+
+/// The partitions that the rows of a cut need.
+pub(super) fn partitions_of(cut: &Cut) -> BTreeSet<(TimeTable, i64)> {
+    let pieces = cut.pieces.iter().map(|piece| (TimeTable::Rollup10s, piece.window_s));
+    let raw = cut.raw.rows.iter().map(|row| (TimeTable::RawEvent, row.ended_s));
+    pieces.chain(raw).map(|(table, second)| (table, table.start_of(second))).collect()
+}
+
+/// Makes the partitions that are missing and answers how many.
+pub async fn ensure(connection: &mut PgConnection, table: TimeTable, starts_s: &[i64]) -> sqlx::Result<i32> {
+    let sql = "select time_partition_ensure($1, array(select to_timestamp(s) from unnest($2::double precision[]) s order by s),
+        $3 * interval '1 second')";
+    let starts: Vec<f64> = starts_s.iter().map(|start| *start as f64).collect();
+    sqlx::query_scalar(sql).bind(table.name()).bind(starts).bind(table.width_s() as f64).fetch_one(connection).await
+}
+
+/// For statements that cannot take parameters.
+pub(crate) async fn execute(connection: &mut PgConnection, sql: String) -> sqlx::Result<()> {
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
+    Ok(())
+}
