@@ -142,18 +142,20 @@ create table log_break (
 );
 
 -- Which series of a project have a place of their own on a partition: what stands between a client that puts ids into routes
--- and a database full of series.
+-- and a database full of series. Only ever added to, so that a series costs a few bytes once a day and not its whole project
+-- with every flush; rows of days before the last two are swept.
 create table series_budget (
     log_partition int not null,
-    project_id bigint not null,
-    -- Days since 1970 by the log's time; `today` are series seen on that day, `before` those of the day before.
+    -- Days since 1970 by the log's time.
     day int not null,
-    -- Sorted 8-byte hashes, big-endian.
-    today bytea not null,
-    before bytea not null,
-    primary key (log_partition, project_id)
+    project_id bigint not null,
+    -- The flush.
+    up_to_offset bigint not null,
+    -- Series seen for the first time on that day: sorted 8-byte hashes, big-endian.
+    hashes bytea not null check (length(hashes) > 0 and length(hashes) % 8 = 0),
+    primary key (log_partition, day, project_id, up_to_offset)
 );
-alter table series_budget alter column today set storage external, alter column before set storage external;
+alter table series_budget alter column hashes set storage external;
 
 -- Where the series went that found no place: names the part of the route that should have been a template.
 create table series_overflow (

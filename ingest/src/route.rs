@@ -6,6 +6,7 @@
 //! `lanes` of them.
 
 use peep_log::Partition;
+use peep_wire::hash::{FNV_OFFSET, fnv1a, mix};
 use peep_wire::{Identity, ProjectId};
 
 /// The partition of a request.
@@ -23,23 +24,6 @@ pub fn partition(
     hash = fnv1a(hash, &lane.to_le_bytes());
     Partition((mix(hash) % u64::from(partitions)) as u32)
 }
-
-/// FNV-1a, 64 bit (Fowler, Noll, Vo): tiny, stable, the same in every language that will ever need it.
-fn fnv1a(mut hash: u64, bytes: &[u8]) -> u64 {
-    for &byte in bytes {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    hash
-}
-
-/// MurmurHash3's 64-bit finaliser (Appleby): the low bits of FNV-1a alone are weak for short or regular input.
-fn mix(mut hash: u64) -> u64 {
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    hash ^ (hash >> 33)
-}
-
-const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,8 @@
 //! - [`record`]: one accepted batch as one record of the log (`record.proto`);
 //! - [`histogram`]: durations as HdrHistogram buckets; quantiles; the V2 encoding;
 //! - [`live`]: what the rollup announces about events not yet committed;
-//! - [`receipt`]: the place in the log, for the client to keep.
+//! - [`receipt`]: the place in the log, for the client to keep;
+//! - [`hash`]: hashes that never change.
 //!
 //! Next station: `peep-log`. This crate does no I/O and depends on nothing of ours.
 
@@ -25,6 +26,8 @@ pub mod histogram;
 pub mod live;
 
 pub mod receipt;
+
+pub mod hash;
 
 pub mod ids;
 
