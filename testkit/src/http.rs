@@ -28,19 +28,20 @@ pub struct Answer {
 impl Client {
     /// `base` is `http://host:port`.
     pub fn new(base: impl Into<String>) -> Self {
-        let agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .timeout_global(Some(Duration::from_secs(30)))
-            .build()
-            .new_agent();
-        Self { agent, base: base.into(), headers: Vec::new() }
+        Self { agent: agent(Duration::from_secs(30)), base: base.into(), headers: Vec::new() }
     }
 
-    /// The same client with one more header on every request.
+    /// Another patience than 30 s for one exchange; with connections of its own.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { agent: agent(timeout), ..self.clone() }
+    }
+
+    /// The same client with this header on every request.
     #[must_use]
     pub fn with_header(&self, name: &str, value: impl ToString) -> Self {
         let mut client = self.clone();
+        client.headers.retain(|(known, _)| known != name);
         client.headers.push((name.to_owned(), value.to_string()));
         client
     }
@@ -129,6 +130,11 @@ impl Answer {
         let mut headers = self.headers.iter();
         headers.find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
+}
+
+fn agent(timeout: Duration) -> Agent {
+    let config = Agent::config_builder().http_status_as_error(false).max_redirects(0).timeout_global(Some(timeout));
+    config.build().new_agent()
 }
 
 fn answer(mut response: ureq::http::Response<Body>) -> Result<Answer, ureq::Error> {

@@ -1,0 +1,240 @@
+//! One fault from curtain to curtain: a world, a load on it, something that breaks, and the verdict.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use peep_testkit::Peep;
+use tempfile::TempDir;
+
+use crate::auditor::audit::{self, Findings};
+use crate::auditor::journal::{self, Journal};
+use crate::auditor::load::{Load, Progress, Settings};
+use crate::books;
+use crate::observer::Observer;
+use crate::random::Random;
+use crate::site::Site;
+use crate::world::{Shape, World};
+
+/// What a fault has in its hands.
+pub struct Scene {
+    pub world: World,
+    pub random: Random,
+    pub load: Load,
+    pub observer: Observer,
+    /// Acknowledged events to reach.
+    pub events: u64,
+    /// What the report says beside the verdict.
+    pub notes: Vec<String>,
+    pub expect: Expectations,
+    journal: PathBuf,
+    _dir: TempDir,
+}
+
+/// What the verdict demands beyond "0 lost, 0 doubled, balanced".
+#[derive(Clone, Copy, Debug)]
+pub struct Expectations {
+    /// Duplicates in the books are exactly the 202 answers beyond the first of each batch.
+    pub exact_duplicates: bool,
+    pub takeover_max: Duration,
+}
+
+impl Default for Expectations {
+    fn default() -> Self {
+        Self { exact_duplicates: false, takeover_max: Duration::from_secs(12) }
+    }
+}
+
+/// What came out.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    pub findings: Findings,
+    pub progress: Progress,
+    /// From the last batch sent to everything counted.
+    pub settled: Duration,
+    pub takeover: Option<Duration>,
+    pub imbalances: Vec<String>,
+    pub oracle: Oracle,
+    pub failures: Vec<String>,
+    pub notes: Vec<String>,
+}
+
+/// What `peep verify` says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Oracle {
+    Agrees(String),
+    Differs(String),
+}
+
+impl Verdict {
+    pub fn passed(&self) -> bool {
+        self.failures.is_empty()
+    }
+}
+
+impl Scene {
+    pub async fn start(site: &Site, shape: Shape, load: Settings, events: u64, seed: u64) -> anyhow::Result<Self> {
+        let mut random = Random::new(seed);
+        let world = World::start(site, shape).await?;
+        let dir = tempfile::Builder::new().prefix("peep-faults-").tempdir()?;
+        let path = dir.path().join("journal");
+        let load =
+            Load::start(load, Journal::create(&path)?, &world.ingest_addresses(), &world.ingest_key, &mut random);
+        // The keys are read once a few seconds have passed, at the latest.
+        load.wait_for(1, Duration::from_secs(30)).await?;
+        load.forget_silence().await;
+        let observer = Observer::start(world.pool.clone());
+        Ok(Self {
+            world,
+            random,
+            load,
+            observer,
+            events,
+            notes: Vec::new(),
+            expect: Expectations::default(),
+            journal: path,
+            _dir: dir,
+        })
+    }
+
+    /// Spreads the events that are still missing over a time, so that the load lasts as long as the fault.
+    pub async fn pace(&self, over: Duration) {
+        let missing = self.events.saturating_sub(self.load.progress().await.acked_events);
+        let rate = missing as f64 / over.as_secs_f64();
+        self.load.set_rate((rate as u64).clamp(RATE_MIN, RATE_MAX));
+    }
+
+    /// So many times at the full number of events, and fewer in a short run, but at least three.
+    pub fn scaled(&self, times: u32) -> u32 {
+        let scaled = u64::from(times) * self.events / FULL_EVENTS;
+        u32::try_from(scaled).unwrap_or(times).clamp(3.min(times), times)
+    }
+
+    pub fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    /// Ends the life of a rollup and has the observer wait for its partitions.
+    pub async fn kill_rollup(&mut self, number: usize) {
+        let pod = &mut self.world.rollups[number];
+        let owner = pod.owner();
+        pod.kill().await;
+        if let Some(owner) = owner {
+            self.observer.gone(owner);
+        }
+    }
+
+    /// Every partition of a killed owner has another one, or the time is over.
+    pub async fn wait_for_takeover(&self) {
+        let deadline = Instant::now() + self.expect.takeover_max + Duration::from_secs(8);
+        while !self.observer.waiting().is_empty() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// The curtain: the load reaches its number and ends, everything is counted, and then compared.
+    pub async fn finish(mut self) -> anyhow::Result<Verdict> {
+        self.load.set_rate(RATE_MAX);
+        self.load.wait_for(self.events, REACH).await?;
+        let progress = self.load.finish().await?;
+        let started = Instant::now();
+        self.wait_for_takeover_quietly().await;
+        let settled = settle(&self.world).await;
+        let took = started.elapsed();
+        for pod in self.world.pods_mut() {
+            pod.look_at_memory();
+        }
+
+        let entries = journal::read(&self.journal)?;
+        let findings = audit::audit(&entries, &books::counted(&self.world.pool).await?);
+        let imbalances = books::imbalances(&self.world.pool).await?;
+        let ledger = books::ledger(&self.world.pool).await?;
+        let oracle = verify(&self.world).await;
+        let takeovers = self.observer.takeovers();
+        let takeover = takeovers.iter().map(|takeover| takeover.taken).max();
+
+        let mut failures = Vec::new();
+        if let Err(error) = settled {
+            failures.push(format!("{error:#}"));
+        }
+        failures.extend(findings.findings.iter().take(20).map(ToString::to_string));
+        failures.extend(imbalances.iter().cloned());
+        if let Oracle::Differs(said) = &oracle {
+            failures.push(format!("peep verify: {said}"));
+        }
+        failures.extend(self.world.panics());
+        if let Some(takeover) = takeover.filter(|takeover| *takeover > self.expect.takeover_max) {
+            failures.push(format!("a partition was without an owner for {takeover:.1?}"));
+        }
+        for (partition, waited) in self.observer.waiting() {
+            failures.push(format!("partition {partition} has not been counted by another owner for {waited:.1?}"));
+        }
+        let extra = findings.extra_acks as i64 * crate::auditor::batch::BATCH_EVENTS as i64;
+        if self.expect.exact_duplicates && ledger.duplicate != extra {
+            failures.push(format!("{} events are booked as duplicates, {extra} were sent again", ledger.duplicate));
+        }
+        let mut notes = std::mem::take(&mut self.notes);
+        if ledger.duplicate > 0 {
+            notes.push(format!("{} duplicates recognised", ledger.duplicate));
+        }
+        self.world.stop().await;
+        Ok(Verdict { findings, progress, settled: took, takeover, imbalances, oracle, failures, notes })
+    }
+
+    async fn wait_for_takeover_quietly(&self) {
+        // Nothing is sent any more, so a partition may have nothing left to count: its new owner is enough.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        self.wait_for_takeover().await;
+    }
+}
+
+/// Waits until every record in the log is below the cursor of its partition.
+async fn settle(world: &World) -> anyhow::Result<()> {
+    let deadline = Instant::now() + SETTLE;
+    loop {
+        let ends = world.kafka.ends().await;
+        let cursors = books::cursors(&world.pool).await;
+        if let (Ok(ends), Ok(cursors)) = (&ends, &cursors) {
+            let behind: Vec<String> = ends
+                .iter()
+                .filter(|(partition, end)| cursors.get(partition).copied().unwrap_or(0) != **end)
+                .map(|(partition, end)| {
+                    format!("partition {partition} at {} of {end}", cursors.get(partition).copied().unwrap_or(0))
+                })
+                .collect();
+            if behind.is_empty() {
+                return Ok(());
+            }
+            anyhow::ensure!(Instant::now() < deadline, "not counted within {SETTLE:?}: {}", behind.join(", "));
+        }
+        if Instant::now() > deadline {
+            ends.context("ask Kafka for the end of the log")?;
+            cursors.context("read the cursors")?;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// The oracle counts the whole log again with code of its own.
+async fn verify(world: &World) -> Oracle {
+    let mut command = Peep::command(["verify"]);
+    // As the harness sees the servers: past every proxy, with the right clock.
+    command = command
+        .env("DATABASE_URL", world.database.url())
+        .env("PEEP_LOG", "kafka")
+        .env("PEEP_LOG_TOPIC_PREFIX", world.topics.prefix())
+        .env("PEEP_KAFKA_BROKERS", world.topics.brokers());
+    let (status, said) = command.run(VERIFY).await;
+    let last: Vec<&str> = said.lines().rev().take(10).collect();
+    let last = last.into_iter().rev().collect::<Vec<_>>().join(" | ");
+    if status.success() { Oracle::Agrees(last) } else { Oracle::Differs(format!("{status}: {last}")) }
+}
+
+/// The number of events for which repetitions are written down.
+const FULL_EVENTS: u64 = 200_000;
+/// Enough to notice a fault, and not so much that two cores do nothing else.
+const RATE_MIN: u64 = 1_000;
+const RATE_MAX: u64 = 25_000;
+const REACH: Duration = Duration::from_secs(240);
+const SETTLE: Duration = Duration::from_secs(90);
+const VERIFY: Duration = Duration::from_secs(180);
