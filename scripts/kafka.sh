@@ -6,6 +6,11 @@
 #   kafka.sh stop   --dir D [--kill]
 #   kafka.sh status --dir D | --binaries
 #
+# Several nodes, for tests that break one of them: one start for each, side by side, each with a folder of its own:
+#   kafka.sh start --dir D --port P --node N --voters 1@127.0.0.1:P1,2@127.0.0.1:P2,3@127.0.0.1:P3 --cluster-id ID
+# --doors NAME:PORT:ADVERTISED,...   more listeners on 127.0.0.1:PORT, each of which tells its clients to come back to port
+#                                    ADVERTISED: so that a proxy stands between one kind of client and the broker
+#
 # Everything lies under D: data, configuration, log. Without --port a free one is chosen at each start. Calling install, start or
 # stop twice is harmless. The broker listens on 127.0.0.1 only. start returns once the broker answers; the jars lie in
 # $PEEP_CACHE_DIR (default .peep/cache) and are shared by all checkouts that name the same folder.
@@ -152,26 +157,39 @@ use_dir() {
 }
 
 write_configuration() {
-  local port=$1 controller_port=$2
+  local port=$1 controller_port=$2 node voters copies=1 insync=1 doors='' advertised='' protocols='' door
+  node=$(option --node "${@:4}")
+  voters=$(option --voters "${@:4}")
+  for door in $(option --doors "${@:4}" | tr ',' ' '); do
+    local name=${door%%:*} ports=${door#*:}
+    doors=$doors,$name://127.0.0.1:${ports%:*}
+    advertised=$advertised,$name://127.0.0.1:${ports#*:}
+    protocols=$protocols,$name:PLAINTEXT
+  done
+  local quorum=controller.quorum.bootstrap.servers=127.0.0.1:$controller_port
+  if [ -n "$voters" ]; then
+    copies=3 insync=2
+    quorum=controller.quorum.voters=$voters
+  fi
   cat >"$DIR/server.properties" <<PROPERTIES
 process.roles=broker,controller
-node.id=1
-controller.quorum.bootstrap.servers=127.0.0.1:$controller_port
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller_port
-advertised.listeners=PLAINTEXT://127.0.0.1:$port
+node.id=${node:-1}
+$quorum
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller_port$doors
+advertised.listeners=PLAINTEXT://127.0.0.1:$port$advertised
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT$protocols
 log.dirs=$DIR/data
-# One node holds the only copy of everything.
-default.replication.factor=1
-min.insync.replicas=1
-offsets.topic.replication.factor=1
+# One node holds the only copy of everything; of three, two hold what was acknowledged.
+default.replication.factor=$copies
+min.insync.replicas=$insync
+offsets.topic.replication.factor=$copies
 offsets.topic.num.partitions=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+transaction.state.log.replication.factor=$copies
+transaction.state.log.min.isr=$insync
+share.coordinator.state.topic.replication.factor=$copies
+share.coordinator.state.topic.min.isr=$insync
 group.initial.rebalance.delay.ms=0
 # A misspelt topic must be an error, not a new topic.
 auto.create.topics.enable=false
@@ -181,9 +199,11 @@ num.io.threads=2
 log.segment.bytes=134217728
 log.index.size.max.bytes=1048576
 PROPERTIES
-  # After a kill, a broker may register again only when its old session has ended; tests kill it often.
+  # After a kill, a broker may register again only when its old session has ended; tests kill it often. They also want to
+  # see what is done once in minutes elsewhere: what is too old removed, leaders moved back to where they belong.
   if [ "$3" = fast ]; then
-    printf '%s\n' broker.session.timeout.ms=3000 broker.heartbeat.interval.ms=500 >>"$DIR/server.properties"
+    printf '%s\n' broker.session.timeout.ms=3000 broker.heartbeat.interval.ms=500 log.retention.check.interval.ms=1000 \
+      leader.imbalance.check.interval.seconds=5 >>"$DIR/server.properties"
   fi
   # Warnings only, so that the log stays small over weeks, plus the one line that says the broker is up.
   cat >"$DIR/log4j2.properties" <<PROPERTIES
@@ -201,12 +221,27 @@ PROPERTIES
 
 format_storage() {
   # 16 random bytes in URL-safe base64 are a Kafka cluster id; one that begins with a dash would be taken for an option.
-  local id
-  id=$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=\n' | sed 's/^-/A/')
+  local id standalone=--standalone
+  id=$(option --cluster-id "$@")
+  if [ -z "$id" ]; then id=$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=\n' | sed 's/^-/A/'); fi
+  if [ -n "$(option --voters "$@")" ]; then standalone=''; fi
+  # shellcheck disable=SC2086 # empty or one flag
   if ! "$JAVA" -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile="$DIR/log4j2.properties" -cp "$JARS/*" \
-    kafka.tools.StorageTool format --standalone --cluster-id "$id" --config "$DIR/server.properties" --ignore-formatted >"$LOG_DIR/format.log" 2>&1; then
+    kafka.tools.StorageTool format $standalone --cluster-id "$id" --config "$DIR/server.properties" --ignore-formatted >"$LOG_DIR/format.log" 2>&1; then
     fail "Kafka's data directory could not be prepared: $(tail -n 1 "$LOG_DIR/format.log")" "the whole output is in $LOG_DIR/format.log"
   fi
+}
+
+# The one that the list of voters names for this node, or any.
+controller_port() {
+  local node voters
+  node=$(option --node "$@")
+  voters=$(option --voters "$@")
+  if [ -z "$voters" ]; then
+    free_port
+    return
+  fi
+  printf '%s\n' "$voters" | tr ',' '\n' | sed -n "s/^${node:-1}@.*://p"
 }
 
 launch() {
@@ -251,11 +286,11 @@ start() {
     port=$(option --port "$@")
     if [ -n "$port" ]; then require_unused "$port"; else port=$(free_port); fi
     # The quorum remembers its controller's address, so this port is kept.
-    if [ ! -f "$DIR/controller-port" ]; then free_port >"$DIR/controller-port"; fi
-    write_configuration "$port" "$(cat "$DIR/controller-port")" "$(flag --fast "$@" && echo fast || true)"
+    if [ ! -f "$DIR/controller-port" ]; then controller_port "$@" >"$DIR/controller-port"; fi
+    write_configuration "$port" "$(cat "$DIR/controller-port")" "$(flag --fast "$@" && echo fast || true)" "$@"
     if [ ! -f "$DIR/formatted" ]; then
       rm -rf "$DIR/data"
-      format_storage
+      format_storage "$@"
       touch "$DIR/formatted"
     fi
     launch "$@"

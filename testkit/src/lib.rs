@@ -18,14 +18,17 @@ pub mod postgres;
 
 pub mod kafka;
 
+pub mod chaos;
+
 pub mod process;
 
 pub mod http;
 
 pub mod live;
 
+pub use crate::chaos::Proxy;
 pub use crate::http::{Answer, Client};
-pub use crate::kafka::{Broker, Topics};
+pub use crate::kafka::{Broker, Cluster, Topics};
 pub use crate::live::{EventStream, WebSocket};
 pub use crate::postgres::{Database, Server};
 pub use crate::process::Peep;

@@ -22,17 +22,20 @@ pub(crate) fn target_dir() -> PathBuf {
 
 /// Runs `scripts/<name>` and answers the last line it printed. Panics with the script's own words when it fails.
 pub(crate) fn script(name: &str, arguments: &[&str]) -> String {
+    try_script(name, arguments).unwrap_or_else(|said| panic!("{said}"))
+}
+
+/// The same for what may fail: the error is what the script said.
+pub(crate) fn try_script(name: &str, arguments: &[&str]) -> Result<String, String> {
     let path = checkout().join("scripts").join(name);
     let output =
         Command::new(&path).args(arguments).output().unwrap_or_else(|error| panic!("run {}: {error}", path.display()));
     let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
-        "{name} {} failed:\n{}{printed}",
-        arguments.join(" "),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    printed.lines().last().unwrap_or_default().to_owned()
+    if !output.status.success() {
+        let complained = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{name} {} failed:\n{complained}{printed}", arguments.join(" ")));
+    }
+    Ok(printed.lines().last().unwrap_or_default().to_owned())
 }
 
 /// For `drop`: a test that is failing already must not be cut short by a second panic. What cannot be stopped here stops by

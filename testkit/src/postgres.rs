@@ -1,16 +1,17 @@
 //! Databases for tests: one per test, migrated, on a shared server; or a whole server to mistreat.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::str::FromStr;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 
-use crate::place::{script, stop_quietly, text};
+use crate::place::{script, stop_quietly, text, try_script};
 use crate::shared::{Shared, private_dir};
 
 static SERVER: Shared = Shared::new();
@@ -61,27 +62,52 @@ impl Database {
 
 /// A server for one test, which may stop it, kill it and start it again.
 pub struct Server {
-    dir: TempDir,
+    /// Where the script keeps the server: `dir`, or a volume in it.
+    place: PathBuf,
     url: String,
+    volume: Option<Volume>,
+    dir: TempDir,
     // Held so that the server ends by itself should this process be killed.
     _user: std::fs::File,
 }
 
 impl Server {
     pub async fn start() -> Self {
-        blocking(|| {
-            let (dir, user) = private_dir("postgres");
-            // Created with access for this user only; the server may run as another.
-            open_to_all(dir.path());
-            let url = start_script(dir.path(), None);
-            Self { dir, url, _user: user }
-        })
-        .await
+        blocking(|| Self::start_in(None)).await
+    }
+
+    /// The same on a volume of its own of so many bytes, which can be filled up. Needs root: it is a tmpfs.
+    pub async fn start_on_volume(bytes: u64) -> Self {
+        blocking(move || Self::start_in(Some(bytes))).await
+    }
+
+    fn start_in(volume_bytes: Option<u64>) -> Self {
+        let (dir, user) = private_dir("postgres");
+        // Created with access for this user only; the server may run as another.
+        open_to_all(dir.path());
+        let volume = volume_bytes.map(|bytes| Volume::mount(dir.path().join("volume"), bytes));
+        let place = volume.as_ref().map_or(dir.path(), |volume| &volume.path).to_owned();
+        let url = start_script(&place, dir.path(), None);
+        Self { place, url, volume, dir, _user: user }
     }
 
     /// A fresh database on this server.
     pub async fn database(&self) -> Database {
         Database::create(&self.url).await
+    }
+
+    /// `host:port`, as a proxy wants it.
+    pub fn address(&self) -> String {
+        let options = PgConnectOptions::from_str(&self.url).expect("parse the server's URL");
+        format!("{}:{}", options.get_host(), options.get_port())
+    }
+
+    /// A setting of the whole server, in force when this returns; `name` must be one that a reload is enough for.
+    pub async fn set(&self, name: &str, value: &str) {
+        let mut admin = connect(&PgConnectOptions::from_str(&self.url).expect("parse the server's URL")).await;
+        execute(&mut admin, &format!("alter system set {name} = '{value}'")).await;
+        execute(&mut admin, "select pg_reload_conf()").await;
+        admin.close().await.expect("close the admin connection");
     }
 
     /// Ends all sessions and shuts down.
@@ -94,15 +120,51 @@ impl Server {
         self.run(&["stop", "--kill"]).await;
     }
 
-    /// Starts again at the same address.
+    /// `kill -9` of the postmaster alone: nobody tells its children to stop, they have to notice.
+    pub async fn kill_postmaster(&self) {
+        let file = self.place.join("data/postmaster.pid");
+        let text = std::fs::read_to_string(&file).expect("read the postmaster's pid");
+        let pid = text.lines().next().expect("a pid").trim().to_owned();
+        let done = Command::new("kill").args(["-s", "KILL", &pid]).status().expect("run kill");
+        assert!(done.success(), "kill the postmaster");
+        while is_alive(&pid) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Starts again at the same address. Waits for children of a killed postmaster that are not gone yet.
     pub async fn start_again(&self) {
-        let path = self.dir.path().to_owned();
+        let (place, dir) = (self.place.clone(), self.dir.path().to_owned());
         let options = PgConnectOptions::from_str(&self.url).expect("parse the server's URL");
-        blocking(move || start_script(&path, Some(options.get_port()))).await;
+        blocking(move || {
+            let mut tries = 0;
+            while let Err(said) = try_start_script(&place, &dir, Some(options.get_port())) {
+                tries += 1;
+                assert!(tries < 20, "{said}");
+                std::thread::sleep(Duration::from_millis(500));
+            }
+        })
+        .await;
+    }
+
+    /// Whether it lets anybody in.
+    pub async fn is_up(&self) -> bool {
+        let options = PgConnectOptions::from_str(&self.url).expect("parse the server's URL");
+        PgConnection::connect_with(&options).await.is_ok()
+    }
+
+    /// Takes all space of the volume but so many bytes; 0 leaves nothing.
+    pub fn fill_volume(&self, leave: u64) {
+        self.volume.as_ref().expect("the server was started on a volume").fill(leave);
+    }
+
+    /// Gives the space back.
+    pub fn empty_volume(&self) {
+        self.volume.as_ref().expect("the server was started on a volume").empty();
     }
 
     async fn run(&self, arguments: &'static [&'static str]) {
-        let path = self.dir.path().to_owned();
+        let path = self.place.clone();
         blocking(move || {
             let mut all = arguments.to_vec();
             all.extend(["--dir", text(&path)]);
@@ -114,9 +176,50 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        stop_quietly("postgres.sh", self.dir.path());
+        stop_quietly("postgres.sh", &self.place);
+        // Unmounted before the directory goes.
+        self.volume = None;
     }
 }
+
+/// A file system of its own.
+struct Volume {
+    path: PathBuf,
+}
+
+impl Volume {
+    fn mount(path: PathBuf, bytes: u64) -> Self {
+        std::fs::create_dir_all(&path).expect("create the mount point");
+        let done = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={bytes},mode=0755"), "peep-test", text(&path)])
+            .output()
+            .expect("run mount");
+        assert!(done.status.success(), "mount a tmpfs: {}", String::from_utf8_lossy(&done.stderr));
+        Self { path }
+    }
+
+    fn fill(&self, leave: u64) {
+        let output = Command::new("df").args(["--output=avail", "-B1"]).arg(&self.path).output().expect("run df");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let available: u64 =
+            printed.lines().last().and_then(|line| line.trim().parse().ok()).expect("df says a number");
+        let bytes = available.saturating_sub(leave).to_string();
+        // Short of space it takes what there is, which is what is wanted.
+        let _ = Command::new("fallocate").args(["-l", &bytes]).arg(self.path.join(FILLER)).status();
+    }
+
+    fn empty(&self) {
+        std::fs::remove_file(self.path.join(FILLER)).expect("remove what fills the volume");
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["--lazy", text(&self.path)]).status();
+    }
+}
+
+const FILLER: &str = "filler";
 
 /// The URL of a server that may be filled with test databases.
 async fn server_url() -> String {
@@ -210,14 +313,18 @@ fn with_database(url: &str, name: &str) -> String {
     format!("{server}/{name}{parameters}")
 }
 
-fn start_script(dir: &Path, port: Option<u16>) -> String {
+fn start_script(place: &Path, dir: &Path, port: Option<u16>) -> String {
+    try_start_script(place, dir, port).unwrap_or_else(|said| panic!("{said}"))
+}
+
+fn try_start_script(place: &Path, dir: &Path, port: Option<u16>) -> Result<String, String> {
     let users = dir.join("users");
-    let mut arguments = vec!["start", "--fast", "--dir", text(dir), "--while-locked", text(&users)];
+    let mut arguments = vec!["start", "--fast", "--dir", text(place), "--while-locked", text(&users)];
     let port = port.map(|port| port.to_string());
     if let Some(port) = &port {
         arguments.extend(["--port", port]);
     }
-    script("postgres.sh", &arguments)
+    try_script("postgres.sh", &arguments)
 }
 
 fn open_to_all(dir: &Path) {

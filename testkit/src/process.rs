@@ -6,6 +6,7 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
@@ -141,6 +142,21 @@ impl PeepCommand {
 /// An address nobody listens on at the moment, for `PEEP_*_LISTEN`.
 pub fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("find a free port").to_string()
+}
+
+/// The same, outside of the range from which the kernel takes ports for outgoing connections: still free later, for what is
+/// started again at the same address.
+pub fn quiet_address() -> String {
+    let from = u16::try_from(std::process::id() % 10_000).unwrap_or(0);
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    for _ in 0..2_000 {
+        let port = 20_000 + (from + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        let address = format!("127.0.0.1:{port}");
+        if TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no free port between 20000 and 32000");
 }
 
 /// `PEEP_BIN`, or what cargo built for this test, or the debug binary, brought up to date first: a test against

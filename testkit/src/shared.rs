@@ -7,6 +7,7 @@
 use std::env;
 use std::fs::{File, OpenOptions};
 use std::path::Path;
+use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub(crate) fn private_dir(name: &str) -> (TempDir, File) {
     for dir in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)) {
         if is_abandoned(&dir.path()) {
             stop_quietly(&format!("{name}.sh"), &dir.path());
+            // A volume of its own, see `postgres`; mostly there is none.
+            let _ = Command::new("umount").args(["--quiet", "--lazy"]).arg(dir.path().join("volume")).output();
             // Somebody else may be removing it too.
             let _ = std::fs::remove_dir_all(dir.path());
         }
