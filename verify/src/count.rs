@@ -1,0 +1,354 @@
+//! Counting one partition again, record by record, with maps and sets.
+//!
+//! Arrives: records in log order. Leaves: what every table has to hold: [`Counted`].
+//!
+//! Promises: each event ends in exactly one place: a cell, a dead letter, or a batch that came again. Nothing is remembered of
+//! how the rollup does it: no flushes, no live frames, no limits of memory.
+//!
+//! Does not: sample raw events.
+
+use std::collections::BTreeMap;
+
+use crate::budget::Budgets;
+use crate::findings::Row;
+use crate::latency::Latencies;
+use crate::ledger::ledger_ms;
+use crate::options::Rules;
+use crate::past::Past;
+use crate::producers::{Claim, Producers, Verdict};
+use crate::record::{self, Batch, Event, Opened, Series};
+use crate::report::{self, Books};
+
+/// Everything the log says up to some position.
+#[derive(Debug, Default)]
+pub(crate) struct Counted {
+    /// Ten-second windows, by series and start.
+    pub(crate) cells: BTreeMap<(SeriesNumber, i64), Cell>,
+    pub(crate) series: SeriesNumbers,
+    pub(crate) dead_letters: BTreeMap<(u64, u32), DeadLetter>,
+    pub(crate) duplicates: BTreeMap<u64, Duplicate>,
+    /// Events rolled up, by project and day since 1970.
+    pub(crate) days: BTreeMap<(i64, i64), u64>,
+    pub(crate) producers: Producers,
+    pub(crate) budgets: Budgets,
+    /// The log's own time.
+    pub(crate) log_ms: i64,
+    /// Of the last record.
+    pub(crate) fingerprint: Option<Vec<u8>>,
+    pub(crate) events: Books,
+    pub(crate) records_on_trust: u64,
+}
+
+/// What happened to one series within one span of time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Cell {
+    pub(crate) count: u64,
+    pub(crate) errors: u64,
+    pub(crate) latencies: Latencies,
+    /// Start of the last ten seconds with an event, Unix seconds.
+    pub(crate) last_10s: i64,
+}
+
+/// A series of a project, small.
+pub(crate) type SeriesNumber = u32;
+
+/// Series and their numbers, so that a cell need not hold five strings.
+#[derive(Debug, Default)]
+pub(crate) struct SeriesNumbers {
+    numbers: BTreeMap<(i64, Series), SeriesNumber>,
+    names: Vec<(i64, Series)>,
+}
+
+/// A row of `dead_letter`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DeadLetter {
+    pub(crate) reason: String,
+    pub(crate) project: Option<i64>,
+    pub(crate) events: Option<u32>,
+    pub(crate) bytes_len: u64,
+    pub(crate) bytes_crc32: u32,
+}
+
+/// A row of `duplicate_batch`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Duplicate {
+    pub(crate) project: i64,
+    pub(crate) producer: [u8; 16],
+    pub(crate) seq: u64,
+    pub(crate) part: u32,
+    pub(crate) events: u32,
+}
+
+/// One record as the log holds it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Logged<'a> {
+    pub(crate) position: u64,
+    pub(crate) appended_ms: i64,
+    pub(crate) payload: &'a [u8],
+}
+
+/// What became of one record.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outcome {
+    /// Absent for an unreadable record.
+    pub(crate) project: Option<i64>,
+    pub(crate) events: Books,
+}
+
+/// A record of a format that whoever counts must not pass.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OtherFormat(pub(crate) u32);
+
+/// The counting.
+#[derive(Debug)]
+pub(crate) struct Counter {
+    rules: Rules,
+    past: Past,
+    pub(crate) counted: Counted,
+}
+
+impl Counter {
+    pub(crate) fn new(rules: Rules, past: Past) -> Self {
+        Self { rules, past, counted: Counted::default() }
+    }
+
+    /// Counts one record.
+    ///
+    /// # Errors
+    /// [`OtherFormat`]: the rollup can not have passed it.
+    pub(crate) fn count(&mut self, record: Logged<'_>) -> Result<Outcome, OtherFormat> {
+        self.advance_log_time(record.appended_ms);
+        self.counted.fingerprint = Some(fingerprint_of(record.payload));
+        let mut outcome = match record::open(record.payload) {
+            Opened::Batch(batch) => self.count_batch(record, &batch),
+            Opened::Unreadable(reason) => {
+                self.bury(record.position, 0, reason, None, None, record.payload);
+                Outcome { project: None, events: Books { records_unreadable: 1, ..Books::default() } }
+            }
+            Opened::OtherFormat(format) => return Err(OtherFormat(format)),
+        };
+        outcome.events.records = 1;
+        self.counted.events.add(&outcome.events);
+        Ok(outcome)
+    }
+
+    /// Never backwards, and never by more than an hour at once: a leap of the log's clock must not expire everything.
+    fn advance_log_time(&mut self, appended_ms: i64) {
+        let before = self.counted.log_ms;
+        self.counted.log_ms = match before {
+            0 => ledger_ms(appended_ms),
+            _ => ledger_ms(appended_ms).clamp(before, before + HOUR_MS),
+        };
+        self.counted.budgets.advance(self.counted.log_ms);
+    }
+
+    fn count_batch(&mut self, record: Logged<'_>, batch: &Batch<'_>) -> Outcome {
+        let header = &batch.header;
+        let project = header.project_id as i64;
+        let announced = u64::from(header.event_count);
+        let mut books = Books { accepted: announced, ..Books::default() };
+        match self.judge(record, batch) {
+            Some(Verdict::Duplicate) => {
+                books.duplicate = announced;
+                if let Some((producer, seq)) = header.identity() {
+                    let (part, events) = (header.part, header.event_count);
+                    let duplicate = Duplicate { project, producer, seq, part, events };
+                    self.counted.duplicates.insert(record.position, duplicate);
+                }
+            }
+            Some(Verdict::BelowWindow) => books.dead_lettered = self.bury_batch(record, batch, BELOW_WINDOW),
+            Some(Verdict::Conflict) => books.dead_lettered = self.bury_batch(record, batch, CONFLICT),
+            Some(Verdict::Count { uncertain }) => {
+                self.count_events(record, batch, &mut books);
+                books.uncertain = if uncertain { books.rolled_up } else { 0 };
+            }
+            None => {
+                self.count_events(record, batch, &mut books);
+                books.unidentified = books.rolled_up;
+            }
+        }
+        Outcome { project: Some(project), events: books }
+    }
+
+    /// `None` without an identity.
+    fn judge(&mut self, record: Logged<'_>, batch: &Batch<'_>) -> Option<Verdict> {
+        let header = &batch.header;
+        let (producer, seq) = header.identity()?;
+        let (part, parts, events) = (header.part, header.parts, header.event_count);
+        let claim = Claim { project: header.project_id as i64, producer, seq, part, parts, events };
+        let Counted { producers, log_ms, .. } = &mut self.counted;
+        let by_the_log = producers.judge(&self.rules, &claim, record.position, *log_ms);
+        if producers.is_crowded(&self.rules) {
+            self.past.becomes_forgetful();
+        }
+        let verdict = self.past.correct(record.position, by_the_log);
+        if verdict != by_the_log {
+            self.counted.records_on_trust += 1;
+        }
+        Some(verdict)
+    }
+
+    fn count_events(&mut self, record: Logged<'_>, batch: &Batch<'_>, books: &mut Books) {
+        let header = &batch.header;
+        let project = header.project_id as i64;
+        // The ingest machine's clock, as far as the log's confirms it.
+        let received_ms =
+            header.received_ms.clamp(record.appended_ms - CLOCK_SKEW_MS_MAX, record.appended_ms + CLOCK_SKEW_MS_MAX);
+        let mut index = 0;
+        for bytes in &batch.events {
+            let Some(event) = Event::read(bytes) else { break };
+            if index == header.event_count {
+                // More events than announced: noted, but the books are about what was announced.
+                self.bury(record.position, index, MALFORMED, Some(project), Some(0), record.payload);
+                return;
+            }
+            match self.count_event(project, header.received_ms, received_ms, &event) {
+                Ok(folded) => {
+                    books.rolled_up += 1;
+                    books.folded += u64::from(folded);
+                }
+                Err(reason) => {
+                    books.dead_lettered += 1;
+                    self.bury(record.position, index, reason, Some(project), Some(1), bytes);
+                }
+            }
+            index += 1;
+        }
+        let missing = header.event_count - index;
+        if missing > 0 {
+            books.dead_lettered += u64::from(missing);
+            self.bury(record.position, index, MALFORMED, Some(project), Some(missing), record.payload);
+        }
+    }
+
+    fn count_event(
+        &mut self,
+        project: i64,
+        header_ms: i64,
+        received_ms: i64,
+        event: &Event,
+    ) -> Result<bool, &'static str> {
+        let ended_ms = header_ms.wrapping_add(event.ended_delta_ms);
+        let age_ms = received_ms.saturating_sub(ended_ms);
+        if age_ms > self.rules.event_age_max.as_millis() as i64 {
+            return Err("too_old");
+        }
+        if age_ms < -(self.rules.event_ahead_max.as_millis() as i64) {
+            return Err("in_future");
+        }
+        if event.duration_us.is_some_and(|duration_us| duration_us > DURATION_US_MAX) {
+            return Err("invalid_duration");
+        }
+        let series = Series::read(&event.series).ok_or("invalid_series")?;
+        let error = series.status >= 500 || !event.error.is_empty();
+        let ended_s = ended_ms.div_euclid(1000);
+        let (series, folded) = self.counted.budgets.place(&self.rules, project, series);
+        let number = self.counted.series.number(project, series);
+        let bucket_s = ended_s - ended_s.rem_euclid(10);
+        let cell = self.counted.cells.entry((number, bucket_s)).or_default();
+        cell.last_10s = bucket_s;
+        cell.count += 1;
+        cell.errors += u64::from(error);
+        if let Some(duration_us) = event.duration_us {
+            cell.latencies.record(duration_us);
+        }
+        *self.counted.days.entry((project, ended_s.div_euclid(DAY_S))).or_default() += 1;
+        Ok(folded)
+    }
+
+    fn bury_batch(&mut self, record: Logged<'_>, batch: &Batch<'_>, reason: &str) -> u64 {
+        let (project, events) = (batch.header.project_id as i64, batch.header.event_count);
+        self.bury(record.position, 0, reason, Some(project), Some(events), record.payload);
+        u64::from(events)
+    }
+
+    fn bury(
+        &mut self,
+        position: u64,
+        index: u32,
+        reason: &str,
+        project: Option<i64>,
+        events: Option<u32>,
+        bytes: &[u8],
+    ) {
+        let (reason, bytes_len, bytes_crc32) = (reason.to_owned(), bytes.len() as u64, crc32fast::hash(bytes));
+        let dead_letter = DeadLetter { reason, project, events, bytes_len, bytes_crc32 };
+        self.counted.dead_letters.insert((position, index), dead_letter);
+    }
+}
+
+impl Cell {
+    /// Adds what another cell saw.
+    pub(crate) fn merge(&mut self, other: &Cell) {
+        self.last_10s = if self.count == 0 { other.last_10s } else { self.last_10s.max(other.last_10s) };
+        self.count += other.count;
+        self.errors += other.errors;
+        self.latencies.merge(&other.latencies);
+    }
+}
+
+impl SeriesNumbers {
+    fn number(&mut self, project: i64, series: Series) -> SeriesNumber {
+        let key = (project, series);
+        if let Some(number) = self.numbers.get(&key) {
+            return *number;
+        }
+        let number = self.names.len() as SeriesNumber;
+        self.names.push(key.clone());
+        self.numbers.insert(key, number);
+        number
+    }
+
+    /// The number of a series that occurs in the log.
+    pub(crate) fn find(&self, series: &(i64, Series)) -> Option<SeriesNumber> {
+        self.numbers.get(series).copied()
+    }
+
+    /// Project and dimensions.
+    pub(crate) fn name(&self, number: SeriesNumber) -> &(i64, Series) {
+        &self.names[number as usize]
+    }
+}
+
+impl Row for DeadLetter {
+    fn columns(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("reason", self.reason.clone()),
+            ("project_id", self.project.map_or_else(|| "null".to_owned(), |project| project.to_string())),
+            ("events", self.events.map_or_else(|| "null".to_owned(), |events| events.to_string())),
+            ("length of bytes", self.bytes_len.to_string()),
+            ("CRC-32 of bytes", format!("{:08x}", self.bytes_crc32)),
+        ]
+    }
+}
+
+impl Row for Duplicate {
+    fn columns(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("project_id", self.project.to_string()),
+            ("producer", report::producer(self.producer)),
+            ("seq", self.seq.to_string()),
+            ("part", self.part.to_string()),
+            ("events", self.events.to_string()),
+        ]
+    }
+}
+
+/// Length and first bytes, which hold the checksum.
+pub(crate) fn fingerprint_of(payload: &[u8]) -> Vec<u8> {
+    let mut bytes = (payload.len() as u64).to_be_bytes().to_vec();
+    bytes.extend(payload.iter().take(24));
+    bytes
+}
+
+pub(crate) const BELOW_WINDOW: &str = "dedup_window_exceeded";
+pub(crate) const CONFLICT: &str = "identity_conflict";
+const MALFORMED: &str = "malformed";
+const DURATION_US_MAX: u64 = 3_600_000_000;
+/// Receipt times further from the log's are not believed.
+pub(crate) const CLOCK_SKEW_MS_MAX: i64 = 5_000;
+const HOUR_MS: i64 = 3_600_000;
+const DAY_S: i64 = 86_400;
+
+#[cfg(test)]
+mod tests;
