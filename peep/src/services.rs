@@ -102,7 +102,7 @@ pub(crate) struct Running {
 impl BoundServices {
     /// The topics these services append to or read.
     pub(crate) fn needs_events(&self) -> bool {
-        self.ingest.is_some() || self.rollup.is_some()
+        self.ingest.is_some() || self.rollup.is_some() || self.stream.is_some()
     }
 
     pub(crate) fn needs_live(&self) -> bool {
@@ -139,12 +139,12 @@ impl BoundServices {
             });
         }
         if let (Some((config, socket)), Some(live), Some(keys)) = (self.stream, live, keys) {
-            let (live, keys, health) = (Arc::clone(live), Arc::clone(keys), given.health.clone());
-            let pool = given.pool.clone();
+            let logs = peep_stream::Logs { live: Arc::clone(live), events: events.clone() };
+            let (keys, health, pool) = (Arc::clone(keys), given.health.clone(), given.pool.clone());
             tracing::info!(service = "stream", address = %config.listen, "serving");
             let stop = stop_of(Service::Stream);
             tasks.spawn(Service::Stream.name(), async move {
-                peep_stream::run(config, socket, live, pool, keys, &health, stop).await
+                peep_stream::run(config, socket, logs, pool, keys, &health, stop).await
             });
         }
         running

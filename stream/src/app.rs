@@ -25,6 +25,15 @@ use crate::hub::Hub;
 use crate::session::Gate;
 use crate::{listener, metrics};
 
+/// The topics the service reads.
+#[derive(Clone)]
+pub struct Logs {
+    /// What is counted and not committed yet.
+    pub live: Arc<dyn Log>,
+    /// What is not counted yet: for receipts and the books. Without it they say that they cannot tell.
+    pub events: Option<Arc<dyn Log>>,
+}
+
 /// Runs the stream service until shutdown.
 ///
 /// # Errors
@@ -32,13 +41,13 @@ use crate::{listener, metrics};
 pub async fn run(
     config: Config,
     listener: TcpListener,
-    live: Arc<dyn Log>,
+    logs: Logs,
     pool: PgPool,
     keys: Arc<KeyStore>,
     health: &Health,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    run_at(config, listener, live, pool, keys, health, shutdown, Clock::system()).await
+    run_at(config, listener, logs, pool, keys, health, shutdown, Clock::system()).await
 }
 
 /// The same with a given clock, which only decides what "now" means in questions and windows.
@@ -49,7 +58,7 @@ pub async fn run(
 pub async fn run_at(
     config: Config,
     listener: TcpListener,
-    live: Arc<dyn Log>,
+    logs: Logs,
     pool: PgPool,
     keys: Arc<KeyStore>,
     health: &Health,
@@ -71,8 +80,18 @@ pub async fn run_at(
         message_bytes_max: config.message_bytes_max,
         search_time_max: config.answers.history.statement_timeout,
     };
-    let parts =
-        Parts { gate, answers, hub: hub.clone(), pool: pool.clone(), clock, shutdown: shutdown.clone(), limits };
+    let Logs { live, events } = logs;
+    let parts = Parts {
+        gate,
+        answers,
+        hub: hub.clone(),
+        pool: pool.clone(),
+        events,
+        clock,
+        shutdown: shutdown.clone(),
+        limits,
+        tail: config.tail,
+    };
     let router = router(Service::new(parts));
 
     // The parts below stop after the listener: requests that drain still want answers.

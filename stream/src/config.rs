@@ -7,6 +7,7 @@ use peep_chassis::config::Settings;
 use peep_chassis::keys::KeysConfig;
 
 use crate::answer::AnswerLimits;
+use crate::books::tail::TailLimits;
 use crate::history::HistoryLimits;
 use crate::hub::HubLimits;
 use crate::listener::ListenerLimits;
@@ -20,6 +21,8 @@ pub struct Config {
     pub listener: ListenerLimits,
     /// What questions may cost.
     pub answers: AnswerLimits,
+    /// What looking at events that are not counted yet may cost.
+    pub tail: TailLimits,
     /// What live views may cost.
     pub hub: HubLimits,
     /// Memory of frames that are not committed yet.
@@ -46,6 +49,20 @@ impl Config {
             ),
             listener: Self::read_listener(settings),
             answers: Self::read_answers(settings),
+            tail: TailLimits {
+                bytes_max: settings.bytes(
+                    "PEEP_STREAM_TAIL_BYTES_MAX",
+                    64 << 20,
+                    0..=16 << 30,
+                    "Records read from the log to say how many events are in flight; beyond it the number is a lower bound and says so.",
+                ),
+                time_max: settings.duration_ms(
+                    "PEEP_STREAM_TAIL_TIME_MAX",
+                    3_000,
+                    0..=60_000,
+                    "Longest time for that; beyond it the number is a lower bound and says so.",
+                ),
+            },
             hub: HubLimits {
                 topics_max: count(settings.u64(
                     "PEEP_STREAM_TOPICS_MAX",

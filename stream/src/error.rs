@@ -60,7 +60,23 @@ impl ApiError {
         let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", message);
         Self { retry_after_s: Some(2), ..error }
     }
+
+    /// A statement that failed; said in the log here, because the answer leaves the cause out.
+    pub fn of_database(error: &sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Database(cause) if cause.code().as_deref() == Some(QUERY_CANCELED) => {
+                Self::too_wide("the database did not finish in time; use a shorter range")
+            }
+            _ => {
+                tracing::warn!(%error, "a question to the database failed");
+                Self::unavailable()
+            }
+        }
+    }
 }
+
+/// SQLSTATE of a statement that ran into its time limit.
+const QUERY_CANCELED: &str = "57014";
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {

@@ -11,7 +11,7 @@ use axum::Json;
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Path, Request, State};
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
@@ -19,19 +19,20 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use peep_chassis::clock::Clock;
 use peep_chassis::lifecycle::Shutdown;
-use serde_json::json;
+use peep_log::Log;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::answer::Answers;
-use crate::assets;
+use crate::books::tail::TailLimits;
 use crate::error::ApiError;
-use crate::events;
 use crate::hub::Hub;
-use crate::metrics;
-use crate::query::{EventsQuery, LiveQuery, Parameters, SeriesQuery, ServicesQuery, SummaryQuery};
+use crate::query::{
+    EventsQuery, LiveQuery, Parameters, ReconcileQuery, RejectsQuery, SeriesQuery, ServicesQuery, SummaryQuery,
+};
 use crate::session::{self, Gate};
-use crate::{sse, websocket};
+use crate::{assets, books, cardinality, events, metrics, receipts, rejects, sse, websocket};
 
 /// Everything a handler needs. Cheap to clone.
 #[derive(Clone)]
@@ -47,14 +48,18 @@ pub struct Parts {
     pub answers: Answers,
     /// Live views.
     pub hub: Hub,
-    /// For raw events.
+    /// For raw events and the books.
     pub pool: PgPool,
+    /// What is not counted yet.
+    pub events: Option<Arc<dyn Log>>,
     /// The present.
     pub clock: Clock,
     /// Ends live streams.
     pub shutdown: Shutdown,
     /// Bounds of the transports.
     pub limits: TransportLimits,
+    /// What looking at `events` may cost.
+    pub tail: TailLimits,
 }
 
 /// The bounds of live transports and raw searches.
@@ -103,6 +108,10 @@ pub fn router(service: Service) -> Router {
         .route("/v1/series", get(series))
         .route("/v1/events", get(raw_events))
         .route("/v1/live", get(live))
+        .route("/v1/receipts/{receipt}", get(receipt))
+        .route("/v1/reconcile", get(reconcile))
+        .route("/v1/rejects", get(rejected))
+        .route("/v1/cardinality", get(cardinality_of_routes))
         .fallback(elsewhere)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -136,25 +145,76 @@ async fn raw_events(State(service): State<Service>, headers: HeaderMap, uri: Uri
     let viewer = service.gate().viewer(&headers).await?;
     let mut query = EventsQuery::parse(&Parameters::of(&uri)?, service.now_ms())?;
     viewer.restrict(&mut query.filters)?;
-    let turn = service.parts.answers.a_turn().await?;
     let (pool, time_max) = (service.parts.pool.clone(), service.parts.limits.search_time_max);
-    // A task of its own: a client that leaves must not cancel it in the middle of a transaction.
-    let search = tokio::spawn(async move {
-        let page = events::search(&pool, viewer.project, &query, time_max).await;
+    in_turn(&service, async move {
+        events::search(&pool, viewer.project, &query, time_max).await.map_err(|error| {
+            if let events::SearchError::Database(cause) = &error {
+                tracing::warn!(%cause, "searching raw events failed");
+            }
+            error.to_api()
+        })
+    })
+    .await
+}
+
+async fn receipt(
+    State(service): State<Service>,
+    Path(receipt): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let viewer = service.gate().viewer(&headers).await?;
+    let (parts, time_max) = (Arc::clone(&service.parts), service.parts.limits.search_time_max);
+    in_turn(&service, async move {
+        receipts::look_up(&parts.pool, parts.events.as_ref(), viewer.project, &receipt, time_max).await
+    })
+    .await
+}
+
+async fn reconcile(State(service): State<Service>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+    let viewer = service.gate().viewer_of_project(&headers).await?;
+    let query = ReconcileQuery::parse(&Parameters::of(&uri)?, service.now_ms())?;
+    let (parts, time_max) = (Arc::clone(&service.parts), service.parts.limits.search_time_max);
+    in_turn(&service, async move {
+        books::reconcile(&parts.pool, parts.events.as_ref(), viewer.project, query, time_max, parts.tail).await
+    })
+    .await
+}
+
+async fn rejected(State(service): State<Service>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+    let viewer = service.gate().viewer_of_project(&headers).await?;
+    let query = RejectsQuery::parse(&Parameters::of(&uri)?, service.now_ms())?;
+    let (pool, time_max) = (service.parts.pool.clone(), service.parts.limits.search_time_max);
+    in_turn(&service, async move { rejects::list(&pool, viewer.project, &query, time_max).await }).await
+}
+
+async fn cardinality_of_routes(
+    State(service): State<Service>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let viewer = service.gate().viewer_of_project(&headers).await?;
+    Parameters::of(&uri)?.only(&[])?;
+    let (pool, time_max) = (service.parts.pool.clone(), service.parts.limits.search_time_max);
+    in_turn(&service, async move { cardinality::list(&pool, viewer.project, time_max).await }).await
+}
+
+/// Runs a question to the database when it is its turn, and in a task of its own: a client that leaves must not cancel it in
+/// the middle of a transaction.
+async fn in_turn(
+    service: &Service,
+    question: impl Future<Output = Result<Value, ApiError>> + Send + 'static,
+) -> Result<Response, ApiError> {
+    let turn = service.parts.answers.a_turn().await?;
+    let answered = tokio::spawn(async move {
+        let answer = question.await;
         drop(turn);
-        page
+        answer
     });
-    let page = search.await.map_err(|error| {
-        tracing::error!(%error, "a search ended without an answer");
+    let answer = answered.await.map_err(|error| {
+        tracing::error!(%error, "a question ended without an answer");
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the answer could not be computed")
     })?;
-    let page = page.map_err(|error| {
-        if let events::SearchError::Database(cause) = &error {
-            tracing::warn!(%cause, "searching raw events failed");
-        }
-        error.to_api()
-    })?;
-    Ok(Json(page).into_response())
+    answer.map(|answer| Json(answer).into_response())
 }
 
 async fn live(

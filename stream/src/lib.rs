@@ -12,6 +12,7 @@
 //! - [`history`], [`feed`], [`stitch`]: committed rows, live frames, and the seam between them;
 //! - [`figures`], [`grouped`], [`columns`]: sums, sums by group and step, and the shape charts draw;
 //! - [`answer`], [`events`]: questions answered once;
+//! - [`receipts`], [`books`], [`rejects`], [`cardinality`], [`position`]: what became of what was sent, and whether it adds up;
 //! - [`hub`], [`topic`], [`subscriber`], [`websocket`], [`sse`]: views that follow the present;
 //! - [`assets`]: the dashboard;
 //! - [`error`], [`metrics`]: what is said when something is wrong, and what the service says about itself.
@@ -48,6 +49,16 @@ pub mod answer;
 
 pub mod events;
 
+pub mod receipts;
+
+pub mod books;
+
+pub mod rejects;
+
+pub mod cardinality;
+
+pub mod position;
+
 pub mod hub;
 
 pub mod topic;
@@ -64,5 +75,5 @@ pub mod error;
 
 pub mod metrics;
 
-pub use crate::app::{run, run_at};
+pub use crate::app::{Logs, run, run_at};
 pub use crate::config::Config;

@@ -5,6 +5,8 @@
 //! error that names the parameter and says what to write instead; nothing is dropped or corrected silently. Does not:
 //! read a clock, know HTTP beyond the error type, or touch the database.
 
+mod books;
+
 mod parameters;
 
 mod time;
@@ -17,6 +19,7 @@ use peep_wire::method::Method;
 use crate::error::ApiError;
 use crate::labels::{Dimension, Filters, GroupBy, StatusFilter};
 
+pub use self::books::{ReconcileQuery, RejectsQuery};
 pub use self::parameters::Parameters;
 use self::time::{Moment, parse_moment, parse_span_ms};
 

@@ -111,7 +111,19 @@ impl Gate {
         self.viewer_by_session(secret).await
     }
 
-    /// The same, for a WebSocket: browsers send cookies along whoever opens it, so the page's origin must be ours.
+    /// The same, for what concerns a project as a whole and cannot be narrowed to one environment.
+    pub async fn viewer_of_project(&self, headers: &HeaderMap) -> Result<Viewer, ApiError> {
+        let viewer = self.viewer(headers).await?;
+        match &viewer.env {
+            None => Ok(viewer),
+            Some(env) => Err(ApiError::forbidden(format!(
+                "this key only reads the environment `{env}`, and this answer is about the whole project; use a read key \
+                 that is bound to no environment"
+            ))),
+        }
+    }
+
+    /// The same as [`Gate::viewer`], for a WebSocket: browsers send cookies along whoever opens it, so the page's origin must be ours.
     pub async fn viewer_of_upgrade(&self, headers: &HeaderMap) -> Result<Viewer, ApiError> {
         if !headers.contains_key(AUTHORIZATION) {
             self.check_origin(headers)?;

@@ -8,4 +8,6 @@ mod questions;
 
 mod raw;
 
+mod books;
+
 mod live;

@@ -11,8 +11,8 @@ use peep_chassis::clock::Clock;
 use peep_chassis::config::Settings;
 use peep_chassis::keys::{ApiKey, KeyStore, Kind, Scope, format, project_id};
 use peep_chassis::lifecycle::Shutdown;
-use peep_log::{Log, Partition};
-use peep_stream::Config;
+use peep_log::{Log, LogConfig, MemoryLog, Partition, Topic};
+use peep_stream::{Config, Logs};
 use peep_testkit::{Client, Database, EventStream, WebSocket};
 use peep_wire::ProjectId;
 use peep_wire::histogram::Histogram;
@@ -28,6 +28,8 @@ pub(crate) const NOW_MS: i64 = 1_795_183_205_000;
 pub(crate) struct World {
     pub(crate) pool: PgPool,
     pub(crate) live: Arc<dyn Log>,
+    /// The event log; the rollup is played by the test.
+    pub(crate) events: MemoryLog,
     pub(crate) clock: Clock,
     pub(crate) project: u64,
     pub(crate) keys: Keys,
@@ -65,18 +67,21 @@ impl World {
         let project = project_id(&pool, "dev").await.expect("make a project");
         let other = project_id(&pool, "other").await.expect("make a project");
         let live = peep_log::memory(2);
+        let events = MemoryLog::open(&LogConfig { partitions: 3, ..LogConfig::default() }, Topic::Events);
         let clock = Clock::manual(NOW_MS);
         let keys = Keys::new(project, other);
         let environment = environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        let (service, url) = start(&environment, &live, &pool, &keys, &clock).await;
-        Self { pool, live, clock, project, keys, url, service, environment, _database: database }
+        let logs = Logs { live: Arc::clone(&live), events: Some(Arc::new(events.clone())) };
+        let (service, url) = start(&environment, &logs, &pool, &keys, &clock).await;
+        Self { pool, live, events, clock, project, keys, url, service, environment, _database: database }
     }
 
     /// Stops the service and starts another one on the same data.
     pub(crate) async fn restart(&mut self) {
         self.service.shutdown.request();
         (&mut self.service.task).await.expect("no panic").expect("an orderly end");
-        (self.service, self.url) = start(&self.environment, &self.live, &self.pool, &self.keys, &self.clock).await;
+        let logs = Logs { live: Arc::clone(&self.live), events: Some(Arc::new(self.events.clone())) };
+        (self.service, self.url) = start(&self.environment, &logs, &self.pool, &self.keys, &self.clock).await;
     }
 
     pub(crate) async fn stop(self) {
@@ -218,7 +223,7 @@ impl World {
 
 async fn start(
     environment: &BTreeMap<String, String>,
-    live: &Arc<dyn Log>,
+    logs: &Logs,
     pool: &PgPool,
     keys: &Keys,
     clock: &Clock,
@@ -229,10 +234,10 @@ async fn start(
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     let (health, shutdown) = (Health::new(), Shutdown::new());
-    let (live, pool, store, clock) = (Arc::clone(live), pool.clone(), Arc::clone(&keys.store), clock.clone());
+    let (logs, pool, store, clock) = (logs.clone(), pool.clone(), Arc::clone(&keys.store), clock.clone());
     let (task_health, task_shutdown) = (health.clone(), shutdown.clone());
     let task = tokio::spawn(async move {
-        peep_stream::run_at(config, listener, live, pool, store, &task_health, task_shutdown, clock).await
+        peep_stream::run_at(config, listener, logs, pool, store, &task_health, task_shutdown, clock).await
     });
     for _ in 0..200 {
         if health.is_ready() {

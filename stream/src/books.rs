@@ -1,0 +1,386 @@
+//! The books of a project: what was accepted, what became of it, and whether that adds up.
+//!
+//! Arrives: a range of the log's time. Leaves: sums over the rows that every flush leaves behind, the events that are still
+//! in the log, and the outcome of four checks. Promises: sums, rollups and cursors come from one snapshot, so they agree to
+//! the unit at any moment, whatever is being committed, merged into coarser levels or compacted meanwhile; `balanced` is
+//! true only when every check passed, and the answer says since when rollups are kept to check against.
+//!
+//! The checks:
+//! - `sums`: accepted = rolled up + dead-lettered + duplicate. The database refuses rows that do not; asked again here.
+//! - `chain`: the flushes of every partition follow one another without a gap or an overlap and end at the cursor; where a
+//!   person accepted a break of the log, exactly there.
+//! - `days`: per day of the events and partition, the rollups hold as many events as the books say were rolled up.
+//! - `dead_letters`: there are not more dead letters than the books say. (There may be less: they are kept for a while.)
+//!
+//! Does not: trust the rollup's own memory, or look at single events. `peep verify` recomputes everything from the log.
+
+pub mod tail;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use peep_log::Log;
+use peep_wire::ProjectId;
+use serde_json::{Map, Value, json};
+use sqlx::postgres::{PgPool, PgRow};
+use sqlx::{PgConnection, Row};
+
+use crate::error::ApiError;
+use crate::history::set_statement_timeout;
+use crate::query::ReconcileQuery;
+use tail::{Tail, TailLimits};
+
+/// The answer of `GET /v1/reconcile`. Must run to its end, like [`crate::history::read`].
+pub async fn reconcile(
+    pool: &PgPool,
+    events: Option<&Arc<dyn Log>>,
+    project: ProjectId,
+    query: ReconcileQuery,
+    time_max: Duration,
+    tail: TailLimits,
+) -> Result<Value, ApiError> {
+    let books = Books::read(pool, project, query, time_max).await.map_err(|error| ApiError::of_database(&error))?;
+    // After the snapshot: what is beyond its cursors now was accepted and is not in its sums.
+    let tail = Tail::read(events, project, &books.cursors, query, tail).await;
+    Ok(books.into_json(query, &tail))
+}
+
+/// Everything that comes from the snapshot.
+struct Books {
+    sums: Sums,
+    reasons: BTreeMap<String, i64>,
+    records_unreadable: i64,
+    gaps: Vec<Gap>,
+    breaks: Vec<Value>,
+    days: Days,
+    cursors: Vec<Cursor>,
+}
+
+/// Of `ledger_project`.
+struct Sums {
+    accepted: i64,
+    rolled_up: i64,
+    dead_lettered: i64,
+    duplicate: i64,
+    unidentified: i64,
+    uncertain: i64,
+    folded: i64,
+}
+
+/// Two flushes, or a flush and the cursor, that do not meet.
+struct Gap {
+    partition: i32,
+    ends: i64,
+    continues: i64,
+}
+
+/// The rollups against the books.
+struct Days {
+    /// Days before it have no rollups any more; `None` when there are none at all.
+    since: Option<String>,
+    compared: usize,
+    off: Vec<DayOff>,
+}
+
+/// A day whose rollups are not what the books say.
+struct DayOff {
+    day: String,
+    partition: i32,
+    booked: i64,
+    rollups: i64,
+}
+
+/// How far a partition is counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    /// Of the event log.
+    pub partition: u32,
+    /// Position of the next record.
+    pub next: u64,
+    /// Why counting stopped, when it did.
+    pub blocked: Option<String>,
+}
+
+impl Books {
+    async fn read(
+        pool: &PgPool,
+        project: ProjectId,
+        query: ReconcileQuery,
+        time_max: Duration,
+    ) -> Result<Self, sqlx::Error> {
+        let mut snapshot = pool.begin_with("begin isolation level repeatable read, read only").await?;
+        set_statement_timeout(&mut snapshot, time_max).await?;
+        let connection = &mut *snapshot;
+        let project = project.0.cast_signed();
+        let cursors = cursors(connection).await?;
+        let (gaps, breaks) = (gaps(connection, query).await?, breaks(connection, query).await?);
+        let days = days(connection, project, query).await?;
+        let books = Self {
+            sums: sums(connection, project, query).await?,
+            reasons: reasons(connection, project, query).await?,
+            records_unreadable: records_unreadable(connection, query).await?,
+            gaps,
+            breaks,
+            days,
+            cursors,
+        };
+        snapshot.commit().await?;
+        Ok(books)
+    }
+
+    fn into_json(self, query: ReconcileQuery, tail: &Tail) -> Value {
+        let sums = &self.sums;
+        let sums_hold = sums.accepted == sums.rolled_up + sums.dead_lettered + sums.duplicate;
+        let letters: i64 = self.reasons.values().sum();
+        let letters_hold = letters <= sums.dead_lettered;
+        let balanced = sums_hold && letters_hold && self.gaps.is_empty() && self.days.off.is_empty();
+        let mut dead_lettered = Map::from_iter([("total".to_owned(), json!(sums.dead_lettered))]);
+        dead_lettered.extend(self.reasons.iter().map(|(reason, events)| (reason.clone(), json!(events))));
+        if letters < sums.dead_lettered {
+            dead_lettered.insert("no_longer_kept".to_owned(), json!(sums.dead_lettered - letters));
+        }
+        let gap = |gap: &Gap| json!({"partition": gap.partition, "ends": gap.ends, "continues": gap.continues});
+        let day = |off: &DayOff| json!({"day": off.day, "partition": off.partition, "rolled_up": off.booked, "rollups": off.rollups});
+        json!({
+            "from_ms": query.from_ms,
+            "to_ms": query.to_ms,
+            "accepted": sums.accepted,
+            "rolled_up": sums.rolled_up,
+            "dead_lettered": dead_lettered,
+            "duplicate": sums.duplicate,
+            "unidentified": sums.unidentified,
+            "uncertain": sums.uncertain,
+            "cardinality_limited": sums.folded,
+            "unreadable_records": self.records_unreadable,
+            "in_flight": tail.events,
+            "in_flight_exact": tail.is_exact(),
+            "in_flight_note": tail.note(),
+            "balanced": balanced,
+            "checks": {
+                "sums": {"ok": sums_hold},
+                "chain": {"ok": self.gaps.is_empty(), "gaps": self.gaps.iter().map(gap).collect::<Vec<_>>(), "breaks": self.breaks},
+                "days": {
+                    "ok": self.days.off.is_empty(),
+                    "compared": self.days.compared,
+                    "since": self.days.since,
+                    "differences": self.days.off.iter().map(day).collect::<Vec<_>>(),
+                },
+                "dead_letters": {"ok": letters_hold, "kept": letters},
+            },
+        })
+    }
+}
+
+async fn cursors(connection: &mut PgConnection) -> Result<Vec<Cursor>, sqlx::Error> {
+    let sql = "select log_partition, next_offset, broken_reason from rollup_cursor order by log_partition";
+    let rows = sqlx::query(sql).fetch_all(connection).await?;
+    let cursor = |row: &PgRow| -> Result<Cursor, sqlx::Error> {
+        let (partition, next): (i32, i64) = (row.try_get(0)?, row.try_get(1)?);
+        Ok(Cursor { partition: partition.cast_unsigned(), next: next.cast_unsigned(), blocked: row.try_get(2)? })
+    };
+    rows.iter().map(cursor).collect()
+}
+
+async fn sums(connection: &mut PgConnection, project: i64, query: ReconcileQuery) -> Result<Sums, sqlx::Error> {
+    let row = sqlx::query(
+        "select coalesce(sum(accepted), 0)::bigint, coalesce(sum(rolled_up), 0)::bigint,
+            coalesce(sum(dead_lettered), 0)::bigint, coalesce(sum(duplicate), 0)::bigint,
+            coalesce(sum(unidentified), 0)::bigint, coalesce(sum(uncertain), 0)::bigint,
+            coalesce(sum(folded), 0)::bigint
+        from ledger_project
+        where project_id = $1 and minute >= to_timestamp($2::double precision / 1000)
+            and minute < to_timestamp($3::double precision / 1000)",
+    )
+    .bind(project)
+    .bind(query.from_ms as f64)
+    .bind(query.to_ms as f64)
+    .fetch_one(connection)
+    .await?;
+    Ok(Sums {
+        accepted: row.try_get(0)?,
+        rolled_up: row.try_get(1)?,
+        dead_lettered: row.try_get(2)?,
+        duplicate: row.try_get(3)?,
+        unidentified: row.try_get(4)?,
+        uncertain: row.try_get(5)?,
+        folded: row.try_get(6)?,
+    })
+}
+
+/// Events by reason. A letter is written after the log took its record: by a clock that may differ from the log's.
+async fn reasons(
+    connection: &mut PgConnection,
+    project: i64,
+    query: ReconcileQuery,
+) -> Result<BTreeMap<String, i64>, sqlx::Error> {
+    let rows = sqlx::query(
+        "select reason, coalesce(sum(events), 0)::bigint from dead_letter
+        where project_id = $1 and recorded_at >= to_timestamp($2::double precision / 1000) - interval '1 day'
+            and appended_at >= to_timestamp($2::double precision / 1000)
+            and appended_at < to_timestamp($3::double precision / 1000)
+        group by reason",
+    )
+    .bind(project)
+    .bind(query.from_ms as f64)
+    .bind(query.to_ms as f64)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// Of all projects: nobody can say whose they were.
+async fn records_unreadable(connection: &mut PgConnection, query: ReconcileQuery) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(
+        "select coalesce(sum(records_unreadable), 0)::bigint from ledger
+        where appended_at >= to_timestamp($1::double precision / 1000)
+            and appended_at < to_timestamp($2::double precision / 1000)",
+    )
+    .bind(query.from_ms as f64)
+    .bind(query.to_ms as f64)
+    .fetch_one(connection)
+    .await
+}
+
+/// Where flushes do not meet. Of each partition: the flushes of the range, the one before them, and the last one against
+/// the cursor. Flushes are taken by their place and not by their time, because a log's clock may step back.
+async fn gaps(connection: &mut PgConnection, query: ReconcileQuery) -> Result<Vec<Gap>, sqlx::Error> {
+    let rows = sqlx::query(
+        "with span as (
+            select log_partition, min(to_offset) as low, max(to_offset) as high from ledger
+            where appended_at >= to_timestamp($1::double precision / 1000)
+                and appended_at < to_timestamp($2::double precision / 1000)
+            group by log_partition
+        ), pair as (
+            select s.log_partition, f.ends, f.continues
+            from span s
+            cross join lateral (
+                select lag(l.to_offset) over (order by l.to_offset) as ends, l.from_offset as continues
+                from ledger l
+                where l.log_partition = s.log_partition and l.to_offset <= s.high and l.to_offset >= coalesce(
+                    (select max(b.to_offset) from ledger b where b.log_partition = s.log_partition and b.to_offset < s.low),
+                    s.low)
+            ) f
+            union all
+            select c.log_partition, (select max(l.to_offset) from ledger l where l.log_partition = c.log_partition),
+                c.next_offset
+            from rollup_cursor c
+        )
+        select log_partition, ends, continues from pair where ends <> continues order by 1, 2",
+    )
+    .bind(query.from_ms as f64)
+    .bind(query.to_ms as f64)
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut gaps = Vec::new();
+    for row in &rows {
+        let gap = Gap { partition: row.try_get(0)?, ends: row.try_get(1)?, continues: row.try_get(2)? };
+        if !is_accepted(connection, &gap).await? {
+            gaps.push(gap);
+        }
+    }
+    Ok(gaps)
+}
+
+/// Whether breaks that a person accepted lead from one end of the gap to the other.
+async fn is_accepted(connection: &mut PgConnection, gap: &Gap) -> Result<bool, sqlx::Error> {
+    let mut at = gap.ends;
+    while at < gap.continues {
+        let sql = "select max(position_after) from log_break where log_partition = $1 and position_before = $2";
+        let after: Option<i64> =
+            sqlx::query_scalar(sql).bind(gap.partition).bind(at).fetch_one(&mut *connection).await?;
+        // Every break leads forward: the database checks it.
+        match after {
+            Some(after) => at = after,
+            None => return Ok(false),
+        }
+    }
+    Ok(at == gap.continues)
+}
+
+async fn breaks(connection: &mut PgConnection, query: ReconcileQuery) -> Result<Vec<Value>, sqlx::Error> {
+    let rows = sqlx::query(
+        "select log_partition, kind, records_lost, floor(extract(epoch from accepted_at) * 1000)::bigint from log_break
+        where accepted_at >= to_timestamp($1::double precision / 1000)
+            and accepted_at < to_timestamp($2::double precision / 1000)
+        order by log_break_id",
+    )
+    .bind(query.from_ms as f64)
+    .bind(query.to_ms as f64)
+    .fetch_all(connection)
+    .await?;
+    let row = |row: &PgRow| -> Result<Value, sqlx::Error> {
+        let (partition, kind): (i32, String) = (row.try_get(0)?, row.try_get(1)?);
+        let (records_lost, at_ms): (Option<i64>, i64) = (row.try_get(2)?, row.try_get(3)?);
+        Ok(json!({"partition": partition, "kind": kind, "records_lost": records_lost, "accepted_ms": at_ms}))
+    };
+    rows.iter().map(row).collect()
+}
+
+/// Whole days (UTC) that overlap the range and whose rollups are kept: how many were compared, and those that
+/// differ.
+///
+/// An event is in exactly one of: a row of the hours; a row of the minutes beyond what the hours hold; a row of the ten
+/// seconds beyond what the minutes hold. Days before the oldest partition of all levels are gone and cannot be compared.
+async fn days(connection: &mut PgConnection, project: i64, query: ReconcileQuery) -> Result<Days, sqlx::Error> {
+    let rows = sqlx::query(
+        "with kept as (
+            select min(starts) as since from (
+                select starts from time_partition_list('rollup_10s') where state = 'attached'
+                union all select starts from time_partition_list('rollup_1m') where state = 'attached'
+                union all select starts from time_partition_list('rollup_1h') where state = 'attached') every
+        ), span as (
+            select greatest(date_trunc('day', to_timestamp($2::double precision / 1000), 'UTC'),
+                    date_trunc('day', since + interval '1 day' - interval '1 microsecond', 'UTC')) as low,
+                date_trunc('day', to_timestamp($3::double precision / 1000) - interval '1 microsecond', 'UTC')
+                    + interval '1 day' as high
+            from kept
+        ), done as (
+            select c.log_partition, coalesce(m.done_offset, 0) as minutes, coalesce(h.done_offset, 0) as hours
+            from rollup_cursor c
+            left join rollup_level m on m.log_partition = c.log_partition and m.level = '1m'
+            left join rollup_level h on h.log_partition = c.log_partition and h.level = '1h'
+        ), piece as (
+            select r.bucket, r.log_partition, r.count
+            from rollup_1h r, span where r.project_id = $1 and r.bucket >= span.low and r.bucket < span.high
+            union all
+            select r.bucket, r.log_partition, r.count
+            from rollup_1m r join done d using (log_partition), span
+            where r.project_id = $1 and r.bucket >= span.low and r.bucket < span.high and r.up_to_offset > d.hours
+            union all
+            select r.bucket, r.log_partition, r.count
+            from rollup_10s r join done d using (log_partition), span
+            where r.project_id = $1 and r.bucket >= span.low and r.bucket < span.high and r.up_to_offset > d.minutes
+        ), counted as (
+            select (bucket at time zone 'UTC')::date as day, log_partition, sum(count) as events from piece group by 1, 2
+        ), booked as (
+            select day, log_partition, rolled_up as events from ledger_day, span
+            where project_id = $1 and day >= (span.low at time zone 'UTC')::date
+                and day < (span.high at time zone 'UTC')::date
+        )
+        select to_char(day, 'YYYY-MM-DD'), log_partition, coalesce(b.events, 0)::bigint, coalesce(c.events, 0)::bigint,
+            (select to_char(low at time zone 'UTC', 'YYYY-MM-DD') from span)
+        from booked b full join counted c using (day, log_partition)
+        order by 1, 2",
+    )
+    .bind(project)
+    .bind(query.from_ms as f64)
+    .bind(query.to_ms as f64)
+    .fetch_all(connection)
+    .await?;
+    let (mut off, mut compared) = (Vec::new(), BTreeSet::new());
+    let since = rows.first().map(|row| row.try_get(4)).transpose()?;
+    for row in &rows {
+        let day = DayOff {
+            day: row.try_get(0)?,
+            partition: row.try_get(1)?,
+            booked: row.try_get(2)?,
+            rollups: row.try_get(3)?,
+        };
+        compared.insert(day.day.clone());
+        if day.booked != day.rollups {
+            off.push(day);
+        }
+    }
+    Ok(Days { since, compared: compared.len(), off })
+}

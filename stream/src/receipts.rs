@@ -1,0 +1,366 @@
+//! What became of one acknowledged batch.
+//!
+//! Arrives: a receipt, as a 202 handed it out. Leaves: whether its record is still `pending`, was `applied`, was recognised
+//! as a `duplicate`, was `dead_lettered`, or was `lost` with a log that a person gave up. Promises: `applied` is only said
+//! when it can be shown: the books of the flush that took the record name every exception, and an exception that is no
+//! longer kept is answered as such (410) and not as success. One look at the cursor, three look-ups by key.
+//!
+//! A request that outgrew one record has the receipt of its last one; the others lie before it in the same partition.
+//!
+//! A receipt is no secret and no proof: it must name the asker's project, and says nothing about anybody else's events.
+//!
+//! Receipts carry offsets of the log. When a log was replaced, an offset may exist in both; the newest wins.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use peep_log::{Log, Offset, Partition};
+use peep_wire::ProjectId;
+use peep_wire::receipt::Receipt;
+use peep_wire::record;
+use serde_json::{Value, json};
+use sqlx::postgres::{PgPool, PgRow};
+use sqlx::{PgConnection, Row};
+use uuid::Uuid;
+
+use crate::error::ApiError;
+use crate::history::set_statement_timeout;
+use crate::position::{generation, position};
+
+/// The answer of `GET /v1/receipts/{receipt}`. Must run to its end, like [`crate::history::read`].
+pub async fn look_up(
+    pool: &PgPool,
+    events: Option<&Arc<dyn Log>>,
+    project: ProjectId,
+    text: &str,
+    time_max: Duration,
+) -> Result<Value, ApiError> {
+    let receipt: Receipt = text.parse().map_err(|error: peep_wire::receipt::ReceiptError| {
+        ApiError::new(axum::http::StatusCode::BAD_REQUEST, "invalid_receipt", error.to_string())
+    })?;
+    if receipt.project != project {
+        return Err(not_found());
+    }
+    let fate = find(pool, events, &receipt, time_max).await?;
+    let mut answer = fate.into_json();
+    answer["receipt"] = text.into();
+    answer["partition"] = receipt.partition.into();
+    answer["offset"] = receipt.offset.into();
+    Ok(answer)
+}
+
+/// What became of a record.
+enum Fate {
+    Pending {
+        /// Records that will be counted before it.
+        ahead: u64,
+        /// Why counting stopped, when it did.
+        blocked: Option<String>,
+    },
+    Applied {
+        flushed_ms: i64,
+        /// Events of the record that were not counted.
+        letters: Vec<Letter>,
+    },
+    Duplicate {
+        flushed_ms: i64,
+        row: Value,
+    },
+    DeadLettered {
+        flushed_ms: i64,
+        letters: Vec<Letter>,
+    },
+    Lost {
+        kind: String,
+        accepted_ms: i64,
+    },
+}
+
+/// One row of `dead_letter`.
+struct Letter {
+    index: i32,
+    events: Option<i32>,
+    reason: String,
+}
+
+/// The flush that took a record.
+struct Flush {
+    from: u64,
+    to: u64,
+    dead_lettered: i64,
+    duplicate: i64,
+    records_unreadable: i64,
+    rolled_up: i64,
+    flushed_ms: i64,
+}
+
+async fn find(
+    pool: &PgPool,
+    events: Option<&Arc<dyn Log>>,
+    receipt: &Receipt,
+    time_max: Duration,
+) -> Result<Fate, ApiError> {
+    let database = |error: sqlx::Error| ApiError::of_database(&error);
+    let mut snapshot = pool.begin_with("begin isolation level repeatable read, read only").await.map_err(database)?;
+    set_statement_timeout(&mut snapshot, time_max).await.map_err(database)?;
+    let Cursor { next, blocked } = cursor(&mut snapshot, receipt).await.map_err(database)?;
+    let newest = generation(next);
+    for number in (newest.saturating_sub(GENERATIONS_MAX)..=newest).rev() {
+        let place = position(number, receipt.offset);
+        if place >= next {
+            if is_in_log(events, receipt).await {
+                snapshot.commit().await.map_err(database)?;
+                return Ok(Fate::Pending { ahead: place - next, blocked });
+            }
+            continue;
+        }
+        if let Some(flush) = flush_of(&mut snapshot, receipt, place).await.map_err(database)? {
+            let fate = settle(&mut snapshot, events, receipt, place, &flush).await?;
+            snapshot.commit().await.map_err(database)?;
+            return Ok(fate);
+        }
+        if let Some(lost) = lost(&mut snapshot, receipt, number, place).await.map_err(database)? {
+            snapshot.commit().await.map_err(database)?;
+            return Ok(lost);
+        }
+    }
+    snapshot.commit().await.map_err(database)?;
+    // Beyond the end of every log there was, or of a time whose books are gone.
+    Err(if position(newest, receipt.offset) >= next { not_found() } else { expired() })
+}
+
+struct Cursor {
+    next: u64,
+    blocked: Option<String>,
+}
+
+async fn cursor(connection: &mut PgConnection, receipt: &Receipt) -> Result<Cursor, sqlx::Error> {
+    let row = sqlx::query("select next_offset, broken_reason from rollup_cursor where log_partition = $1")
+        .bind(receipt.partition.cast_signed())
+        .fetch_optional(connection)
+        .await?;
+    // Without a row nothing of the partition was counted yet.
+    let Some(row) = row else { return Ok(Cursor { next: 0, blocked: None }) };
+    Ok(Cursor { next: row.try_get::<i64, _>(0)?.cast_unsigned(), blocked: row.try_get(1)? })
+}
+
+/// Whether the log holds a record there. A log that does not answer is given the benefit of the doubt: an
+/// acknowledgement means that it does.
+async fn is_in_log(events: Option<&Arc<dyn Log>>, receipt: &Receipt) -> bool {
+    let Some(events) = events else { return true };
+    if receipt.partition >= events.partitions() {
+        return false;
+    }
+    match tokio::time::timeout(LOG_TIME_MAX, events.watermarks(Partition(receipt.partition))).await {
+        Ok(Ok(marks)) => receipt.offset < marks.high.0,
+        Ok(Err(_)) | Err(_) => true,
+    }
+}
+
+async fn flush_of(connection: &mut PgConnection, receipt: &Receipt, place: u64) -> Result<Option<Flush>, sqlx::Error> {
+    let row = sqlx::query(
+        "select from_offset, to_offset, dead_lettered, duplicate, records_unreadable, rolled_up,
+            floor(extract(epoch from recorded_at) * 1000)::bigint
+        from ledger where log_partition = $1 and to_offset > $2 order by to_offset limit 1",
+    )
+    .bind(receipt.partition.cast_signed())
+    .bind(place.cast_signed())
+    .fetch_optional(connection)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let flush = Flush {
+        from: row.try_get::<i64, _>(0)?.cast_unsigned(),
+        to: row.try_get::<i64, _>(1)?.cast_unsigned(),
+        dead_lettered: row.try_get(2)?,
+        duplicate: row.try_get(3)?,
+        records_unreadable: row.try_get(4)?,
+        rolled_up: row.try_get(5)?,
+        flushed_ms: row.try_get(6)?,
+    };
+    Ok((flush.from <= place).then_some(flush))
+}
+
+async fn settle(
+    connection: &mut PgConnection,
+    events: Option<&Arc<dyn Log>>,
+    receipt: &Receipt,
+    place: u64,
+    flush: &Flush,
+) -> Result<Fate, ApiError> {
+    let database = |error: sqlx::Error| ApiError::of_database(&error);
+    let flushed_ms = flush.flushed_ms;
+    if flush.duplicate > 0
+        && let Some(row) = duplicate(connection, receipt, place).await.map_err(database)?
+    {
+        return Ok(Fate::Duplicate { flushed_ms, row: row? });
+    }
+    let exceptions = flush.dead_lettered > 0 || flush.records_unreadable > 0;
+    let letters = if exceptions { letters(connection, receipt, place).await.map_err(database)?? } else { Vec::new() };
+    if letters.is_empty() {
+        let is_shown = all_exceptions_are_kept(connection, receipt, flush).await.map_err(database)?;
+        return if is_shown { Ok(Fate::Applied { flushed_ms, letters }) } else { Err(expired()) };
+    }
+    let counted = flush.rolled_up > 0 && some_were_counted(events, receipt, &letters).await;
+    Ok(if counted { Fate::Applied { flushed_ms, letters } } else { Fate::DeadLettered { flushed_ms, letters } })
+}
+
+/// The inner error: the record is somebody else's.
+async fn duplicate(
+    connection: &mut PgConnection,
+    receipt: &Receipt,
+    place: u64,
+) -> Result<Option<Result<Value, ApiError>>, sqlx::Error> {
+    let row = sqlx::query(
+        "select project_id, events, producer, seq, part from duplicate_batch where log_partition = $1 and log_offset = $2",
+    )
+    .bind(receipt.partition.cast_signed())
+    .bind(place.cast_signed())
+    .fetch_optional(connection)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    if row.try_get::<i64, _>(0)?.cast_unsigned() != receipt.project.0 {
+        return Ok(Some(Err(not_found())));
+    }
+    Ok(Some(Ok(json!({
+        "events": row.try_get::<i32, _>(1)?,
+        "producer": row.try_get::<Uuid, _>(2)?.to_string(),
+        "seq": row.try_get::<i64, _>(3)?.cast_unsigned(),
+        "part": row.try_get::<i32, _>(4)?,
+    }))))
+}
+
+/// The inner error: the record is somebody else's. A record that could not be read is nobody's.
+async fn letters(
+    connection: &mut PgConnection,
+    receipt: &Receipt,
+    place: u64,
+) -> Result<Result<Vec<Letter>, ApiError>, sqlx::Error> {
+    let rows = sqlx::query(
+        "select project_id, event_index, events, reason from dead_letter
+        where log_partition = $1 and log_offset = $2 order by event_index",
+    )
+    .bind(receipt.partition.cast_signed())
+    .bind(place.cast_signed())
+    .fetch_all(connection)
+    .await?;
+    let mut letters = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let project: Option<i64> = row.try_get(0)?;
+        if project.is_some_and(|project| project.cast_unsigned() != receipt.project.0) {
+            return Ok(Err(not_found()));
+        }
+        letters.push(Letter { index: row.try_get(1)?, events: row.try_get(2)?, reason: row.try_get(3)? });
+    }
+    Ok(Ok(letters))
+}
+
+/// Whether the rows that tell what was not counted still add up to what the books say. Rows go after a while, books stay.
+async fn all_exceptions_are_kept(
+    connection: &mut PgConnection,
+    receipt: &Receipt,
+    flush: &Flush,
+) -> Result<bool, sqlx::Error> {
+    if flush.dead_lettered == 0 && flush.duplicate == 0 && flush.records_unreadable == 0 {
+        return Ok(true);
+    }
+    let row: PgRow = sqlx::query(
+        "select coalesce(sum(events), 0)::bigint, count(*) filter (where events is null),
+            (select coalesce(sum(events), 0)::bigint from duplicate_batch
+            where log_partition = $1 and log_offset >= $2 and log_offset < $3)
+        from dead_letter where log_partition = $1 and log_offset >= $2 and log_offset < $3",
+    )
+    .bind(receipt.partition.cast_signed())
+    .bind(flush.from.cast_signed())
+    .bind(flush.to.cast_signed())
+    .fetch_one(connection)
+    .await?;
+    let kept: (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    Ok(kept == (flush.dead_lettered, flush.records_unreadable, flush.duplicate))
+}
+
+/// Whether a record has more events than its dead letters stand for. The record itself knows; when the log does not have it
+/// any more, the reasons do: some are about a whole record.
+async fn some_were_counted(events: Option<&Arc<dyn Log>>, receipt: &Receipt, letters: &[Letter]) -> bool {
+    let is_whole = |letter: &Letter| letter.events.is_none() || WHOLE_RECORD.contains(&letter.reason.as_str());
+    if letters.iter().any(is_whole) {
+        return false;
+    }
+    let buried: i64 = letters.iter().filter_map(|letter| letter.events).map(i64::from).sum();
+    match event_count(events, receipt).await {
+        Some(events) => i64::from(events) > buried,
+        None => true,
+    }
+}
+
+async fn event_count(events: Option<&Arc<dyn Log>>, receipt: &Receipt) -> Option<u32> {
+    let read = async {
+        let mut reader = events?.reader(Partition(receipt.partition), Offset(receipt.offset)).await.ok()?;
+        let records = reader.next(1, LOG_TIME_MAX).await.ok()?;
+        let found = records.first().filter(|record| record.offset.0 == receipt.offset)?;
+        let header = record::parse(&found.payload).ok()?.header;
+        (header.project == receipt.project).then_some(header.event_count)
+    };
+    tokio::time::timeout(LOG_TIME_MAX, read).await.ok().flatten()
+}
+
+/// Whether counting of this generation was given up before it reached the record.
+async fn lost(
+    connection: &mut PgConnection,
+    receipt: &Receipt,
+    number: u64,
+    place: u64,
+) -> Result<Option<Fate>, sqlx::Error> {
+    let row = sqlx::query(
+        "select kind, floor(extract(epoch from accepted_at) * 1000)::bigint from log_break
+        where log_partition = $1 and position_before between $2 and $3",
+    )
+    .bind(receipt.partition.cast_signed())
+    .bind(position(number, 0).cast_signed())
+    .bind(place.cast_signed())
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| Ok(Fate::Lost { kind: row.try_get(0)?, accepted_ms: row.try_get(1)? })).transpose()
+}
+
+impl Fate {
+    fn into_json(self) -> Value {
+        let list = |letters: Vec<Letter>| -> Vec<Value> {
+            let row = |letter: Letter| json!({"index": letter.index, "events": letter.events, "reason": letter.reason});
+            letters.into_iter().map(row).collect()
+        };
+        match self {
+            Fate::Pending { ahead, blocked } => {
+                json!({"status": "pending", "records_ahead": ahead, "blocked": blocked})
+            }
+            Fate::Applied { flushed_ms, letters } => {
+                json!({"status": "applied", "settled_ms": flushed_ms, "dead_lettered": list(letters)})
+            }
+            Fate::Duplicate { flushed_ms, row } => {
+                json!({"status": "duplicate", "settled_ms": flushed_ms, "duplicate": row})
+            }
+            Fate::DeadLettered { flushed_ms, letters } => {
+                json!({"status": "dead_lettered", "settled_ms": flushed_ms, "dead_lettered": list(letters)})
+            }
+            Fate::Lost { kind, accepted_ms } => {
+                json!({"status": "lost", "settled_ms": accepted_ms, "break": kind})
+            }
+        }
+    }
+}
+
+fn not_found() -> ApiError {
+    let message = "no record of this project has this receipt; use it with a key of the project that sent the events";
+    ApiError::new(axum::http::StatusCode::NOT_FOUND, "receipt_not_found", message)
+}
+
+fn expired() -> ApiError {
+    let message = "this was settled long ago, and what happened to single batches of that time is no longer kept; \
+                   `/v1/reconcile` has the sums";
+    ApiError::new(axum::http::StatusCode::GONE, "receipt_expired", message)
+}
+
+/// Reasons that set a record aside as a whole.
+const WHOLE_RECORD: [&str; 3] = ["checksum", "dedup_window_exceeded", "identity_conflict"];
+const LOG_TIME_MAX: Duration = Duration::from_secs(2);
+/// Older generations are not looked at: each costs two look-ups, and each was a person's decision.
+const GENERATIONS_MAX: u64 = 16;
