@@ -1,6 +1,16 @@
 //! Every fault of the campaign: what it is called, what it needs, and what it does.
 
+mod clocks;
+
+mod database;
+
+mod log;
+
+mod network;
+
 mod processes;
+
+mod retries;
 
 use std::pin::Pin;
 
@@ -9,7 +19,7 @@ use crate::scene::Scene;
 use crate::world::Shape;
 
 /// What a fault does to a running scene. It returns once the world is whole again.
-pub type Deed = for<'s> fn(&'s mut Scene) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + 's>>;
+pub type Deed = for<'d, 's> fn(&'d mut Scene<'s>) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + 'd>>;
 
 /// One line of the catalogue.
 #[derive(Clone)]
@@ -24,7 +34,22 @@ pub struct Fault {
 
 /// All of them, in order.
 pub fn all() -> Vec<Fault> {
-    processes::faults()
+    let mut all = [
+        processes::faults(),
+        retries::faults(),
+        log::faults(),
+        network::faults(),
+        database::faults(),
+        clocks::faults(),
+    ]
+    .concat();
+    all.sort_by_key(|fault| fault.id);
+    all
+}
+
+/// With the usual world and the usual load.
+fn fault(id: &'static str, title: &'static str, deed: Deed) -> Fault {
+    Fault { id, title, shape: Shape::default(), load: Settings::default(), deed }
 }
 
 /// What `make test` runs.

@@ -80,6 +80,10 @@ impl Observer {
         }
     }
 
+    pub fn owns_something(&self, owner: Uuid) -> bool {
+        self.state.lock().partitions.values().any(|seen| seen.owner == Some(owner))
+    }
+
     /// Partitions that still wait, with the time they have waited.
     pub fn waiting(&self) -> Vec<(i32, Duration)> {
         let state = self.state.lock();

@@ -1,5 +1,6 @@
 //! One fault from curtain to curtain: a world, a load on it, something that breaks, and the verdict.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use peep_testkit::Peep;
 use tempfile::TempDir;
 
 use crate::auditor::audit::{self, Findings};
+use crate::auditor::batch::BATCH_EVENTS;
 use crate::auditor::journal::{self, Journal};
 use crate::auditor::load::{Load, Progress, Settings};
 use crate::books;
@@ -17,7 +19,8 @@ use crate::site::Site;
 use crate::world::{Shape, World};
 
 /// What a fault has in its hands.
-pub struct Scene {
+pub struct Scene<'s> {
+    pub site: &'s Site,
     pub world: World,
     pub random: Random,
     pub load: Load,
@@ -37,11 +40,13 @@ pub struct Expectations {
     /// Duplicates in the books are exactly the 202 answers beyond the first of each batch.
     pub exact_duplicates: bool,
     pub takeover_max: Duration,
+    /// Acknowledged batches that are lost by design, because the log itself lost them: exactly so many.
+    pub lost_batches: u64,
 }
 
 impl Default for Expectations {
     fn default() -> Self {
-        Self { exact_duplicates: false, takeover_max: Duration::from_secs(12) }
+        Self { exact_duplicates: false, takeover_max: Duration::from_secs(12), lost_batches: 0 }
     }
 }
 
@@ -72,8 +77,8 @@ impl Verdict {
     }
 }
 
-impl Scene {
-    pub async fn start(site: &Site, shape: Shape, load: Settings, events: u64, seed: u64) -> anyhow::Result<Self> {
+impl<'s> Scene<'s> {
+    pub async fn start(site: &'s Site, shape: Shape, load: Settings, events: u64, seed: u64) -> anyhow::Result<Self> {
         let mut random = Random::new(seed);
         let world = World::start(site, shape).await?;
         let dir = tempfile::Builder::new().prefix("peep-faults-").tempdir()?;
@@ -85,6 +90,7 @@ impl Scene {
         load.forget_silence().await;
         let observer = Observer::start(world.pool.clone());
         Ok(Self {
+            site,
             world,
             random,
             load,
@@ -114,14 +120,52 @@ impl Scene {
         self.notes.push(note.into());
     }
 
+    pub fn is_short(&self) -> bool {
+        self.events < FULL_EVENTS / 2
+    }
+
     /// Ends the life of a rollup and has the observer wait for its partitions.
     pub async fn kill_rollup(&mut self, number: usize) {
-        let pod = &mut self.world.rollups[number];
-        let owner = pod.owner();
-        pod.kill().await;
-        if let Some(owner) = owner {
+        self.rollup_is_gone(number);
+        self.world.rollups[number].kill().await;
+    }
+
+    /// Stops it until somebody thaws it; its partitions are waited for.
+    pub fn freeze_rollup(&self, number: usize) -> anyhow::Result<()> {
+        let pod = &self.world.rollups[number];
+        let owner = pod.owner().context("a rollup says who it is when it starts")?;
+        anyhow::ensure!(self.observer.owns_something(owner), "the rollup to freeze has nothing to do");
+        pod.freeze();
+        self.observer.gone(owner);
+        Ok(())
+    }
+
+    /// It is dead or frozen already, or is about to be.
+    pub fn rollup_is_gone(&self, number: usize) {
+        if let Some(owner) = self.world.rollups[number].owner() {
             self.observer.gone(owner);
         }
+    }
+
+    /// Waits until a rollup ends at a failpoint.
+    pub async fn rollup_ends(&mut self, number: usize, within: Duration) -> bool {
+        let deadline = Instant::now() + within;
+        while !self.world.rollups[number].has_ended() {
+            if Instant::now() > deadline {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.rollup_is_gone(number);
+        self.world.rollups[number].kill().await;
+        true
+    }
+
+    /// No new batches, every one under way answered and counted. Says how far that is; `load.resume` goes on.
+    pub async fn settle_paused(&self) -> anyhow::Result<BTreeMap<u32, u64>> {
+        self.load.pause().await;
+        settle(&self.world).await?;
+        Ok(books::cursors(&self.world.pool).await?)
     }
 
     /// Every partition of a killed owner has another one, or the time is over.
@@ -157,7 +201,13 @@ impl Scene {
         if let Err(error) = settled {
             failures.push(format!("{error:#}"));
         }
-        failures.extend(findings.findings.iter().take(20).map(ToString::to_string));
+        let by_design = self.expect.lost_batches * BATCH_EVENTS;
+        if by_design == 0 {
+            failures.extend(findings.findings.iter().take(20).map(ToString::to_string));
+        } else if (findings.lost(), findings.doubled()) != (by_design, 0) {
+            let (lost, doubled) = (findings.lost(), findings.doubled());
+            failures.push(format!("{lost} lost and {doubled} doubled, where the log itself lost {by_design}"));
+        }
         failures.extend(imbalances.iter().cloned());
         if let Oracle::Differs(said) = &oracle {
             failures.push(format!("peep verify: {said}"));
@@ -169,7 +219,7 @@ impl Scene {
         for (partition, waited) in self.observer.waiting() {
             failures.push(format!("partition {partition} has not been counted by another owner for {waited:.1?}"));
         }
-        let extra = findings.extra_acks as i64 * crate::auditor::batch::BATCH_EVENTS as i64;
+        let extra = findings.extra_acks as i64 * BATCH_EVENTS as i64;
         if self.expect.exact_duplicates && ledger.duplicate != extra {
             failures.push(format!("{} events are booked as duplicates, {extra} were sent again", ledger.duplicate));
         }
@@ -217,13 +267,7 @@ async fn settle(world: &World) -> anyhow::Result<()> {
 
 /// The oracle counts the whole log again with code of its own.
 async fn verify(world: &World) -> Oracle {
-    let mut command = Peep::command(["verify"]);
-    // As the harness sees the servers: past every proxy, with the right clock.
-    command = command
-        .env("DATABASE_URL", world.database.url())
-        .env("PEEP_LOG", "kafka")
-        .env("PEEP_LOG_TOPIC_PREFIX", world.topics.prefix())
-        .env("PEEP_KAFKA_BROKERS", world.topics.brokers());
+    let command = world.command(Peep::command(["verify"]));
     let (status, said) = command.run(VERIFY).await;
     let last: Vec<&str> = said.lines().rev().take(10).collect();
     let last = last.into_iter().rev().collect::<Vec<_>>().join(" | ");

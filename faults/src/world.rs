@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use peep_testkit::process::free_address;
+use peep_testkit::process::{PeepCommand, quiet_address};
 use peep_testkit::{Client, Database, Peep, Topics};
 use sqlx::PgPool;
 
@@ -29,11 +29,21 @@ pub struct Shape {
     pub kafka_doors: bool,
     /// Rollup reaches Postgres through a proxy.
     pub database_door: bool,
+    /// Postgres has a disk of its own that can be filled up.
+    pub small_disk: bool,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { ingests: 2, rollups: 2, partitions: 6, cluster: false, kafka_doors: false, database_door: false }
+        Self {
+            ingests: 2,
+            rollups: 2,
+            partitions: 6,
+            cluster: false,
+            kafka_doors: false,
+            database_door: false,
+            small_disk: false,
+        }
     }
 }
 
@@ -51,6 +61,8 @@ pub struct Pod {
     pub address: String,
     pub environment: BTreeMap<String, String>,
     process: Option<Peep>,
+    /// Where the present life answers for its health.
+    admin: String,
     /// What its earlier lives said.
     said: String,
     /// Most memory that any of its lives was seen with.
@@ -73,32 +85,27 @@ pub struct World {
 impl World {
     /// Everything up and ready.
     pub async fn start(site: &Site, shape: Shape) -> anyhow::Result<Self> {
-        let database = site.database().await;
+        let database = site.database(shape).await;
         let topics = site.topics(shape).await;
         let ingest_key = create_key(&database, "ingest").await?;
         let read_key = create_key(&database, "read").await?;
-        let pod = |role: Role| {
-            let mut pod = Pod::new(role);
-            pod.set("DATABASE_URL", site.database_url(shape, &database, role));
-            pod.set("PEEP_LOG", "kafka");
-            pod.set("PEEP_LOG_TOPIC_PREFIX", topics.prefix());
-            pod.set("PEEP_LOG_PARTITIONS", shape.partitions);
-            pod.set("PEEP_KAFKA_BROKERS", site.brokers(shape, &topics, role));
-            if shape.cluster {
-                pod.set("PEEP_KAFKA_REPLICATION", 3);
-                pod.set("PEEP_KAFKA_INSYNC_REPLICAS_MIN", 2);
-            }
-            // Often, so that a fault finds a flush to hit.
-            pod.set("PEEP_ROLLUP_FLUSH_INTERVAL", "500ms");
-            pod
-        };
-        let stream = pod(Role::Stream);
+        let mut pods = Vec::new();
+        let roles = [(Role::Ingest, shape.ingests), (Role::Rollup, shape.rollups), (Role::Stream, 1)];
+        for (role, count) in roles {
+            let database_url = site.database_url(shape, &database, role).await;
+            let brokers = site.brokers(shape, &topics, role).await;
+            let pod = || Pod::new(role, shape, &database_url, &brokers, topics.prefix());
+            pods.push((0..count).map(|_| pod()).collect::<Vec<_>>());
+        }
+        let (mut streams, rollups, ingests) = (pods.remove(2), pods.remove(1), pods.remove(0));
+        let stream = streams.remove(0);
+        let replication = if shape.cluster { 3 } else { 1 };
         let mut world = Self {
             pool: database.pool().await,
-            kafka: Kafka::new(topics.brokers(), topics.prefix(), shape.partitions),
-            ingests: (0..shape.ingests).map(|_| pod(Role::Ingest)).collect(),
-            rollups: (0..shape.rollups).map(|_| pod(Role::Rollup)).collect(),
+            kafka: Kafka::new(topics.brokers(), topics.prefix(), shape.partitions, replication),
             read: Client::new(format!("http://{}", stream.address)).with_key(&read_key),
+            ingests,
+            rollups,
             stream,
             ingest_key,
             topics,
@@ -143,7 +150,21 @@ impl World {
         .collect()
     }
 
-    /// Ends the processes, orderly where they listen.
+    /// Everything that all processes have said.
+    pub fn said(&self) -> String {
+        self.pods().map(Pod::said).collect()
+    }
+
+    /// A subcommand with the servers as the harness sees them: past every proxy, with the right clock.
+    pub fn command(&self, command: PeepCommand) -> PeepCommand {
+        command
+            .env("DATABASE_URL", self.database.url())
+            .env("PEEP_LOG", "kafka")
+            .env("PEEP_LOG_TOPIC_PREFIX", self.topics.prefix())
+            .env("PEEP_KAFKA_BROKERS", self.topics.brokers())
+    }
+
+    /// Ends all processes.
     pub async fn stop(&mut self) {
         for pod in self.pods_mut() {
             pod.kill().await;
@@ -152,22 +173,32 @@ impl World {
 }
 
 impl Pod {
-    fn new(role: Role) -> Self {
-        let address = free_address();
+    fn new(role: Role, shape: Shape, database_url: &str, brokers: &str, topic_prefix: &str) -> Self {
+        let address = quiet_address();
         let mut pod = Self {
             role,
             address: address.clone(),
             environment: BTreeMap::new(),
             process: None,
+            admin: String::new(),
             said: String::new(),
             rss_bytes_max: 0,
         };
         pod.set("PEEP_TELEMETRY_FORMAT", "text");
-        // Not waited for by a load balancer here, and a shutdown has 10 s for requests under way.
+        pod.set("DATABASE_URL", database_url);
+        pod.set("PEEP_LOG", "kafka");
+        pod.set("PEEP_LOG_TOPIC_PREFIX", topic_prefix);
+        pod.set("PEEP_LOG_PARTITIONS", shape.partitions);
+        pod.set("PEEP_KAFKA_BROKERS", brokers);
+        if shape.cluster {
+            pod.set("PEEP_KAFKA_REPLICATION", 3);
+            pod.set("PEEP_KAFKA_INSYNC_REPLICAS_MIN", 2);
+        }
         match role {
             Role::Ingest => pod.set("PEEP_INGEST_LISTEN", &address),
             Role::Stream => pod.set("PEEP_STREAM_LISTEN", &address),
-            Role::Rollup => {}
+            // Often, so that a fault finds a flush to hit.
+            Role::Rollup => pod.set("PEEP_ROLLUP_FLUSH_INTERVAL", "500ms"),
         }
         pod
     }
@@ -204,7 +235,8 @@ impl Pod {
             Role::Rollup => "rollup",
             Role::Stream => "stream",
         };
-        let mut command = Peep::command([service]).env("PEEP_ADMIN_LISTEN", free_address());
+        self.admin = quiet_address();
+        let mut command = Peep::command([service]).env("PEEP_ADMIN_LISTEN", &self.admin);
         for (name, value) in &self.environment {
             command = command.env(name, value);
         }
@@ -275,6 +307,12 @@ impl Pod {
     /// Stopped by SIGSTOP, such as at a failpoint.
     pub fn is_frozen(&self) -> bool {
         self.id().is_some_and(|id| process_state(id) == Some('T'))
+    }
+
+    /// What a load balancer would see.
+    pub async fn is_ready(&self) -> bool {
+        let client = Client::new(format!("http://{}", self.admin)).with_timeout(Duration::from_secs(1));
+        client.try_get("/readyz").await.is_ok_and(|answer| answer.status == 200)
     }
 
     /// Everything all its lives have written.
