@@ -22,6 +22,8 @@ alter table rollup_cursor
 -- Who shares the partitions at the moment. Written with every renewal of the leases.
 create table rollup_worker (
     owner uuid primary key,
+    -- What it can take at most: others take the rest.
+    partitions_max int not null,
     alive_until timestamptz not null
 )
 with (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
@@ -31,14 +33,18 @@ create table dedup_window (
     log_partition int not null,
     project_id bigint not null,
     producer uuid not null,
-    -- The highest number counted; a u64 in two's complement.
+    -- The highest number heard of; a u64 in two's complement, like every number of a batch.
     high_seq bigint not null,
-    -- Bit n: whether high_seq - n was counted.
+    -- The number it began with. Batches up to it, but 0, are uncertain: what was before may have been forgotten.
+    begun_seq bigint not null,
+    -- Bit n % 8 of byte n / 8: whether high_seq - n was counted. Zeros at the end are left out.
     seen bytea not null,
     -- Requests of several records of which some are missing still; null when there are none.
     partial bytea,
     -- The log's time when the producer was last heard of. A day later it is forgotten.
     last_ms bigint not null,
+    -- Position of the record that was last heard of it: who was heard of longest ago goes first when there are too many.
+    last_offset bigint not null,
     primary key (log_partition, project_id, producer)
 )
 with (fillfactor = 60);
@@ -61,7 +67,11 @@ alter table dead_letter
     -- What is needed to send it again.
     add column key_id bigint,
     add column received_ms bigint,
-    add column replayed_at timestamptz;
+    add column replayed_at timestamptz,
+    -- When the log took the record: which minute of the books the letter belongs to.
+    add column appended_at timestamptz;
+-- "What of mine went wrong lately."
+create index dead_letter_project on dead_letter (project_id, recorded_at);
 
 -- The books: one row for each flush. Ranges of a partition follow one another without a gap, except over a log_break.
 create table ledger (
@@ -124,6 +134,9 @@ create table ledger_day (
     primary key (project_id, day, log_partition)
 )
 with (fillfactor = 60);
+-- What was counted before there were books.
+insert into ledger_day (project_id, day, log_partition, rolled_up)
+select project_id, (bucket at time zone 'UTC')::date, log_partition, sum(count) from rollup_10s group by 1, 2, 3;
 
 -- A person accepted that a log is not the one that was counted, and what that costs.
 create table log_break (
@@ -173,10 +186,13 @@ create table series_overflow (
     primary key (project_id, service, segment, log_partition)
 );
 
--- Coarser levels: the same columns as rollup_10s, made from the level below.
+-- Coarser levels, made from the level below: its columns, and when exactly the last of the events happened.
 create table rollup_1m (like rollup_10s including defaults including storage,
+    -- Start of the last ten seconds that had events: "last seen" is as exact as in the finest level.
+    last_10s timestamptz not null,
     primary key (project_id, bucket, series_id, log_partition, up_to_offset)) partition by range (bucket);
 create table rollup_1h (like rollup_10s including defaults including storage,
+    last_10s timestamptz not null,
     primary key (project_id, bucket, series_id, log_partition, up_to_offset)) partition by range (bucket);
 
 -- How far each level is made: every piece of the level below with up_to_offset <= done_offset is in it.
@@ -197,7 +213,24 @@ create table rollup_touched (
     up_to_offset bigint not null,
     project_id bigint not null,
     -- Starts of minutes (level 10s) or hours (level 1m), Unix seconds, ascending.
-    buckets bigint[] not null,
+    buckets bigint[] not null check (cardinality(buckets) > 0),
+    -- How many events the pieces hold: whoever merges them must find exactly as many.
+    events bigint not null check (events > 0),
     primary key (level, log_partition, up_to_offset, project_id)
 )
 with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+
+-- Pieces that were counted before there were levels.
+insert into rollup_touched (level, log_partition, up_to_offset, project_id, buckets, events)
+select '10s', log_partition, up_to_offset, project_id,
+    array_agg(distinct floor(extract(epoch from bucket) / 60)::bigint * 60), sum(count)
+from rollup_10s group by log_partition, up_to_offset, project_id;
+
+-- Since when each level holds every event. Pieces of earlier buckets go to the next level at once, so a partition below the
+-- line gets no new rows and can be dropped as soon as what it has is in the next level. Moves forward only, under the
+-- exclusive side of the advisory lock whose shared side every flush holds.
+create table rollup_horizon (
+    level text primary key check (level in ('10s', '1m', '1h')),
+    since timestamptz not null
+);
+insert into rollup_horizon (level, since) values ('10s', 'epoch'), ('1m', 'epoch'), ('1h', 'epoch');

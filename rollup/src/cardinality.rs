@@ -1,7 +1,7 @@
 //! How many series a project may have, and where the events of all further ones are counted.
 //!
 //! Arrives: the series key of every event, and the log's own time. Leaves: the series to count it in, its own or an `(other)`
-//! one; with each cut the series that were new ([`Seen`]) and the names of what there was too much of ([`Overflow`]).
+//! one; with each cut the series that were new ([`SeenSeries`]) and the names of what there was too much of ([`Overflow`]).
 //!
 //! The rules, for one partition of the log. A series is known by `sip` of its canonical key (`peep_wire::hash`).
 //! - For each project there are the series *seen* on this day and on the day before, by the log's own time (UTC). Nothing else
@@ -61,7 +61,7 @@ pub struct Place {
 
 /// Series that were seen for the first time on a day. Rows of `series_budget`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Seen {
+pub struct SeenSeries {
     /// Days since 1970 by the log's time.
     pub day: i32,
     /// The tenant.
@@ -95,10 +95,10 @@ impl Cardinality {
     }
 
     /// What was seen up to a cursor at which the log's own time was `log_ms`.
-    pub fn restored(limits: SeriesLimits, log_ms: i64, seen: impl IntoIterator<Item = Seen>) -> Self {
+    pub fn restored(limits: SeriesLimits, log_ms: i64, seen: impl IntoIterator<Item = SeenSeries>) -> Self {
         let day = day_of(log_ms);
         let mut sets: BTreeMap<ProjectId, (Vec<u64>, Vec<u64>)> = BTreeMap::new();
-        for Seen { day: of, project, hashes } in seen {
+        for SeenSeries { day: of, project, hashes } in seen {
             let (today, before) = sets.entry(project).or_default();
             match day.checked_sub(of) {
                 Some(0) => today.extend(hashes),
@@ -154,13 +154,19 @@ impl Cardinality {
     }
 
     /// Takes out what was seen and folded since the last cut.
-    pub fn cut(&mut self) -> (Vec<Seen>, Vec<Overflow>) {
+    pub fn cut(&mut self) -> (Vec<SeenSeries>, Vec<Overflow>) {
         self.fresh_len = 0;
         let seen = std::mem::take(&mut self.fresh).into_iter().map(|((day, project), mut hashes)| {
             hashes.sort_unstable();
-            Seen { day, project, hashes }
+            SeenSeries { day, project, hashes }
         });
         (seen.collect(), self.offenders.cut())
+    }
+
+    /// Gives back what is kept for speed and for advice. Only right after a cut.
+    pub fn shrink(&mut self) {
+        self.aliases = Aliases::default();
+        self.offenders = Offenders::default();
     }
 
     /// Bytes that a cut takes out.
@@ -185,13 +191,13 @@ impl Cardinality {
 
     /// Everything that was seen on both days, as it would be read back: what tests compare.
     #[cfg(test)]
-    pub(crate) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<SeenSeries> {
         let mut all = Vec::new();
         for (&project, budget) in &self.projects {
             let mut today: Vec<u64> = budget.today.iter().copied().collect();
             today.sort_unstable();
-            all.push(Seen { day: self.day, project, hashes: today });
-            all.push(Seen { day: self.day - 1, project, hashes: budget.before.to_vec() });
+            all.push(SeenSeries { day: self.day, project, hashes: today });
+            all.push(SeenSeries { day: self.day - 1, project, hashes: budget.before.to_vec() });
         }
         all.retain(|seen| !seen.hashes.is_empty());
         all
@@ -253,8 +259,9 @@ impl Cardinality {
             self.fresh.entry((self.day, project)).or_default().push(hash);
             self.fresh_len += 1;
             self.total += budget.len - len;
-            self.bytes = self.bytes - bytes + budget.memory_bytes();
         }
+        // Also when nothing is new: a full table makes room before it looks.
+        self.bytes = self.bytes - bytes + budget.memory_bytes();
         true
     }
 

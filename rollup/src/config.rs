@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use peep_chassis::config::Settings;
 
+use crate::cardinality::SeriesLimits;
+use crate::dedup::DedupLimits;
 use crate::partition::PartitionLimits;
 use crate::raw::RawLimits;
 
@@ -35,6 +37,17 @@ pub struct Config {
     pub event_age_max: Duration,
     /// Events that ended further after their receipt are dead-lettered.
     pub event_ahead_max: Duration,
+    /// Log time without a sign of life after which a producer's past batches are forgotten. Longer: clients may retry later,
+    /// and `dedup_window` has more rows.
+    pub dedup_retention: Duration,
+    /// Producers of a project remembered by each partition. Beyond it the one not heard of for longest is forgotten, and what
+    /// it sends next is counted as uncertain.
+    pub producers_max: u64,
+    /// Series of a project on one partition and on two days that have a place of their own. The events of all further ones
+    /// are counted by service, method and class of status.
+    pub series_max: u64,
+    /// The same for all projects together: the memory.
+    pub series_total_max: u64,
 }
 
 impl Config {
@@ -116,6 +129,31 @@ impl Config {
                 1_000..=2 * DAY_MS,
                 "events that ended further after their receipt are dead-lettered; twice what ingest accepts",
             ),
+            dedup_retention: settings.duration_ms(
+                "PEEP_ROLLUP_DEDUP_RETENTION",
+                DAY_MS,
+                60_000..=30 * DAY_MS,
+                "how long after its last batch a producer is remembered, so that a retry is recognised",
+            ),
+            producers_max: settings.u64(
+                "PEEP_ROLLUP_PRODUCERS_MAX",
+                20_000,
+                1..=1_000_000,
+                "producers of one project that a partition remembers; beyond it the one not heard of for longest is forgotten",
+            ),
+            series_max: settings.u64(
+                "PEEP_ROLLUP_SERIES_MAX",
+                10_000,
+                1..=1_000_000,
+                "series of one project that a partition counts one by one within two days; events of further ones are counted \
+                 in `(other)` routes, exactly, by service, method and class of status",
+            ),
+            series_total_max: settings.u64(
+                "PEEP_ROLLUP_SERIES_TOTAL_MAX",
+                100_000,
+                1..=10_000_000,
+                "the same for all projects together; about 24 bytes of memory each",
+            ),
         };
         if config.flush_interval < config.publish_interval {
             settings.problem("PEEP_ROLLUP_FLUSH_INTERVAL", "is shorter than PEEP_ROLLUP_PUBLISH_INTERVAL");
@@ -139,10 +177,26 @@ impl Config {
                 burst_events_max: u32::try_from(self.raw_burst_events_max).unwrap_or(u32::MAX),
                 bytes_max: raw_bytes_max,
             },
+            dedup: DedupLimits {
+                retention_ms: i64::try_from(self.dedup_retention.as_millis()).unwrap_or(i64::MAX),
+                producers_max: usize::try_from(self.producers_max).unwrap_or(usize::MAX),
+                // A quarter of the memory in all: 64 MiB by default. It stays when everything else is flushed, so it must be
+                // well below the half at which flushing early begins.
+                bytes_max: (self.memory_bytes_max / 4 / partitions.max(1) as usize).max(DEDUP_BYTES_MIN),
+            },
+            series: SeriesLimits {
+                series_max: usize::try_from(self.series_max).unwrap_or(usize::MAX),
+                total_max: usize::try_from(self.series_total_max).unwrap_or(usize::MAX),
+                folds_max: FOLDS_MAX,
+            },
         }
     }
 }
 
+/// Services times methods times classes of a project without any place left.
+const FOLDS_MAX: usize = 1_000;
+/// A few hundred producers, should a small memory be shared by a thousand partitions.
+const DEDUP_BYTES_MIN: usize = 128 * KIB;
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;

@@ -333,7 +333,7 @@ impl Consumer {
         debug_assert!(self.flush.is_none(), "flushes of a partition are in order");
         // The cursor must be the end of a frame.
         self.publish();
-        metrics::holdings(self.lease.partition, self.partition.open_windows(), self.partition.series_len());
+        metrics::holdings(self.lease.partition, self.partition.open_windows(), self.partition.series_len(), self.partition.dedup().len());
         let Some(cut) = self.partition.cut() else { return };
         if self.account.pressure() > Pressure::None {
             self.partition.shrink();

@@ -79,7 +79,7 @@ impl Flusher {
         };
         metrics::flush_ended(result.as_ref().map_or_else(FlushError::outcome, |()| "committed"), started.elapsed());
         if result.is_ok() {
-            metrics::committed(cut.partition, cut.to, &cut.books, cut.pieces.len(), &cut.raw, &cut.dead_letters);
+            metrics::committed(&cut);
         }
         result
     }

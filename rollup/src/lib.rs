@@ -3,8 +3,9 @@
 //! In the order a record meets them:
 //! - [`lease`]: which partitions are mine; [`position`]: how far each is counted;
 //! - [`consumer`]: one partition at work: when to read, to publish and to flush;
-//! - [`partition`]: all state of one partition, a function of the log; [`poison`]: what cannot be counted;
-//! - [`key`]: series; [`window`]: cells of counts and latencies; [`raw`]: the weighted sample of the events themselves;
+//! - [`partition`]: all state of one partition, a function of the log; [`dedup`]: what was counted before; [`poison`]: what
+//!   cannot be counted; [`books`]: what became of every event;
+//! - [`cardinality`]: which series have a place of their own; [`key`]: series; [`window`]: cells of counts and latencies; [`raw`]: the weighted sample of the events themselves;
 //! - [`publish`]: live frames to whoever streams them;
 //! - [`flush`]: slots and deadlines; [`store`]: the compare-and-swap that counts each flush once; [`postgres`]: the same as SQL;
 //! - [`limits`]: the byte budget; [`retention`]: partitions of the tables; [`metrics`]: what it says about itself.
@@ -23,7 +24,13 @@ pub mod consumer;
 
 pub mod partition;
 
+pub mod dedup;
+
 pub mod poison;
+
+pub mod books;
+
+pub mod cardinality;
 
 pub mod key;
 

@@ -7,16 +7,23 @@ use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
-use crate::partition::Books;
-use crate::poison::{DeadLetter, Reason};
-use crate::raw::RawCut;
+use crate::books::Counts;
+use crate::partition::Cut;
+use crate::poison::Reason;
 
 /// Log records applied, by partition.
 pub const RECORDS_TOTAL: &str = "peep_rollup_records_total";
-/// Committed events by outcome: `rolled_up` or `dead_lettered`.
+/// Committed events by outcome: `rolled_up`, `dead_lettered` or `duplicate`.
 pub const EVENTS_TOTAL: &str = "peep_rollup_events_total";
 /// Committed dead letters by reason.
 pub const DEAD_LETTERS_TOTAL: &str = "peep_rollup_dead_letters_total";
+/// Committed events in windows by how well a retry of theirs would be recognised: `certain`, `uncertain` (the producer was
+/// unknown and did not begin at 0) or `unidentified`.
+pub const RECOGNISED_TOTAL: &str = "peep_rollup_events_recognised_total";
+/// Producers remembered, by partition.
+pub const PRODUCERS: &str = "peep_rollup_producers";
+/// Producers that had to make room for others before their time was over.
+pub const PRODUCERS_FORGOTTEN_TOTAL: &str = "peep_rollup_producers_forgotten_total";
 /// Flushes by outcome: `committed`, `fenced`, `failed`, `timed_out`.
 pub const FLUSHES_TOTAL: &str = "peep_rollup_flushes_total";
 /// One flush, from its first statement to the answer of the commit.
@@ -58,6 +65,9 @@ pub fn describe() {
     describe_counter!(RECORDS_TOTAL, "Log records applied, by partition.");
     describe_counter!(EVENTS_TOTAL, "Events committed, by outcome.");
     describe_counter!(DEAD_LETTERS_TOTAL, "Dead letters committed, by reason.");
+    describe_counter!(RECOGNISED_TOTAL, "Events committed to windows, by how well a retry would be recognised.");
+    describe_gauge!(PRODUCERS, "Producers remembered, by partition.");
+    describe_counter!(PRODUCERS_FORGOTTEN_TOTAL, "Producers that had to make room for others.");
     describe_counter!(FLUSHES_TOTAL, "Flushes, by outcome.");
     describe_histogram!(FLUSH_SECONDS, Unit::Seconds, "Time of one flush to Postgres.");
     describe_counter!(ROWS_TOTAL, "Rows committed, by table.");
@@ -95,16 +105,31 @@ pub(crate) fn records_applied(partition: u32, records: u64) {
 }
 
 /// After a commit, and only then: what was rolled back is counted when it is committed.
-pub(crate) fn committed(partition: u32, to: u64, books: &Books, pieces: usize, raw: &RawCut, letters: &[DeadLetter]) {
-    counter!(EVENTS_TOTAL, "outcome" => "rolled_up").increment(books.rolled_up);
-    counter!(EVENTS_TOTAL, "outcome" => "dead_lettered").increment(books.dead_lettered);
+pub(crate) fn committed(cut: &Cut) {
+    let Cut { partition, to, raw, dead_letters: letters, .. } = cut;
+    let Counts { rolled_up, dead_lettered, duplicate, unidentified, uncertain, .. } = cut.books.total;
+    for (outcome, events) in [("rolled_up", rolled_up), ("dead_lettered", dead_lettered), ("duplicate", duplicate)] {
+        counter!(EVENTS_TOTAL, "outcome" => outcome).increment(events);
+    }
+    let certain = rolled_up.saturating_sub(unidentified + uncertain);
+    for (how, events) in [("certain", certain), ("uncertain", uncertain), ("unidentified", unidentified)] {
+        counter!(RECOGNISED_TOTAL, "how" => how).increment(events);
+    }
+    counter!(PRODUCERS_FORGOTTEN_TOTAL).increment(cut.dedup.evictions);
     for reason in Reason::ALL {
         let count = letters.iter().filter(|letter| letter.reason == reason).count();
         if count > 0 {
             counter!(DEAD_LETTERS_TOTAL, "reason" => reason.as_str()).increment(count as u64);
         }
     }
-    for (table, rows) in [("rollup_10s", pieces), ("raw_event", raw.rows.len()), ("dead_letter", letters.len())] {
+    let rows = [
+        ("rollup_10s", cut.pieces.len()),
+        ("raw_event", raw.rows.len()),
+        ("dead_letter", letters.len()),
+        ("duplicate_batch", cut.duplicates.len()),
+        ("dedup_window", cut.dedup.windows.len()),
+    ];
+    for (table, rows) in rows {
         counter!(ROWS_TOTAL, "table" => table).increment(rows as u64);
     }
     let kept = raw.rows.len() as u64;
@@ -113,7 +138,7 @@ pub(crate) fn committed(partition: u32, to: u64, books: &Books, pieces: usize, r
     counter!(RAW_EVENTS_TOTAL, "outcome" => "sampled_out").increment(out);
     counter!(RAW_EVENTS_TOTAL, "outcome" => "errors_sampled_out").increment(raw.tally.errors_dropped);
     counter!(RAW_SLOWEST_GIVEN_UP_TOTAL).increment(raw.tally.slowest_given_up);
-    cursor_offset(partition, to);
+    cursor_offset(*partition, *to);
 }
 
 pub(crate) fn flush_ended(outcome: &'static str, took: Duration) {
@@ -143,7 +168,8 @@ pub(crate) fn memory_bytes(bytes: usize) {
     gauge!(MEMORY_BYTES).set(bytes as f64);
 }
 
-pub(crate) fn holdings(partition: u32, open_windows: usize, series: usize) {
+pub(crate) fn holdings(partition: u32, open_windows: usize, series: usize, producers: usize) {
+    gauge!(PRODUCERS, "partition" => partition.to_string()).set(producers as f64);
     gauge!(OPEN_WINDOWS, "partition" => partition.to_string()).set(open_windows as f64);
     gauge!(SERIES, "partition" => partition.to_string()).set(series as f64);
 }

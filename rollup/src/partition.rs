@@ -5,23 +5,28 @@
 //!
 //! Promises: a function of the records and of the offsets at which it was published and cut. No clock: whether an event is
 //! too old is decided by the receive time in its record, bounded by the log's own time. However the same records are cut
-//! into flushes, the merged rollups are the same. Every event ends in exactly one of two places, a cell or a dead letter,
-//! and [`Books`] says how many in which.
+//! into flushes, the merged rollups are the same. Every event ends in exactly one of three places, a cell, a dead letter or
+//! a duplicate, and [`Books`] says how many in which. What must outlive the memory (who was counted before, the log's time)
+//! leaves with every cut, and [`Partition::restored`] goes on from it as if nothing had happened.
+//!
+//! The log's own time, by which things expire, is that of the newest record, and moves by at most an hour per record: a leap
+//! of the log's clock can not make all producers forgotten at once.
 //!
 //! Does not: decide when to publish or flush (`consumer`), or write anything (`store`, `publish`).
-//!
-//! Deduplication of retried batches belongs between [`parse`] and the events: it looks only at `batch.header.identity`, skips
-//! whole records, and its touched windows leave with the [`Cut`] like everything else.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use peep_log::{LogRecord, Offset};
+use peep_wire::ProjectId;
 use peep_wire::histogram::DURATION_US_MAX;
 use peep_wire::live::{LiveCell, LiveFrame};
 use peep_wire::record::{Batch, EventRow, RecordError, parse};
 
+use crate::books::{Books, Counts, OpenBooks, ledger_ms};
+use crate::cardinality::{Cardinality, Overflow, SeenSeries, SeriesLimits};
+use crate::dedup::{Dedup, DedupCut, DedupLimits, Moment, Producer, Verdict, Window};
 use crate::key::{Series, SeriesTable};
 use crate::poison::{DeadLetter, Reason};
 use crate::raw::{Offered, Place, RawCut, RawLimits, Sampler};
@@ -38,9 +43,13 @@ pub struct PartitionLimits {
     pub raw_age_max: Duration,
     /// The sample of raw events.
     pub raw: RawLimits,
+    /// Who is remembered, so that retries are recognised.
+    pub dedup: DedupLimits,
+    /// How many series there may be.
+    pub series: SeriesLimits,
 }
 
-/// Windows, sample and dead letters of one partition since its last flush.
+/// Windows, sample, dead letters and books of one partition since its last flush, and whom it has heard of before.
 #[derive(Debug)]
 pub struct Partition {
     number: u32,
@@ -50,7 +59,13 @@ pub struct Partition {
     published_to: u64,
     cut_to: u64,
     fingerprint: Option<Fingerprint>,
+    /// The log's own time; 0 before the first record.
+    log_ms: i64,
+    /// When the log took the last record.
+    appended_ms: i64,
     newest_received_ms: i64,
+    dedup: Dedup,
+    cardinality: Cardinality,
     series: SeriesTable,
     fresh: Cells,
     /// By series index: the slot that its last event fell into, a guess that saves the look-up.
@@ -63,34 +78,13 @@ pub struct Partition {
     raw: Sampler,
     dead_letters: Vec<DeadLetter>,
     dead_letter_bytes: usize,
-    books: Books,
+    duplicates: Vec<Duplicate>,
+    books: OpenBooks,
 }
 
 /// Recognises a record again: its length and its first bytes, which hold the checksum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fingerprint(Vec<u8>);
-
-/// Where the events of some offsets went. `accepted` is what the records announce.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Books {
-    /// Log records.
-    pub records: u64,
-    /// Of those, unreadable ones, whose number of events is unknown. They are dead letters with their bytes.
-    pub records_unreadable: u64,
-    /// Events announced by the readable records.
-    pub accepted: u64,
-    /// Events in a cell.
-    pub rolled_up: u64,
-    /// Events in a dead letter.
-    pub dead_lettered: u64,
-}
-
-impl Books {
-    /// Every event has exactly one outcome.
-    pub fn balance(&self) -> bool {
-        self.accepted == self.rolled_up + self.dead_lettered
-    }
-}
 
 /// Why a record was not applied. Nothing was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -118,6 +112,10 @@ pub enum ApplyError {
 pub struct Restored {
     /// The log's own time at the cursor, Unix milliseconds.
     pub log_ms: i64,
+    /// Rows of `dedup_window`, in any order; expired ones may be among them.
+    pub windows: Vec<Window>,
+    /// Rows of `series_budget`, in any order; of days that do not matter any more may be among them.
+    pub budgets: Vec<SeenSeries>,
 }
 
 /// A live frame, encoded.
@@ -146,10 +144,39 @@ pub struct Cut {
     pub raw: RawCut,
     /// Rows of `dead_letter`.
     pub dead_letters: Vec<DeadLetter>,
-    /// The same, in numbers; what a ledger row will hold.
+    /// Rows of `duplicate_batch`.
+    pub duplicates: Vec<Duplicate>,
+    /// What to remember of the producers heard of.
+    pub dedup: DedupCut,
+    /// Rows of `series_budget`.
+    pub budgets: Vec<SeenSeries>,
+    /// What is added to `series_overflow`.
+    pub overflow: Vec<Overflow>,
+    /// The same, in numbers: rows of `ledger`, `ledger_project` and `ledger_day`.
     pub books: Books,
+    /// The log's own time at `to`, Unix milliseconds.
+    pub log_ms: i64,
+    /// When the log took the last record, Unix milliseconds, as [`ledger_ms`] has it.
+    pub appended_ms: i64,
     /// Bytes held.
     pub memory_bytes: usize,
+}
+
+/// A record that was counted before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Duplicate {
+    /// Its place in the log.
+    pub offset: u64,
+    /// The tenant.
+    pub project: ProjectId,
+    /// Who sent it.
+    pub producer: Producer,
+    /// The number of the batch.
+    pub seq: u64,
+    /// Which of several records of the batch.
+    pub part: u32,
+    /// Events that were not counted again.
+    pub events: u32,
 }
 
 /// What one flush adds to one series and window.
@@ -164,8 +191,14 @@ pub struct Piece {
 }
 
 impl Partition {
-    /// An empty partition whose next record is `next`.
+    /// A partition that never saw a record, whose next one is `next`.
     pub fn new(number: u32, next: Offset, limits: PartitionLimits) -> Self {
+        Self::restored(number, next, limits, Restored::default())
+    }
+
+    /// A partition that goes on where another left off.
+    pub fn restored(number: u32, next: Offset, limits: PartitionLimits, restored: Restored) -> Self {
+        let Restored { log_ms, windows, budgets } = restored;
         Self {
             number,
             limits,
@@ -173,7 +206,11 @@ impl Partition {
             published_to: next.0,
             cut_to: next.0,
             fingerprint: None,
+            log_ms,
+            appended_ms: 0,
             newest_received_ms: 0,
+            dedup: Dedup::restored(limits.dedup, windows, log_ms),
+            cardinality: Cardinality::restored(limits.series, log_ms, budgets),
             series: SeriesTable::default(),
             fresh: Cells::default(),
             recent: Vec::new(),
@@ -183,13 +220,9 @@ impl Partition {
             raw: Sampler::new(limits.raw),
             dead_letters: Vec::new(),
             dead_letter_bytes: 0,
-            books: Books::default(),
+            duplicates: Vec::new(),
+            books: OpenBooks::default(),
         }
-    }
-
-    /// A partition that goes on where another left off.
-    pub fn restored(number: u32, next: Offset, limits: PartitionLimits, _restored: Restored) -> Self {
-        Self::new(number, next, limits)
     }
 
     /// Counts every event of one record.
@@ -201,12 +234,20 @@ impl Partition {
         if offset != self.next {
             return Err(ApplyError::Gap { expected: self.next, found: offset });
         }
-        match parse(&record.payload) {
+        let parsed = parse(&record.payload);
+        if let Err(RecordError::Format(format)) = parsed {
+            return Err(ApplyError::NewerFormat { offset, format });
+        }
+        self.appended_ms = ledger_ms(record.appended_ms);
+        self.log_ms = match self.log_ms {
+            0 => self.appended_ms,
+            log_ms => self.appended_ms.clamp(log_ms, log_ms + LOG_LEAP_MS_MAX),
+        };
+        self.cardinality.advance(self.log_ms, &mut self.series);
+        match parsed {
             Ok(batch) => self.apply_batch(record, &batch),
-            Err(RecordError::Format(format)) => return Err(ApplyError::NewerFormat { offset, format }),
             Err(poison) => self.bury_record(record, poison),
         }
-        self.books.records += 1;
         self.fingerprint = Some(Fingerprint::of(&record.payload));
         self.next += 1;
         Ok(())
@@ -244,11 +285,29 @@ impl Partition {
             + self.dirty.memory_bytes()
             + self.raw.memory_bytes()
             + self.dead_letter_bytes
+            + self.duplicates.capacity() * size_of::<Duplicate>()
+            + self.books.memory_bytes()
+            + self.dedup.delta_bytes()
+            + self.cardinality.delta_bytes()
     }
 
     /// Bytes held in all.
     pub fn memory_bytes(&self) -> usize {
-        self.delta_bytes() + self.series.memory_bytes() + self.recent.capacity() * size_of::<u32>()
+        self.delta_bytes()
+            + self.series.memory_bytes()
+            + self.recent.capacity() * size_of::<u32>()
+            + self.dedup.memory_bytes()
+            + self.cardinality.memory_bytes()
+    }
+
+    /// The log's own time, Unix milliseconds; 0 before the first record.
+    pub fn log_ms(&self) -> i64 {
+        self.log_ms
+    }
+
+    /// Whom it has heard of.
+    pub fn dedup(&self) -> &Dedup {
+        &self.dedup
     }
 
     /// Windows changed since the last cut.
@@ -301,6 +360,7 @@ impl Partition {
             return None;
         }
         let memory_bytes = self.delta_bytes();
+        let (budgets, overflow) = self.cardinality.cut();
         let series = &self.series;
         let piece = |placed: Placed| Piece {
             series: Arc::clone(series.get(placed.series)),
@@ -315,10 +375,16 @@ impl Partition {
             pieces: self.dirty.take().into_iter().map(piece).collect(),
             raw: self.raw.cut(|at| Arc::clone(series.get(at))),
             dead_letters: std::mem::take(&mut self.dead_letters),
-            books: std::mem::take(&mut self.books),
+            duplicates: std::mem::take(&mut self.duplicates),
+            dedup: self.dedup.cut(self.log_ms),
+            budgets,
+            overflow,
+            books: self.books.cut(),
+            log_ms: self.log_ms,
+            appended_ms: self.appended_ms,
             memory_bytes,
         };
-        debug_assert!(cut.books.balance(), "every accepted event is rolled up or dead-lettered");
+        debug_assert!(cut.balances(), "every accepted event is rolled up, dead-lettered or a duplicate, and once");
         self.cut_to = self.next;
         self.dead_letter_bytes = 0;
         // Nothing refers to an index any more.
@@ -332,7 +398,8 @@ impl Partition {
     pub fn shrink(&mut self) {
         debug_assert!(!self.has_uncut(), "open cells refer to series");
         if !self.has_uncut() {
-            self.series = SeriesTable::default();
+            self.series.clear();
+            self.cardinality.shrink();
             self.recent = Vec::new();
             self.fresh = Cells::default();
             self.dirty = Cells::default();
@@ -341,35 +408,79 @@ impl Partition {
 
     fn apply_batch(&mut self, record: &LogRecord, batch: &Batch<'_>) {
         let header = batch.header;
-        self.books.accepted += u64::from(header.event_count);
+        let announced = u64::from(header.event_count);
+        let moment = Moment { position: record.offset.0, log_ms: self.log_ms };
+        let judged = header.identity.map(|identity| (identity, self.dedup.judge(&header, &identity, moment)));
         // The ingest machine's clock, where it agrees with the log's.
         let received_ms = header.received_ms.clamp(
             record.appended_ms.saturating_sub(CLOCK_SKEW_MS_MAX),
             record.appended_ms.saturating_add(CLOCK_SKEW_MS_MAX),
         );
         self.newest_received_ms = self.newest_received_ms.max(received_ms);
+        let mut events = Counts { accepted: announced, ..Counts::default() };
+        match judged {
+            None => {
+                self.count_events(record, batch, received_ms, &mut events);
+                events.unidentified = events.rolled_up;
+            }
+            Some((_, Verdict::Count { uncertain })) => {
+                self.count_events(record, batch, received_ms, &mut events);
+                events.uncertain = if uncertain { events.rolled_up } else { 0 };
+            }
+            Some((identity, Verdict::Duplicate)) => {
+                events.duplicate = announced;
+                self.duplicates.push(Duplicate {
+                    offset: record.offset.0,
+                    project: header.project,
+                    producer: identity.producer,
+                    seq: identity.seq,
+                    part: header.part,
+                    events: header.event_count,
+                });
+            }
+            Some((_, refused @ (Verdict::BelowWindow | Verdict::Conflict))) => {
+                events.dead_lettered = announced;
+                let reason = match refused {
+                    Verdict::BelowWindow => Reason::DedupWindowExceeded,
+                    _ => Reason::IdentityConflict,
+                };
+                self.bury_events(record, batch, 0, header.event_count, reason, &record.payload);
+            }
+        }
+        self.books.post(header.project, record.appended_ms, &events);
+    }
+
+    fn count_events(&mut self, record: &LogRecord, batch: &Batch<'_>, received_ms: i64, events: &mut Counts) {
+        let announced = batch.header.event_count;
         let mut event_index = 0;
         for event in batch.events() {
             // The checksum was right, so an event that does not decode, or more events than announced, was not written by
             // our ingest. Both leave their bytes behind.
             let Ok(event) = event else { break };
-            if event_index == header.event_count {
+            if event_index == announced {
                 self.bury_events(record, batch, event_index, 0, Reason::Malformed, &record.payload);
                 break;
             }
-            let outcome = self.apply_event(record, batch, event_index, &event, received_ms);
-            match outcome {
-                Ok(()) => self.books.rolled_up += 1,
-                Err(reason) => self.bury_events(record, batch, event_index, 1, reason, event.raw),
+            match self.apply_event(record, batch, event_index, &event, received_ms) {
+                Ok(folded) => {
+                    events.rolled_up += 1;
+                    events.folded += u64::from(folded);
+                }
+                Err(reason) => {
+                    events.dead_lettered += 1;
+                    self.bury_events(record, batch, event_index, 1, reason, event.raw);
+                }
             }
             event_index += 1;
         }
-        let missing = header.event_count - event_index;
+        let missing = announced - event_index;
         if missing > 0 {
+            events.dead_lettered += u64::from(missing);
             self.bury_events(record, batch, event_index, missing, Reason::Malformed, &record.payload);
         }
     }
 
+    /// Whether its series found no place of its own.
     #[inline]
     fn apply_event(
         &mut self,
@@ -378,7 +489,7 @@ impl Partition {
         event_index: u32,
         event: &EventRow<'_>,
         received_ms: i64,
-    ) -> Result<(), Reason> {
+    ) -> Result<bool, Reason> {
         let age_ms = received_ms.saturating_sub(event.ended_ms);
         if age_ms > millis(self.limits.event_age_max) {
             return Err(Reason::TooOld);
@@ -390,20 +501,24 @@ impl Partition {
             return Err(Reason::InvalidDuration);
         }
         let project = batch.header.project;
-        let series = self.series.intern(project, event.series.as_bytes()).map_err(|_| Reason::InvalidSeries)?;
+        let key = event.series.as_bytes();
+        let counted = self.cardinality.place(&mut self.series, project, key).map_err(|_| Reason::InvalidSeries)?;
+        let series = counted.series;
         let error = event.error.is_some() || self.series.is_failed(series);
         if age_ms <= millis(self.limits.raw_age_max) {
             let place = Place { partition: self.number, offset: record.offset.0, event_index };
             let header = &batch.header;
-            let offered = Offered { place, header, series, event, error, log_ms: record.appended_ms };
+            let true_key = counted.folded.then_some(key);
+            let offered = Offered { place, header, series, true_key, event, error, log_ms: record.appended_ms };
             // Before it is counted: attributes that do not decode must not leave half an event behind.
             self.raw.offer(&offered).map_err(|_| Reason::Malformed)?;
         }
         let at = self.slot(series, slot_of(event.ended_ms));
         self.fresh.cell_mut(at).record(event.duration_us, error);
+        self.books.roll_up(project, event.ended_ms);
         self.fresh_bytes += FRESH_BYTES_PER_EVENT;
         self.frame_bytes += FRAME_BYTES_PER_EVENT;
-        Ok(())
+        Ok(counted.folded)
     }
 
     #[inline]
@@ -428,12 +543,14 @@ impl Partition {
 
     fn bury_record(&mut self, record: &LogRecord, poison: RecordError) {
         let reason = if poison == RecordError::Checksum { Reason::Checksum } else { Reason::Malformed };
-        self.books.records_unreadable += 1;
+        self.books.post_unreadable();
         self.bury(DeadLetter {
             offset: record.offset.0,
             event_index: 0,
             reason,
             project: None,
+            key: None,
+            received_ms: None,
             events: None,
             bytes: record.payload.as_ref().into(),
         });
@@ -449,12 +566,13 @@ impl Partition {
         reason: Reason,
         bytes: &[u8],
     ) {
-        self.books.dead_lettered += u64::from(events);
         self.bury(DeadLetter {
             offset: record.offset.0,
             event_index,
             reason,
             project: Some(batch.header.project),
+            key: Some(batch.header.key),
+            received_ms: Some(batch.header.received_ms),
             events: Some(events),
             bytes: bytes.into(),
         });
@@ -463,6 +581,19 @@ impl Partition {
     fn bury(&mut self, dead_letter: DeadLetter) {
         self.dead_letter_bytes += dead_letter.memory_bytes();
         self.dead_letters.push(dead_letter);
+    }
+}
+
+impl Cut {
+    /// Whether the books say what is in the rows.
+    pub fn balances(&self) -> bool {
+        let pieces: u64 = self.pieces.iter().map(|piece| piece.cell.count).sum();
+        let letters: u64 = self.dead_letters.iter().filter_map(|letter| letter.events).map(u64::from).sum();
+        let duplicates: u64 = self.duplicates.iter().map(|duplicate| u64::from(duplicate.events)).sum();
+        let total = &self.books.total;
+        self.books.balance()
+            && self.books.records == self.to - self.from
+            && (pieces, letters, duplicates) == (total.rolled_up, total.dead_lettered, total.duplicate)
     }
 }
 
@@ -502,6 +633,8 @@ fn millis(duration: Duration) -> i64 {
     duration.as_millis() as i64
 }
 
+/// Log time gained by one record at most.
+const LOG_LEAP_MS_MAX: i64 = 3_600_000;
 /// Receive times further from the log's own time are not believed: the append timeout, with a second to spare.
 const CLOCK_SKEW_MS_MAX: i64 = 5_000;
 /// A histogram that is a list holds 2 bytes an event and doubles as it grows; hot ones turn into pages and hold less.

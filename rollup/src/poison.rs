@@ -6,7 +6,7 @@
 //!
 //! Does not: dead-letter records of a newer format. Those are good records and this worker is old: the partition stops.
 
-use peep_wire::ProjectId;
+use peep_wire::{KeyId, ProjectId};
 
 /// Why something was not counted. A closed set: it is a metric label and a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,17 +23,23 @@ pub enum Reason {
     TooOld,
     /// Ended further after its receipt than clocks may differ.
     InFuture,
+    /// The record's batch is so far behind its producer's latest that nobody knows whether it was counted.
+    DedupWindowExceeded,
+    /// The record contradicts one that was counted under the same identity.
+    IdentityConflict,
 }
 
 impl Reason {
     /// Every reason, for the metrics.
-    pub const ALL: [Reason; 6] = [
+    pub const ALL: [Reason; 8] = [
         Reason::Checksum,
         Reason::Malformed,
         Reason::InvalidSeries,
         Reason::InvalidDuration,
         Reason::TooOld,
         Reason::InFuture,
+        Reason::DedupWindowExceeded,
+        Reason::IdentityConflict,
     ];
 
     /// The text in the table and in the metric.
@@ -45,6 +51,8 @@ impl Reason {
             Reason::InvalidDuration => "invalid_duration",
             Reason::TooOld => "too_old",
             Reason::InFuture => "in_future",
+            Reason::DedupWindowExceeded => "dedup_window_exceeded",
+            Reason::IdentityConflict => "identity_conflict",
         }
     }
 }
@@ -60,9 +68,13 @@ pub struct DeadLetter {
     pub reason: Reason,
     /// Unknown when the header could not be trusted.
     pub project: Option<ProjectId>,
+    /// The key it came in with; unknown like the project.
+    pub key: Option<KeyId>,
+    /// When ingest received it, Unix milliseconds; unknown like the project. What times in an event's bytes refer to.
+    pub received_ms: Option<i64>,
     /// Events this row stands for; unknown when the header could not be trusted.
     pub events: Option<u32>,
-    /// The event or the record.
+    /// The event; or the whole record, for reasons that concern it, or the rest of it, as a whole.
     pub bytes: Box<[u8]>,
 }
 

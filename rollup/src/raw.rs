@@ -17,7 +17,7 @@
 use std::sync::Arc;
 
 use peep_wire::limits::SOURCE_DEFAULT;
-use peep_wire::record::{BatchHeader, EventRow, RecordError};
+use peep_wire::record::{BatchHeader, EventRow, RecordError, SeriesKey};
 
 use crate::key::Series;
 use crate::postgres::copy;
@@ -53,6 +53,8 @@ pub struct Offered<'a> {
     pub header: &'a BatchHeader,
     /// Index in the partition's series table.
     pub series: u32,
+    /// The key of its own series, when it is counted in another.
+    pub true_key: Option<&'a [u8]>,
     /// The event.
     pub event: &'a EventRow<'a>,
     /// Whether it counts as an error.
@@ -107,7 +109,7 @@ pub struct RawCut {
 /// One kept row.
 #[derive(Debug)]
 pub struct CutRow {
-    /// The exact dimensions, which are columns of the row.
+    /// Where it is counted. Its dimensions are columns of the row, unless the row brings its own.
     pub series: Arc<Series>,
     /// How many events it stands for.
     pub weight: f32,
@@ -117,6 +119,7 @@ pub struct CutRow {
     pub ended_s: i64,
     start: u32,
     len: u32,
+    key_len: u16,
 }
 
 #[derive(Debug)]
@@ -125,6 +128,8 @@ struct Row {
     series: u32,
     start: u32,
     len: u32,
+    /// Of `len`, at the end: the key of its own series.
+    key_len: u16,
     /// Trailing zero bits of the hash: in the sample up to this level.
     rank: u8,
     error: bool,
@@ -209,6 +214,7 @@ impl Sampler {
             ended_s: row.ended_s,
             start: row.start,
             len: row.len,
+            key_len: row.key_len,
         });
         RawCut { rows: rows.collect(), bytes: taken.bytes, tally: taken.tally }
     }
@@ -219,11 +225,14 @@ impl Sampler {
             self.bytes.truncate(start);
             return Err(malformed);
         }
+        let true_key = offered.true_key.unwrap_or_default();
+        self.bytes.extend_from_slice(true_key);
+        let key_len = true_key.len() as u16;
         let at = self.rows.len() as u32;
         let len = (self.bytes.len() - start) as u32;
         let Offered { series, error, .. } = *offered;
         let ended_s = offered.event.ended_ms.div_euclid(1000);
-        self.rows.push(Row { ended_s, series, start: start as u32, len, rank, error });
+        self.rows.push(Row { ended_s, series, start: start as u32, len, key_len, rank, error });
         if slowest && let Some(duration_us) = offered.event.duration_us {
             self.set_slowest(offered.series, Slowest { duration_us, row: at });
         }
@@ -370,9 +379,12 @@ impl RawCut {
 
     /// Appends one row of [`COLUMNS`].
     pub fn encode_row(&self, row: &CutRow, out: &mut Vec<u8>) {
-        let fields = row.series.fields();
+        let bytes = &self.bytes[row.start as usize..(row.start + row.len) as usize];
+        let (columns, true_key) = bytes.split_at(bytes.len() - usize::from(row.key_len));
+        let own = SeriesKey::parse(true_key).and_then(|key| key.decode());
+        let fields = own.unwrap_or_else(|_| row.series.fields());
         copy::row(out, COLUMN_COUNT);
-        out.extend_from_slice(&self.bytes[row.start as usize..(row.start + row.len) as usize]);
+        out.extend_from_slice(columns);
         copy::uint8(out, row.series.project.0);
         copy::text(out, fields.service);
         copy::text(out, fields.env);

@@ -12,7 +12,7 @@ struct Counted {
     table: SeriesTable,
     cardinality: Cardinality,
     limits: SeriesLimits,
-    stored: Vec<Seen>,
+    stored: Vec<SeenSeries>,
     log_ms: i64,
 }
 
@@ -272,6 +272,10 @@ proptest! {
                         prop_assert_eq!(folded, fields != sent);
                         let both: BTreeSet<_> = model.today.union(&model.before).collect();
                         prop_assert_eq!(counted.cardinality.len(), both.len());
+                        let cardinality = &counted.cardinality;
+                        let (total, bytes) = (cardinality.total, cardinality.bytes);
+                        counted.cardinality.add_up();
+                        prop_assert_eq!((total, bytes), (counted.cardinality.total, counted.cardinality.bytes));
                     }
                 }
                 Step::Wait { hours } => {

@@ -21,6 +21,8 @@ fn limits() -> PartitionLimits {
         event_ahead_max: Duration::from_mins(10),
         raw_age_max: Duration::from_hours(2),
         raw: RawLimits { events_per_second_max: 1000, burst_events_max: 1000, bytes_max: 1 << 20 },
+        dedup: DedupLimits { retention_ms: 24 * HOUR_MS, producers_max: 1000, bytes_max: 1 << 20 },
+        series: SeriesLimits { series_max: 10_000, total_max: 100_000, folds_max: 1_000 },
     }
 }
 
@@ -62,7 +64,7 @@ fn events_are_counted_in_the_window_in_which_they_ended() {
         ]
     );
     assert_eq!((cut.from, cut.to), (0, 1));
-    assert_eq!((cut.books.accepted, cut.books.rolled_up), (4, 4));
+    assert_eq!((cut.books.total.accepted, cut.books.total.rolled_up, cut.books.total.unidentified), (4, 4, 4));
     assert_eq!(cut.raw.rows.len(), 3, "beyond the raw retention an event is counted but not kept");
 }
 
@@ -75,10 +77,10 @@ fn events_outside_of_the_accepted_time_are_dead_lettered_with_their_bytes() {
     let cut = flush(&mut partition);
     let letters: Vec<_> = cut.dead_letters.iter().map(|letter| (letter.event_index, letter.reason)).collect();
     assert_eq!(letters, [(1, Reason::TooOld), (2, Reason::InFuture)]);
-    assert!(cut.dead_letters.iter().all(|letter| letter.project == Some(peep_wire::ProjectId(1))));
+    assert!(cut.dead_letters.iter().all(|letter| letter.project == Some(ProjectId(1))));
     let buried = EventRow::decode(&cut.dead_letters[0].bytes, NOW_MS).unwrap();
     assert_eq!(buried.ended_ms, NOW_MS - 25 * HOUR_MS);
-    assert_eq!((cut.books.accepted, cut.books.rolled_up, cut.books.dead_lettered), (3, 1, 2));
+    assert_eq!((cut.books.total.accepted, cut.books.total.rolled_up, cut.books.total.dead_lettered), (3, 1, 2));
 }
 
 #[test]
@@ -88,7 +90,7 @@ fn lateness_is_judged_by_the_time_of_the_log_and_not_by_a_clock_that_is_wrong() 
     let year_ms = 365 * 24 * HOUR_MS;
     let payload = batch(NOW_MS + year_ms, &[event("shop", "/", NOW_MS, 1)]);
     partition.apply(&record(0, NOW_MS, payload)).unwrap();
-    assert_eq!(flush(&mut partition).books.rolled_up, 1);
+    assert_eq!(flush(&mut partition).books.total.rolled_up, 1);
 }
 
 #[test]
@@ -103,7 +105,7 @@ fn a_poisoned_record_is_buried_whole_and_the_next_one_counts() {
     assert_eq!(cut.dead_letters[0].bytes.as_ref(), flipped);
     let reasons: Vec<_> = cut.dead_letters.iter().map(|letter| (letter.offset, letter.reason)).collect();
     assert_eq!(reasons, [(0, Reason::Checksum), (1, Reason::Malformed)]);
-    assert_eq!((cut.books.records, cut.books.records_unreadable, cut.books.rolled_up), (3, 2, 1));
+    assert_eq!((cut.books.records, cut.books.records_unreadable, cut.books.total.rolled_up), (3, 2, 1));
 }
 
 #[test]
@@ -160,7 +162,8 @@ fn ten_thousand_series_in_open_windows_take_a_few_megabytes_and_give_them_back()
     let cut = partition.cut().unwrap();
     assert!(cut.memory_bytes > 0 && partition.delta_bytes() < held / 3);
     partition.shrink();
-    assert!(partition.memory_bytes() < 1024, "{}", partition.memory_bytes());
+    // But for the hashes of the series that have a place.
+    assert!(partition.memory_bytes() < 256 << 10, "{}", partition.memory_bytes());
 }
 
 /// What the tables would hold: pieces merged by series and window.
@@ -179,6 +182,19 @@ fn merged(cells: impl IntoIterator<Item = (Vec<u8>, i64, Cell)>) -> Merged {
     }
     let figures = |cell: Cell| (cell.count, cell.errors, buckets(&cell.histogram));
     by_place.into_iter().map(|(place, cell)| (place, figures(cell))).collect()
+}
+
+/// The lines of all books, added up as a reader of the tables does.
+fn added_up(cuts: &[Cut]) -> (u64, Counts, BTreeMap<(u64, i64), Counts>, BTreeMap<(u64, i64), u64>) {
+    let (mut records, mut total) = (0, Counts::default());
+    let (mut minutes, mut days) = (BTreeMap::<_, Counts>::new(), BTreeMap::new());
+    for books in cuts.iter().map(|cut| &cut.books) {
+        records += books.records;
+        total.add(&books.total);
+        books.minutes.iter().for_each(|line| minutes.entry((line.project.0, line.minute_s)).or_default().add(&line.events));
+        books.days.iter().for_each(|line| *days.entry((line.project.0, line.day_s)).or_default() += line.rolled_up);
+    }
+    (records, total, minutes, days)
 }
 
 #[derive(Debug, Clone)]
@@ -250,11 +266,10 @@ proptest! {
         });
         prop_assert_eq!(&merged(live), &expected);
 
-        prop_assert_eq!(cuts.iter().map(|cut| cut.books.rolled_up).sum::<u64>(), whole.books.rolled_up);
-        prop_assert_eq!(cuts.iter().map(|cut| cut.books.dead_lettered).sum::<u64>(), whole.books.dead_lettered);
-        prop_assert!(whole.books.balance() && cuts.iter().all(|cut| cut.books.balance()));
+        prop_assert_eq!(added_up(&cuts), added_up(std::slice::from_ref(&whole)));
+        prop_assert!(whole.balances() && cuts.iter().all(Cut::balances));
         let sent: u64 = batches.iter().map(|batch| batch.len() as u64).sum();
-        prop_assert_eq!(whole.books.accepted, sent);
+        prop_assert_eq!(whole.books.total.accepted, sent);
         let letters: Vec<_> = cuts.iter().flat_map(|cut| cut.dead_letters.clone()).collect();
         prop_assert_eq!(letters, whole.dead_letters);
     }

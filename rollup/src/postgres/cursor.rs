@@ -140,7 +140,8 @@ pub(super) async fn report(pool: &PgPool, owner: Owner, reports: &[Report]) -> s
 /// The compare-and-swap. `false`: somebody else moved the cursor or took the partition; roll back and forget.
 pub(super) async fn advance(connection: &mut PgConnection, owner: Owner, step: Step<'_>) -> sqlx::Result<bool> {
     let sql = "update rollup_cursor
-        set next_offset = $5, fingerprint = $6, lease_until = clock_timestamp() + $7 * interval '1 second', updated_at = now()
+        set next_offset = $5, fingerprint = $6, lease_until = clock_timestamp() + $7 * interval '1 second', log_ms = $8,
+            updated_at = now()
         where log_partition = $1 and owner = $2 and epoch = $3 and next_offset = $4";
     let done = sqlx::query(sql)
         .bind(int4(step.partition))
@@ -150,6 +151,7 @@ pub(super) async fn advance(connection: &mut PgConnection, owner: Owner, step: S
         .bind(step.to as i64)
         .bind(step.fingerprint.map(Fingerprint::as_bytes))
         .bind(LEASE.as_secs_f64())
+        .bind(step.log_ms)
         .execute(connection)
         .await?;
     Ok(done.rows_affected() == 1)
@@ -168,6 +170,8 @@ pub(super) struct Step<'a> {
     pub(super) to: u64,
     /// Of the record before `to`.
     pub(super) fingerprint: Option<&'a Fingerprint>,
+    /// The log's own time at `to`.
+    pub(super) log_ms: i64,
 }
 
 pub(super) fn int4(partition: u32) -> i32 {

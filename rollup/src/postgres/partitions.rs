@@ -15,25 +15,33 @@ pub enum TimeTable {
     Rollup10s,
     /// Raw events, six hours to a partition: the retention is short and should not overshoot by a day.
     RawEvent,
+    /// The books by flush, a week to a partition: few rows, kept for long.
+    Ledger,
+    /// The books by project and minute.
+    LedgerProject,
 }
 
 impl TimeTable {
     /// All of them.
-    pub const ALL: [TimeTable; 2] = [TimeTable::Rollup10s, TimeTable::RawEvent];
+    pub const ALL: [TimeTable; 4] =
+        [TimeTable::Rollup10s, TimeTable::RawEvent, TimeTable::Ledger, TimeTable::LedgerProject];
 
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             TimeTable::Rollup10s => "rollup_10s",
             TimeTable::RawEvent => "raw_event",
+            TimeTable::Ledger => "ledger",
+            TimeTable::LedgerProject => "ledger_project",
         }
     }
 
-    /// Length of a partition. Divides a day.
+    /// Length of a partition: divides a day or is days.
     pub fn width_s(self) -> i64 {
         match self {
             TimeTable::Rollup10s => 86_400,
             TimeTable::RawEvent => 6 * 3_600,
+            TimeTable::Ledger | TimeTable::LedgerProject => 7 * 86_400,
         }
     }
 
@@ -47,7 +55,9 @@ impl TimeTable {
 pub(super) fn partitions_of(cut: &Cut) -> BTreeSet<(TimeTable, i64)> {
     let pieces = cut.pieces.iter().map(|piece| (TimeTable::Rollup10s, piece.window_s));
     let raw = cut.raw.rows.iter().map(|row| (TimeTable::RawEvent, row.ended_s));
-    pieces.chain(raw).map(|(table, second)| (table, table.start_of(second))).collect()
+    let ledger = std::iter::once((TimeTable::Ledger, cut.appended_ms.div_euclid(1000)));
+    let minutes = cut.books.minutes.iter().map(|minute| (TimeTable::LedgerProject, minute.minute_s));
+    pieces.chain(raw).chain(ledger).chain(minutes).map(|(table, second)| (table, table.start_of(second))).collect()
 }
 
 /// Makes the partitions that are missing and answers how many.

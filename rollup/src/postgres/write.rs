@@ -58,7 +58,7 @@ pub(super) async fn write(connection: &mut PgConnection, owner: Owner, epoch: u6
                  set local idle_in_transaction_session_timeout = '5s'";
     sqlx::raw_sql(begin).execute(&mut *connection).await?;
     let Cut { partition, from, to, .. } = *cut;
-    let step = Step { partition, epoch, from, to, fingerprint: cut.fingerprint.as_ref() };
+    let step = Step { partition, epoch, from, to, fingerprint: cut.fingerprint.as_ref(), log_ms: cut.log_ms };
     if !cursor::advance(connection, owner, step).await? {
         sqlx::raw_sql("rollback").execute(&mut *connection).await?;
         return Ok(Flushed::Fenced);
@@ -163,15 +163,17 @@ async fn copy_raw(connection: &mut PgConnection, cut: &Cut) -> sqlx::Result<()> 
 }
 
 async fn copy_dead_letters(connection: &mut PgConnection, cut: &Cut) -> sqlx::Result<()> {
-    let sql = "copy dead_letter (log_partition, log_offset, event_index, reason, project_id, events, bytes) \
-               from stdin (format binary)";
+    let sql = "copy dead_letter (log_partition, log_offset, event_index, reason, project_id, key_id, received_ms, events, \
+               bytes) from stdin (format binary)";
     copy_rows(connection, sql, &cut.dead_letters, |letter: &DeadLetter, out| {
-        copy::row(out, 7);
+        copy::row(out, 9);
         copy::int4(out, cut.partition as i32);
         copy::uint8(out, letter.offset);
         copy::int4(out, letter.event_index as i32);
         copy::text(out, letter.reason.as_str());
         copy::optional(out, letter.project, |out, project| copy::uint8(out, project.0));
+        copy::optional(out, letter.key, |out, key| copy::uint8(out, key.0));
+        copy::optional(out, letter.received_ms, copy::int8);
         copy::optional(out, letter.events, |out, events| copy::int4(out, i32::try_from(events).unwrap_or(i32::MAX)));
         copy::bytes(out, &letter.bytes);
     })
