@@ -103,7 +103,7 @@ pub(crate) struct OtherFormat(pub(crate) u32);
 #[derive(Debug)]
 pub(crate) struct Counter {
     rules: Rules,
-    past: Past,
+    pub(crate) past: Past,
     pub(crate) counted: Counted,
 }
 

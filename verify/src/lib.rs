@@ -35,6 +35,8 @@ mod ledger;
 
 mod rollups;
 
+mod memory;
+
 mod partition;
 
 mod options;

@@ -6,13 +6,14 @@ use std::time::Duration;
 use peep_log::{Log, LogRecord, Offset, Partition, ReadError};
 
 use crate::VerifyError;
-use crate::count::{CLOCK_SKEW_MS_MAX, Cell, Counter, Logged, SeriesNumber};
+use crate::count::{CLOCK_SKEW_MS_MAX, Cell, Counted, Counter, Logged, SeriesNumber};
 use crate::findings::Findings;
 use crate::ledger::{self, DayRow, Ledger};
+use crate::memory;
 use crate::options::{Options, Progress};
 use crate::past::Past;
 use crate::record::Series;
-use crate::report::{Column, PartitionReport, Place, instant};
+use crate::report::{self, Column, PartitionReport, Place, instant};
 use crate::rollups::{self, Scope, Source};
 use crate::snapshot::{Cursor, LogBreak, Snapshot, told};
 
@@ -57,7 +58,7 @@ impl Verification<'_> {
         let mut counter = Counter::new(self.options.rules, past);
         let mut ledger = Ledger::over(&found_ledger);
         self.read(range, &mut counter, &mut ledger, findings, progress).await?;
-        let mut counted = counter.counted;
+        let mut counted = std::mem::take(&mut counter.counted);
 
         let at = |position: u64| Place { position: Some(position), ..Place::of(partition) };
         ledger::compare(partition, &ledger, &found_ledger, &found_by_project, findings);
@@ -81,6 +82,9 @@ impl Verification<'_> {
             let column = Column::new("log_ms", counted.log_ms, self.cursor.log_ms);
             findings.differs("rollup_cursor", at(range.to), vec![column]);
         }
+        if counter.past.is_whole() {
+            self.compare_memory(snapshot, &counted, findings).await?;
+        }
         let cells = std::mem::take(&mut counted.cells);
         let first_s = self.first_whole_second(snapshot, range).await?;
         self.compare_rollups(snapshot, &counted, cells, first_s, findings).await?;
@@ -96,10 +100,46 @@ impl Verification<'_> {
         })
     }
 
+    /// What has to be remembered of producers and series.
+    async fn compare_memory(
+        &self,
+        snapshot: &mut Snapshot,
+        counted: &Counted,
+        findings: &mut Findings,
+    ) -> Result<(), VerifyError> {
+        let partition = self.cursor.partition;
+        let of = |(project, producer): &(i64, [u8; 16])| Place {
+            project: Some(*project),
+            producer: Some(report::producer(*producer)),
+            ..Place::of(partition)
+        };
+        let rules = &self.options.rules;
+        let mut found = BTreeMap::new();
+        for (key, window) in snapshot.windows(partition).await? {
+            match window {
+                // Who is forgotten by the rules may wait in the table for being swept.
+                Some(window) if window.is_expired(rules, counted.log_ms) => {}
+                Some(window) => drop(found.insert(key, window)),
+                None => {
+                    let column = Column::new("seen, partial", "a window", "bytes that make no sense");
+                    findings.differs("dedup_window", of(&key), vec![column]);
+                }
+            }
+        }
+        findings.compare("dedup_window", &counted.producers.living(rules, counted.log_ms), &found, of);
+        let found = snapshot.seen(partition, counted.budgets.day).await?;
+        findings.compare("series_budget", &memory::seen_rows(&counted.budgets), &found, |(day, project)| Place {
+            project: Some(*project),
+            bucket: Some(instant(day * 86_400)),
+            ..Place::of(partition)
+        });
+        Ok(())
+    }
+
     async fn compare_rollups(
         &self,
         snapshot: &mut Snapshot,
-        counted: &crate::count::Counted,
+        counted: &Counted,
         mut cells: BTreeMap<(SeriesNumber, i64), Cell>,
         first_s: i64,
         findings: &mut Findings,

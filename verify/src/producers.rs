@@ -136,7 +136,7 @@ impl Producer {
         Producer { begun_seq: seq, high_seq: seq, complete, partial, last_ms: 0, last_position: 0 }
     }
 
-    fn is_expired(&self, rules: &Rules, log_ms: i64) -> bool {
+    pub(crate) fn is_expired(&self, rules: &Rules, log_ms: i64) -> bool {
         log_ms - self.last_ms > rules.dedup_retention.as_millis() as i64
     }
 

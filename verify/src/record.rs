@@ -182,6 +182,18 @@ impl Series {
             status: fields.status as u16,
         })
     }
+
+    /// The bytes [`Series::read`] takes.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let fields = SeriesFields {
+            service: self.service.clone(),
+            env: self.env.clone(),
+            route: self.route.clone(),
+            method: METHODS.iter().position(|method| *method == self.method).map_or(0, |number| number as u32),
+            status: u32::from(self.status),
+        };
+        fields.encode_to_vec()
+    }
 }
 
 /// Header bytes and the bytes of each event. Events end at the first field that is none. `None`: no header.

@@ -13,7 +13,8 @@ use sqlx::{PgPool, Postgres, Row as _, Transaction};
 use crate::count::{DeadLetter, Duplicate};
 use crate::findings::Row;
 use crate::ledger::{DayRow, LedgerRow, ProjectRow};
-use crate::producers::Verdict;
+use crate::memory::SeenRows;
+use crate::producers::{Producer, Verdict};
 use crate::record::Series;
 use crate::report::{Books, instant};
 
@@ -205,6 +206,36 @@ impl Snapshot {
             Ok((row.try_get::<i64, _>(0)? as u64, duplicate))
         };
         rows.into_iter().map(duplicate).collect()
+    }
+
+    /// Rows of `dedup_window`; `None` for one that makes no sense.
+    pub(crate) async fn windows(
+        &mut self,
+        partition: u32,
+    ) -> sqlx::Result<BTreeMap<(i64, [u8; 16]), Option<Producer>>> {
+        let sql = "select project_id, producer, high_seq, begun_seq, last_offset, last_ms, seen, partial
+            from dedup_window where log_partition = $1";
+        let rows = sqlx::query(sql).bind(partition as i32).fetch_all(&mut *self.transaction).await?;
+        let window = |row: sqlx::postgres::PgRow| {
+            let number = |at: usize| row.try_get::<i64, _>(at).map(|number| number as u64);
+            let numbers = [number(2)?, number(3)?, number(4)?];
+            let producer = Producer::stored(numbers, row.try_get(5)?, row.try_get(6)?, row.try_get(7)?);
+            Ok(((row.try_get(0)?, row.try_get::<uuid::Uuid, _>(1)?.into_bytes()), producer))
+        };
+        rows.into_iter().map(window).collect()
+    }
+
+    /// Rows of `series_budget` of a day and the day before, by day and project.
+    pub(crate) async fn seen(&mut self, partition: u32, day: i64) -> sqlx::Result<SeenRows> {
+        let sql = "select day::bigint, project_id, hashes from series_budget
+            where log_partition = $1 and day between $2 - 1 and $2";
+        let mut seen = SeenRows::new();
+        for row in sqlx::query(sql).bind(partition as i32).bind(day).fetch_all(&mut *self.transaction).await? {
+            let hashes: &[u8] = row.try_get(2)?;
+            let hashes = hashes.as_chunks::<8>().0.iter().map(|hash| u64::from_be_bytes(*hash));
+            seen.entry((row.try_get(0)?, row.try_get(1)?)).or_default().0.extend(hashes);
+        }
+        Ok(seen)
     }
 
     /// Since when each level is complete by itself.
