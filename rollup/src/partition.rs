@@ -310,6 +310,11 @@ impl Partition {
         &self.dedup
     }
 
+    /// Which series have a place.
+    pub fn cardinality(&self) -> &Cardinality {
+        &self.cardinality
+    }
+
     /// Windows changed since the last cut.
     pub fn open_windows(&self) -> usize {
         self.dirty.len()

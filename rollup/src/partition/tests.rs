@@ -166,6 +166,46 @@ fn ten_thousand_series_in_open_windows_take_a_few_megabytes_and_give_them_back()
     assert!(partition.memory_bytes() < 256 << 10, "{}", partition.memory_bytes());
 }
 
+#[test]
+fn an_event_without_a_place_is_counted_in_another_series_and_kept_as_it_was() {
+    let series = SeriesLimits { series_max: 2, ..limits().series };
+    let mut partition = Partition::new(3, Offset(0), PartitionLimits { series, ..limits() });
+    let lost = || Event { status: 503, ..event("shop", "/orders/17", NOW_MS, 9_000) };
+    apply(&mut partition, &[event("shop", "/a", NOW_MS, 1), event("shop", "/b", NOW_MS, 1), lost(), lost()]);
+    let cut = flush(&mut partition);
+    let counted: Vec<_> = cut
+        .pieces
+        .iter()
+        .map(|piece| (piece.series.fields().route, piece.series.fields().status, piece.cell.count, piece.cell.errors))
+        .collect();
+    assert_eq!(counted, [("/a", 200, 1, 0), ("/b", 200, 1, 0), ("(other)", 500, 2, 2)]);
+    assert_eq!((cut.books.total.rolled_up, cut.books.total.folded), (4, 2));
+    assert_eq!((cut.overflow[0].segment.as_str(), cut.overflow[0].events), ("/orders/*", 2));
+    let mut rows = Vec::new();
+    cut.raw.rows.iter().for_each(|row| cut.raw.encode_row(row, &mut rows));
+    let holds = |text: &str| rows.windows(text.len()).any(|bytes| bytes == text.as_bytes());
+    assert!(holds("/orders/17") && !holds("(other)"));
+}
+
+#[test]
+fn a_partition_that_goes_on_admits_what_its_predecessor_would_have() {
+    let series = SeriesLimits { series_max: 3, ..limits().series };
+    let limits = PartitionLimits { series, ..limits() };
+    let mut first = Partition::new(3, Offset(0), limits);
+    apply(&mut first, &["/a", "/b"].map(|route| event("shop", route, NOW_MS, 1)));
+    let cut = flush(&mut first);
+    let restored = Restored { log_ms: cut.log_ms, budgets: cut.budgets, ..Restored::default() };
+    let mut second = Partition::restored(3, Offset(1), limits, restored);
+    for partition in [&mut first, &mut second] {
+        apply(partition, &["/c", "/d", "/a"].map(|route| event("shop", route, NOW_MS, 1)));
+        let cut = flush(partition);
+        let mut routes: Vec<_> = cut.pieces.iter().map(|piece| piece.series.fields().route).collect();
+        routes.sort_unstable();
+        assert_eq!(routes, ["(other)", "/a", "/c"]);
+        assert_eq!(cut.budgets.iter().map(|seen| seen.hashes.len()).sum::<usize>(), 2);
+    }
+}
+
 /// What the tables would hold: pieces merged by series and window.
 type Merged = BTreeMap<(Vec<u8>, i64), (u64, u64, Vec<(u64, u64)>)>;
 
@@ -191,7 +231,10 @@ fn added_up(cuts: &[Cut]) -> (u64, Counts, BTreeMap<(u64, i64), Counts>, BTreeMa
     for books in cuts.iter().map(|cut| &cut.books) {
         records += books.records;
         total.add(&books.total);
-        books.minutes.iter().for_each(|line| minutes.entry((line.project.0, line.minute_s)).or_default().add(&line.events));
+        books
+            .minutes
+            .iter()
+            .for_each(|line| minutes.entry((line.project.0, line.minute_s)).or_default().add(&line.events));
         books.days.iter().for_each(|line| *days.entry((line.project.0, line.day_s)).or_default() += line.rolled_up);
     }
     (records, total, minutes, days)
