@@ -33,6 +33,8 @@ pub(crate) enum Command {
     LoginLink(LoginLink),
     /// Ship nginx or Apache access logs as events.
     Ship(peep_ship::Args),
+    /// Count the log again with independent code and compare every table with it. Reads only; may run beside the services.
+    Verify(Verify),
     /// Check the configuration in the environment: prints OK, or one line for each problem.
     CheckConfig(CheckConfig),
 }
@@ -86,6 +88,24 @@ pub(crate) struct LoginLink {
     /// How long the link can be used, in minutes.
     #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=10_080))]
     pub(crate) minutes: u32,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Verifies with the rollup's settings in the environment; they have to be those the log was counted with.\n\
+Exit codes: 0 no difference, 1 differences or a failure, 2 wrong arguments, 64 wrong configuration.")]
+pub(crate) struct Verify {
+    /// Only this partition of the log; may be given several times.
+    #[arg(long = "partition", value_name = "NUMBER")]
+    pub(crate) partitions: Vec<u32>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How many differences to describe; all are counted.
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    pub(crate) differences_max: usize,
+    /// How many series and ten-second windows of a partition to hold in memory, a few hundred bytes each.
+    #[arg(long, value_name = "COUNT", default_value_t = 8_000_000)]
+    pub(crate) cells_max: usize,
 }
 
 #[derive(Debug, Args)]

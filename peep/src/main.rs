@@ -18,6 +18,8 @@ mod schema;
 
 mod keys;
 
+mod verify;
+
 /// jemalloc: bursts of bodies and histograms leave less behind in it than in the system's allocator.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         cli::Command::Key(command) => keys::main(command),
         cli::Command::LoginLink(link) => keys::login_link(&link),
         cli::Command::Ship(args) => peep_ship::run(args),
+        cli::Command::Verify(arguments) => verify::main(&arguments),
         cli::Command::CheckConfig(check) => configuration::main(check.markdown),
     };
     outcome.unwrap_or_else(|error| {
