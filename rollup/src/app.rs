@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use peep_chassis::admin::{Health, HealthHandle};
 use peep_chassis::clock::Clock;
+use peep_chassis::failpoint;
 use peep_chassis::lifecycle::Shutdown;
 use peep_log::Log;
 use sqlx::PgPool;
@@ -21,14 +22,16 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::consumer::{self, Ended, Sound, Worker};
+use crate::consumer::{self, Ended, Progress, Worker};
 use crate::flush::Flusher;
 use crate::lease::Leases;
+use crate::level::leveler;
 use crate::limits::Budget;
 use crate::metrics::{self, State};
+use crate::position::Position;
 use crate::postgres::PostgresStore;
-use crate::retention::{self, Retention};
-use crate::store::{Lease, Owner, Store};
+use crate::retention;
+use crate::store::{Lease, Owner, Report, Store, Verdict};
 
 /// Partitions that have a consumer, with its epoch.
 pub type Held = BTreeMap<u32, u64>;
@@ -66,8 +69,8 @@ pub async fn run(
     health: &Health,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let retention = Retention { rollups: config.retention, raw: config.raw_retention };
-    let retention = tokio::spawn(retention::run(database.clone(), retention, shutdown.child()));
+    let retention = tokio::spawn(retention::run(database.clone(), config.keep(), shutdown.child()));
+    let leveler = tokio::spawn(leveler::run(database.clone(), config.leveler_limits(), shutdown.child()));
     let idle_max = usize::try_from(config.flushes_max).unwrap_or(1);
     let store = Arc::new(PostgresStore::new(pool, database, idle_max));
     let (held, _) = watch::channel(Held::new());
@@ -82,8 +85,8 @@ pub async fn run(
     };
     let ran = run_with(parts, health, shutdown).await;
     store.close().await;
-    // It stops between two passes; a pass that hangs is left to the end of the process.
-    let _ = timeout(RETENTION_STOP_WAIT, retention).await;
+    // The one stops between two passes, the other at once; what hangs is left to the end of the process.
+    let _ = timeout(RETENTION_STOP_WAIT, async { tokio::join!(retention, leveler) }).await;
     ran
 }
 
@@ -106,7 +109,7 @@ pub async fn run_with(parts: Parts, health: &Health, shutdown: Shutdown) -> anyh
     let worker = Arc::new(Worker { config, events, live, store, flusher, budget, clock });
     tracing::info!(owner = %owner.0, partitions, "rollup started");
 
-    let mut supervisor = Supervisor::new(worker, leases, health, shutdown.clone(), held);
+    let mut supervisor = Supervisor::new(worker, owner, leases, health, shutdown.clone(), held);
     supervisor.supervise().await;
     supervisor.stop().await;
     Ok(())
@@ -132,6 +135,7 @@ async fn open_cursors(store: &dyn Store, partitions: u32, health: &HealthHandle,
 /// The running consumers.
 struct Supervisor {
     worker: Arc<Worker>,
+    owner: Owner,
     leases: Leases,
     health: HealthHandle,
     shutdown: Shutdown,
@@ -141,6 +145,9 @@ struct Supervisor {
     tasks: HashMap<Id, (u32, u64)>,
     running: BTreeMap<u32, Running>,
     troubles: BTreeMap<u32, Trouble>,
+    /// Partitions whose consumers finished because somebody else waits for them.
+    left: Vec<u32>,
+    reported_at: Option<Instant>,
     /// Why the last tick of the leases failed.
     lease_error: Option<String>,
 }
@@ -149,18 +156,21 @@ struct Supervisor {
 struct Running {
     epoch: u64,
     lost: CancellationToken,
-    sound: Sound,
+    /// Finish and end.
+    stop: Shutdown,
+    progress: Progress,
 }
 
 /// What a partition has against it until its consumer proves otherwise.
 enum Trouble {
     Failed { times: u32, reason: String },
-    Broken { reason: String },
+    Broken { reason: String, epoch: u64, range: Option<(Position, Position)> },
 }
 
 impl Supervisor {
     fn new(
         worker: Arc<Worker>,
+        owner: Owner,
         leases: Leases,
         health: HealthHandle,
         shutdown: Shutdown,
@@ -168,6 +178,7 @@ impl Supervisor {
     ) -> Self {
         Self {
             worker,
+            owner,
             leases,
             health,
             shutdown,
@@ -176,6 +187,8 @@ impl Supervisor {
             tasks: HashMap::new(),
             running: BTreeMap::new(),
             troubles: BTreeMap::new(),
+            left: Vec::new(),
+            reported_at: None,
             lease_error: None,
         }
     }
@@ -189,6 +202,7 @@ impl Supervisor {
                 () = shutdown.requested() => return,
                 Some(joined) = self.consumers.join_next_with_id() => {
                     self.joined(joined);
+                    self.leave().await;
                     // A rest may end before the next regular tick.
                     next_tick = next_tick.min(self.leases.next_tick());
                 }
@@ -213,17 +227,31 @@ impl Supervisor {
             tracing::warn!("not everything was flushed in time; it is read again from the cursor");
             self.consumers.shutdown().await;
         }
+        self.held.send_replace(Held::new());
         if let Err(error) = self.leases.release().await {
             tracing::warn!(%error, "leases not given back; they expire by themselves");
         }
     }
 
     async fn tick(&mut self) {
-        match self.leases.tick().await {
+        failpoint::hit("rollup.lease.before_renew");
+        let committed = self.running.iter().map(|(partition, running)| (*partition, running.progress.committed()));
+        match self.leases.tick(&committed.collect()).await {
             Ok(changes) => {
                 self.lease_error = None;
-                for running in changes.lost.iter().filter_map(|partition| self.running.get(partition)) {
-                    running.lost.cancel();
+                for partition in changes.lost {
+                    // Somebody else's trouble now.
+                    self.troubles.remove(&partition);
+                    match self.running.get(&partition) {
+                        Some(running) => running.lost.cancel(),
+                        None => metrics::partition_state(partition, State::NotOwned),
+                    }
+                }
+                for partition in changes.surplus {
+                    tracing::info!(partition, "another worker takes its share: partition is finished and given back");
+                    if let Some(running) = self.running.get(&partition) {
+                        running.stop.request();
+                    }
                 }
                 for lease in changes.acquired {
                     self.start(lease);
@@ -236,6 +264,49 @@ impl Supervisor {
                 self.lease_error = Some(error.to_string());
             }
         }
+        self.report_partitions().await;
+    }
+
+    /// Gives back what was finished for somebody else.
+    async fn leave(&mut self) {
+        let left = std::mem::take(&mut self.left);
+        if !left.is_empty()
+            && let Err(error) = self.leases.leave(left).await
+        {
+            tracing::warn!(%error, "leases not given back; the next renewal tries again");
+        }
+    }
+
+    /// For people, and only for them: how far the log is, and why counting stopped.
+    async fn report_partitions(&mut self) {
+        if self.reported_at.is_some_and(|at| at.elapsed() < REPORT_INTERVAL) {
+            return;
+        }
+        let mut reports = Vec::new();
+        for (partition, running) in &self.running {
+            let verdict = match self.troubles.get(partition) {
+                _ if running.progress.is_sound() => Verdict::Sound,
+                Some(Trouble::Broken { reason, .. }) => Verdict::Broken { reason: reason.clone() },
+                Some(Trouble::Failed { .. }) | None => Verdict::Open,
+            };
+            let range = running.progress.range();
+            reports.push(Report { partition: *partition, epoch: running.epoch, range, verdict });
+        }
+        for (partition, trouble) in self.troubles.iter().filter(|(partition, _)| !self.running.contains_key(partition)) {
+            if let Trouble::Broken { reason, epoch, range } = trouble {
+                let verdict = Verdict::Broken { reason: reason.clone() };
+                reports.push(Report { partition: *partition, epoch: *epoch, range: *range, verdict });
+            }
+        }
+        if reports.is_empty() {
+            return;
+        }
+        let report = self.worker.store.report(self.owner, reports);
+        match timeout(REPORT_DEADLINE, report).await {
+            Ok(Ok(())) => self.reported_at = Some(Instant::now()),
+            Ok(Err(error)) => tracing::debug!(%error, "partitions not reported"),
+            Err(_) => tracing::debug!("partitions not reported in time"),
+        }
     }
 
     fn start(&mut self, lease: Lease) {
@@ -244,9 +315,10 @@ impl Supervisor {
         if !matches!(self.troubles.get(&partition), Some(Trouble::Broken { .. })) {
             metrics::partition_state(partition, State::Running);
         }
-        let running = Running { epoch, lost: CancellationToken::new(), sound: Sound::default() };
-        let (sound, lost) = (running.sound.clone(), running.lost.clone());
-        let consumer = consumer::run(Arc::clone(&self.worker), lease, sound, lost, self.shutdown.child());
+        let progress = Progress::new(&lease);
+        let running = Running { epoch, lost: CancellationToken::new(), stop: self.shutdown.child(), progress };
+        let (progress, lost, stop) = (running.progress.clone(), running.lost.clone(), running.stop.clone());
+        let consumer = consumer::run(Arc::clone(&self.worker), lease, progress, lost, stop);
         self.tasks.insert(self.consumers.spawn(consumer).id(), (partition, epoch));
         // A lease that lapsed and came back: what the consumer before it holds is fenced.
         if let Some(before) = self.running.insert(partition, running) {
@@ -262,12 +334,12 @@ impl Supervisor {
         let (partition, epoch) = self.tasks.remove(&id).expect("every consumer is known by the id of its task");
         if self.running.get(&partition).is_some_and(|running| running.epoch == epoch) {
             self.settle_troubles();
-            self.running.remove(&partition);
-            self.ended(partition, epoch, ended);
+            let range = self.running.remove(&partition).and_then(|running| running.progress.range());
+            self.ended(partition, epoch, range, ended);
         }
     }
 
-    fn ended(&mut self, partition: u32, epoch: u64, ended: Ended) {
+    fn ended(&mut self, partition: u32, epoch: u64, range: Option<(Position, Position)>, ended: Ended) {
         let (state, rest, trouble) = match ended {
             Ended::Stopped => (State::NotOwned, FAILURE_REST, None),
             Ended::Lost => {
@@ -285,26 +357,31 @@ impl Supervisor {
                 (State::NotOwned, rest, Some(Trouble::Failed { times: before + 1, reason }))
             }
             Ended::Broken { reason } => {
-                let known = matches!(self.troubles.get(&partition), Some(Trouble::Broken { reason: known }) if *known == reason);
+                let known = matches!(self.troubles.get(&partition), Some(Trouble::Broken { reason: known, .. }) if *known == reason);
                 if !known {
+                    // At the next tick, and not a few seconds later.
+                    self.reported_at = None;
                     let message = "partition broken: counting stopped, nothing is skipped; a person has to decide";
                     tracing::error!(partition, epoch, reason, "{message}");
                 }
-                (State::Broken, BROKEN_REST, Some(Trouble::Broken { reason }))
+                (State::Broken, BROKEN_REST, Some(Trouble::Broken { reason, epoch, range }))
             }
         };
         metrics::partition_state(partition, state);
-        self.leases.rest(partition, epoch, rest);
+        let leaving = self.leases.ended(partition, epoch, rest);
+        if leaving {
+            self.left.push(partition);
+        }
         match trouble {
-            Some(trouble) => self.troubles.insert(partition, trouble),
-            None => self.troubles.remove(&partition),
+            Some(trouble) if !leaving => self.troubles.insert(partition, trouble),
+            _ => self.troubles.remove(&partition),
         };
     }
 
     /// A consumer that works again clears its partition's name.
     fn settle_troubles(&mut self) {
         let sound: Vec<u32> =
-            self.running.iter().filter(|(_, running)| running.sound.get()).map(|(partition, _)| *partition).collect();
+            self.running.iter().filter(|(_, running)| running.progress.is_sound()).map(|(partition, _)| *partition).collect();
         for partition in sound {
             if self.troubles.remove(&partition).is_some() {
                 metrics::partition_state(partition, State::Running);
@@ -325,7 +402,7 @@ impl Supervisor {
     fn report(&mut self) {
         self.settle_troubles();
         let broken = self.troubles.iter().find_map(|(partition, trouble)| match trouble {
-            Trouble::Broken { reason } => Some(format!("partition {partition} is broken: {reason}")),
+            Trouble::Broken { reason, .. } => Some(format!("partition {partition} is broken: {reason}")),
             Trouble::Failed { .. } => None,
         });
         let stuck = self.troubles.iter().find_map(|(partition, trouble)| match trouble {
@@ -350,4 +427,7 @@ const FAILURE_REST: Duration = Duration::from_millis(200);
 const FAILURE_REST_MAX: Duration = Duration::from_secs(5);
 /// A person needs longer than that.
 const BROKEN_REST: Duration = Duration::from_secs(30);
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+/// People wait longer than leases.
+const REPORT_DEADLINE: Duration = Duration::from_secs(1);
 const FAILURES_UNTIL_NOT_READY: u32 = 3;

@@ -6,8 +6,10 @@ use peep_chassis::config::Settings;
 
 use crate::cardinality::SeriesLimits;
 use crate::dedup::DedupLimits;
+use crate::level::leveler::LevelerLimits;
 use crate::partition::PartitionLimits;
 use crate::raw::RawLimits;
+use crate::retention::Retention;
 
 /// The rollup as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +33,15 @@ pub struct Config {
     pub raw_burst_events_max: u64,
     /// Age at which raw events are dropped, six hours at a time.
     pub raw_retention: Duration,
-    /// Age at which rollups and dead letters are dropped, a day at a time.
+    /// Age at which rollups in ten seconds are dropped, a day at a time. Older times are answered in minutes.
     pub retention: Duration,
+    /// Age at which rollups in minutes are dropped, and dead letters and duplicates forgotten. Older times are answered in hours.
+    pub retention_1m: Duration,
+    /// Age at which rollups in hours and the books are dropped, ten days at a time: the end of all memory.
+    pub retention_1h: Duration,
+    /// How often rollups in minutes are made from those in ten seconds; hours ten times less often. Longer: fewer writes, and
+    /// long ranges read more rows.
+    pub level_interval: Duration,
     /// Events that ended longer before their receipt are dead-lettered. Wider than ingest's limit: a second net.
     pub event_age_max: Duration,
     /// Events that ended further after their receipt are dead-lettered.
@@ -112,9 +121,28 @@ impl Config {
             ),
             retention: settings.duration_ms(
                 "PEEP_ROLLUP_RETENTION",
-                30 * DAY_MS,
+                3 * DAY_MS,
                 DAY_MS..=3_650 * DAY_MS,
-                "age at which rollups are dropped",
+                "age at which rollups in ten seconds are dropped; older times are answered in minutes",
+            ),
+            retention_1m: settings.duration_ms(
+                "PEEP_ROLLUP_RETENTION_1M",
+                35 * DAY_MS,
+                DAY_MS..=3_650 * DAY_MS,
+                "age at which rollups in minutes are dropped, and dead letters and duplicates forgotten; older times are \
+                 answered in hours",
+            ),
+            retention_1h: settings.duration_ms(
+                "PEEP_ROLLUP_RETENTION_1H",
+                400 * DAY_MS,
+                DAY_MS..=36_500 * DAY_MS,
+                "age at which rollups in hours and the books are dropped",
+            ),
+            level_interval: settings.duration_ms(
+                "PEEP_ROLLUP_LEVEL_INTERVAL",
+                60_000,
+                100..=3_600_000,
+                "how often rollups in minutes are made from those in ten seconds; hours are made ten times less often",
             ),
             event_age_max: settings.duration_ms(
                 "PEEP_ROLLUP_EVENT_AGE_MAX",
@@ -155,6 +183,12 @@ impl Config {
                 "the same for all projects together; about 24 bytes of memory each",
             ),
         };
+        if config.retention_1m < config.retention {
+            settings.problem("PEEP_ROLLUP_RETENTION_1M", "is shorter than PEEP_ROLLUP_RETENTION");
+        }
+        if config.retention_1h < config.retention_1m {
+            settings.problem("PEEP_ROLLUP_RETENTION_1H", "is shorter than PEEP_ROLLUP_RETENTION_1M");
+        }
         if config.flush_interval < config.publish_interval {
             settings.problem("PEEP_ROLLUP_FLUSH_INTERVAL", "is shorter than PEEP_ROLLUP_PUBLISH_INTERVAL");
         }
@@ -162,6 +196,23 @@ impl Config {
             settings.problem("PEEP_ROLLUP_FLUSH_BYTES_MAX", "is more than half of PEEP_ROLLUP_MEMORY_BYTES_MAX");
         }
         config
+    }
+
+    /// What is kept for how long.
+    pub fn keep(&self) -> Retention {
+        Retention {
+            ten_seconds: self.retention,
+            minutes: self.retention_1m,
+            hours: self.retention_1h,
+            raw: self.raw_retention,
+            dedup: self.dedup_retention,
+        }
+    }
+
+    /// What the leveler needs of it.
+    pub fn leveler_limits(&self) -> LevelerLimits {
+        // Beside the windows: an eighth of what they may take.
+        LevelerLimits { interval: self.level_interval, bytes_max: (self.memory_bytes_max / 8).max(8 * MIB) }
     }
 
     /// What a partition needs of it, when the worker shares its memory between `partitions`.
@@ -214,8 +265,18 @@ mod tests {
         let mut settings = Settings::new(&env);
         let config = Config::read(&mut settings);
         assert_eq!(config.publish_interval, Duration::from_millis(200));
-        assert_eq!(config.retention, Duration::from_hours(30 * 24));
+        let days = [config.retention, config.retention_1m, config.retention_1h].map(|keep| keep.as_secs() / 86_400);
+        assert_eq!(days, [3, 35, 400]);
         assert!(settings.finish().is_ok());
+    }
+
+    #[test]
+    fn a_coarse_level_is_kept_no_shorter_than_a_fine_one() {
+        let env: BTreeMap<&str, &str> =
+            BTreeMap::from([("PEEP_ROLLUP_RETENTION_1M", "2d"), ("PEEP_ROLLUP_RETENTION_1H", "1d")]);
+        let mut settings = Settings::new(&env);
+        Config::read(&mut settings);
+        assert_eq!(settings.finish().unwrap_err().problems.len(), 2);
     }
 
     #[test]

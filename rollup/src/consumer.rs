@@ -14,12 +14,13 @@
 //! Does not: retry flushes, renew leases, or look into records.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use peep_chassis::clock::Clock;
+use peep_chassis::failpoint;
 use peep_chassis::lifecycle::Shutdown;
-use peep_log::{Log, LogRecord, Offset, ReadError, Reader};
+use parking_lot::Mutex;
+use peep_log::{Log, LogRecord, Offset, ReadError, Reader, Watermarks};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -51,19 +52,50 @@ pub struct Worker {
     pub clock: Clock,
 }
 
-/// Whether a consumer has shown that it works: it committed something, or there is nothing to commit. Shared with whoever
-/// judges the partition by its past failures.
-#[derive(Debug, Clone, Default)]
-pub struct Sound(Arc<AtomicBool>);
+/// How far a consumer is. Shared with whoever judges the partition by it.
+#[derive(Debug, Clone)]
+pub struct Progress(Arc<Mutex<Seen>>);
 
-impl Sound {
-    /// As far as we know.
-    pub fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+#[derive(Debug)]
+struct Seen {
+    committed: Position,
+    range: Option<(Position, Position)>,
+    is_sound: bool,
+}
+
+impl Progress {
+    /// None yet.
+    pub fn new(lease: &Lease) -> Self {
+        Self(Arc::new(Mutex::new(Seen { committed: lease.next, range: None, is_sound: false })))
     }
 
-    fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    /// The cursor.
+    pub fn committed(&self) -> Position {
+        self.0.lock().committed
+    }
+
+    /// The readable range of the log, when it was last asked.
+    pub fn range(&self) -> Option<(Position, Position)> {
+        self.0.lock().range
+    }
+
+    /// Whether it has shown that it works: it committed something, or there is nothing to commit.
+    pub fn is_sound(&self) -> bool {
+        self.0.lock().is_sound
+    }
+
+    fn set_committed(&self, to: Position) {
+        let mut seen = self.0.lock();
+        (seen.committed, seen.is_sound) = (to, true);
+    }
+
+    fn set_range(&self, lease: &Lease, watermarks: Watermarks) {
+        let range = (lease.next.at(watermarks.low), lease.next.at(watermarks.high));
+        self.0.lock().range = Some(range);
+    }
+
+    fn set_sound(&self) {
+        self.0.lock().is_sound = true;
     }
 }
 
@@ -90,7 +122,7 @@ pub enum Ended {
 pub async fn run(
     worker: Arc<Worker>,
     lease: Lease,
-    sound: Sound,
+    progress: Progress,
     lost: CancellationToken,
     shutdown: Shutdown,
 ) -> Ended {
@@ -98,14 +130,14 @@ pub async fn run(
         biased;
         () = lost.cancelled() => return Ended::Lost,
         () = shutdown.requested() => return Ended::Stopped,
-        opened = begin(&worker, &lease) => opened,
+        opened = begin(&worker, &lease, &progress) => opened,
     };
     let (reader, restored) = match opened {
         Ok(begun) => begun,
         Err(OpenError::Again(reason)) => return Ended::Failed { reason },
         Err(OpenError::Broken(reason)) => return Ended::Broken { reason },
     };
-    let mut consumer = Consumer::new(worker, lease, sound, reader, restored);
+    let mut consumer = Consumer::new(worker, lease, progress, reader, restored);
     let ended = tokio::select! {
         biased;
         () = lost.cancelled() => Ended::Lost,
@@ -126,8 +158,12 @@ enum OpenError {
 }
 
 /// Everything that a consumer needs before the first record.
-async fn begin(worker: &Worker, lease: &Lease) -> Result<(Box<dyn Reader>, Restored), OpenError> {
-    let reader = open(&*worker.events, lease).await?;
+async fn begin(
+    worker: &Worker,
+    lease: &Lease,
+    progress: &Progress,
+) -> Result<(Box<dyn Reader>, Restored), OpenError> {
+    let reader = open(&*worker.events, lease, progress).await?;
     let again = |reason: String| OpenError::Again(format!("restore: {reason}"));
     match timeout(RESTORE_DEADLINE, worker.store.restore(lease.partition)).await {
         Ok(Ok(restored)) => Ok((reader, restored)),
@@ -137,9 +173,14 @@ async fn begin(worker: &Worker, lease: &Lease) -> Result<(Box<dyn Reader>, Resto
 }
 
 /// A reader at the cursor, once the log has proved to be the one the cursor was moved over.
-async fn open(events: &dyn Log, lease: &Lease) -> Result<Box<dyn Reader>, OpenError> {
+async fn open(
+    events: &dyn Log,
+    lease: &Lease,
+    progress: &Progress,
+) -> Result<Box<dyn Reader>, OpenError> {
     let partition = peep_log::Partition(lease.partition);
     let watermarks = events.watermarks(partition).await?;
+    progress.set_range(lease, watermarks);
     let (low, next, high) = (watermarks.low, lease.next.offset(), watermarks.high);
     if next < low {
         let lost = low.0 - next.0;
@@ -187,8 +228,7 @@ struct Consumer {
     publisher: Publisher,
     account: Account,
     flush: Option<Flush>,
-    committed: Position,
-    sound: Sound,
+    progress: Progress,
     published_at: Instant,
     /// When the first record arrived that is in no flush yet.
     uncut_since: Option<Instant>,
@@ -209,7 +249,7 @@ enum Source {
 }
 
 impl Consumer {
-    fn new(worker: Arc<Worker>, lease: Lease, sound: Sound, reader: Box<dyn Reader>, restored: Restored) -> Self {
+    fn new(worker: Arc<Worker>, lease: Lease, progress: Progress, reader: Box<dyn Reader>, restored: Restored) -> Self {
         let limits = worker.config.partition_limits(worker.events.partitions());
         metrics::cursor_offset(lease.partition, lease.next.0);
         Self {
@@ -218,8 +258,7 @@ impl Consumer {
             publisher: Publisher::new(Arc::clone(&worker.live), lease.partition),
             account: worker.budget.account(0),
             flush: None,
-            committed: lease.next,
-            sound,
+            progress,
             published_at: Instant::now(),
             uncut_since: None,
             stalled: false,
@@ -311,6 +350,7 @@ impl Consumer {
     }
 
     fn publish(&mut self) {
+        failpoint::hit("rollup.publish");
         if let Some(frame) = self.partition.publish(self.lease.epoch, self.worker.clock.now_ms()) {
             self.publisher.publish(frame);
             self.published_at = Instant::now();
@@ -333,7 +373,7 @@ impl Consumer {
         debug_assert!(self.flush.is_none(), "flushes of a partition are in order");
         // The cursor must be the end of a frame.
         self.publish();
-        metrics::holdings(self.lease.partition, self.partition.open_windows(), self.partition.series_len(), self.partition.dedup().len());
+        metrics::holdings(&self.partition);
         let Some(cut) = self.partition.cut() else { return };
         if self.account.pressure() > Pressure::None {
             self.partition.shrink();
@@ -349,8 +389,7 @@ impl Consumer {
         self.flush = None;
         let reason = match result {
             Ok(Ok(())) => {
-                self.committed = to;
-                self.sound.set();
+                self.progress.set_committed(to);
                 return Ok(());
             }
             Ok(Err(FlushError::Fenced)) => return Err(Ended::Lost),
@@ -364,15 +403,18 @@ impl Consumer {
     /// for speed, so that the sum always falls below the limit again.
     fn may_read(&mut self) -> bool {
         let stop = self.account.pressure() == Pressure::Stop;
-        if stop && !self.stalled {
-            metrics::stalled();
-        }
-        if stop && !self.partition.has_uncut() {
+        let is_idle = !self.partition.has_uncut() && self.flush.is_none();
+        if stop && is_idle {
             self.partition.shrink();
             self.account.set(self.partition.memory_bytes());
         }
-        self.stalled = stop;
-        !stop
+        // What nobody can free (known producers and series) must not stop everybody for ever: who has nothing under way may
+        // read once, and has to flush that before it reads again.
+        let was_stalled = std::mem::replace(&mut self.stalled, stop && !is_idle);
+        if self.stalled && !was_stalled {
+            metrics::stalled();
+        }
+        !self.stalled
     }
 
     fn wake_at(&self) -> Instant {
@@ -391,19 +433,24 @@ impl Consumer {
         wake_at
     }
 
-    /// For the metrics, every few seconds.
+    /// Every few seconds: how far the log is, for the metrics and for people, and what it need not keep any longer.
     async fn report_lag(&mut self) {
         if self.lag_checked_at.is_some_and(|at| at.elapsed() < LAG_INTERVAL) {
             return;
         }
         self.lag_checked_at = Some(Instant::now());
-        let watermarks = self.worker.events.watermarks(peep_log::Partition(self.lease.partition));
-        if let Ok(Ok(watermarks)) = timeout(LAG_WAIT, watermarks).await {
+        let partition = peep_log::Partition(self.lease.partition);
+        let committed = self.progress.committed();
+        let watermarks = self.worker.events.watermarks(partition);
+        let needed = self.worker.events.needed_from(partition, committed.offset());
+        let both = async { futures_util::future::join(watermarks, needed).await };
+        if let Ok((Ok(watermarks), _)) = timeout(LAG_WAIT, both).await {
             let behind = watermarks.high > Position(self.partition.next().0).offset() && self.last_appended_ms > 0;
             let age_ms = if behind { self.worker.clock.now_ms() - self.last_appended_ms } else { 0 };
-            let records = watermarks.high.0.saturating_sub(self.committed.offset().0);
+            let records = watermarks.high.0.saturating_sub(committed.offset().0);
+            self.progress.set_range(&self.lease, watermarks);
             if records == 0 {
-                self.sound.set();
+                self.progress.set_sound();
             }
             metrics::lag(self.lease.partition, records, Duration::from_millis(u64::try_from(age_ms).unwrap_or(0)));
         }

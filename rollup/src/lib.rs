@@ -5,9 +5,10 @@
 //! - [`consumer`]: one partition at work: when to read, to publish and to flush;
 //! - [`partition`]: all state of one partition, a function of the log; [`dedup`]: what was counted before; [`poison`]: what
 //!   cannot be counted; [`books`]: what became of every event;
-//! - [`cardinality`]: which series have a place of their own; [`key`]: series; [`window`]: cells of counts and latencies; [`raw`]: the weighted sample of the events themselves;
+//! - [`cardinality`]: how many series there may be; [`key`]: series; [`window`]: cells of counts and latencies; [`raw`]: the weighted sample of the events themselves;
 //! - [`publish`]: live frames to whoever streams them;
 //! - [`flush`]: slots and deadlines; [`store`]: the compare-and-swap that counts each flush once; [`postgres`]: the same as SQL;
+//! - [`level`]: minutes out of ten seconds, hours out of minutes;
 //! - [`limits`]: the byte budget; [`retention`]: partitions of the tables; [`metrics`]: what it says about itself.
 //!
 //! Next station: `peep-stream`, which reads the tables, takes the frames, and stitches both at the cursor.
@@ -45,6 +46,8 @@ pub mod flush;
 pub mod store;
 
 pub mod postgres;
+
+pub mod level;
 
 pub mod limits;
 

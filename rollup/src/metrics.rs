@@ -1,15 +1,21 @@
 //! The catalogue of what the rollup says about itself: the only place with metric names.
 //!
-//! Labels are the partition's number or a closed set of words, never anything a client chose. Counters move once per
+//! Labels are the partition's number or a closed set of words, never anything a client chose, except in one bounded place
+//! ([`FOLDED_TOTAL`]). Counters move once per
 //! record batch, publish or flush, never per event.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use parking_lot::Mutex;
 
 use crate::books::Counts;
-use crate::partition::Cut;
+use crate::cardinality::{OTHER, Overflow};
+use crate::partition::{Cut, Partition};
+use crate::level::Level;
 use crate::poison::Reason;
+use crate::postgres::level::raise::Pass;
 
 /// Log records applied, by partition.
 pub const RECORDS_TOTAL: &str = "peep_rollup_records_total";
@@ -24,6 +30,10 @@ pub const RECOGNISED_TOTAL: &str = "peep_rollup_events_recognised_total";
 pub const PRODUCERS: &str = "peep_rollup_producers";
 /// Producers that had to make room for others before their time was over.
 pub const PRODUCERS_FORGOTTEN_TOTAL: &str = "peep_rollup_producers_forgotten_total";
+/// Series that have a place on this or the previous day of the log, by partition.
+pub const SERIES_BUDGETED: &str = "peep_rollup_series_budgeted";
+/// Committed events in `(other)` series, by project, service and the segment with too many values: `/api/orders/*`.
+pub const FOLDED_TOTAL: &str = "peep_rollup_events_folded_total";
 /// Flushes by outcome: `committed`, `fenced`, `failed`, `timed_out`.
 pub const FLUSHES_TOTAL: &str = "peep_rollup_flushes_total";
 /// One flush, from its first statement to the answer of the commit.
@@ -54,6 +64,12 @@ pub const RAW_SLOWEST_GIVEN_UP_TOTAL: &str = "peep_rollup_raw_slowest_given_up_t
 pub const STALLS_TOTAL: &str = "peep_rollup_stalls_total";
 /// Partitions of tables made and dropped, by action: `made`, `dropped`.
 pub const TABLE_PARTITIONS_TOTAL: &str = "peep_rollup_table_partitions_total";
+/// Passes of the leveler by level and outcome: `made`, `failed` (the database), `refused` (the sums do not add up).
+pub const LEVEL_PASSES_TOTAL: &str = "peep_rollup_level_passes_total";
+/// Rows of the levels by level and action: `read`, `written`, `compacted`.
+pub const LEVEL_ROWS_TOTAL: &str = "peep_rollup_level_rows_total";
+/// One pass of the leveler over one partition, from its first statement to the answer of the commit.
+pub const LEVEL_SECONDS: &str = "peep_rollup_level_seconds";
 /// Failed passes of the retention.
 pub const RETENTION_FAILURES_TOTAL: &str = "peep_rollup_retention_failures_total";
 
@@ -68,6 +84,8 @@ pub fn describe() {
     describe_counter!(RECOGNISED_TOTAL, "Events committed to windows, by how well a retry would be recognised.");
     describe_gauge!(PRODUCERS, "Producers remembered, by partition.");
     describe_counter!(PRODUCERS_FORGOTTEN_TOTAL, "Producers that had to make room for others.");
+    describe_gauge!(SERIES_BUDGETED, "Series with a place on this or the previous day of the log, by partition.");
+    describe_counter!(FOLDED_TOTAL, "Events counted in an (other) series, by the route segment with too many values.");
     describe_counter!(FLUSHES_TOTAL, "Flushes, by outcome.");
     describe_histogram!(FLUSH_SECONDS, Unit::Seconds, "Time of one flush to Postgres.");
     describe_counter!(ROWS_TOTAL, "Rows committed, by table.");
@@ -86,6 +104,9 @@ pub fn describe() {
     );
     describe_counter!(STALLS_TOTAL, "Times a partition stopped reading because the memory budget was used up.");
     describe_counter!(TABLE_PARTITIONS_TOTAL, "Partitions of tables made and dropped, by action.");
+    describe_counter!(LEVEL_PASSES_TOTAL, "Passes of the leveler, by level and outcome.");
+    describe_counter!(LEVEL_ROWS_TOTAL, "Rows of the coarser levels read, written and compacted, by level.");
+    describe_histogram!(LEVEL_SECONDS, Unit::Seconds, "Time of one pass of the leveler over one partition.");
     describe_counter!(RETENTION_FAILURES_TOTAL, "Failed passes of the retention.");
 }
 
@@ -116,6 +137,7 @@ pub(crate) fn committed(cut: &Cut) {
         counter!(RECOGNISED_TOTAL, "how" => how).increment(events);
     }
     counter!(PRODUCERS_FORGOTTEN_TOTAL).increment(cut.dedup.evictions);
+    folded(&cut.overflow);
     for reason in Reason::ALL {
         let count = letters.iter().filter(|letter| letter.reason == reason).count();
         if count > 0 {
@@ -168,11 +190,41 @@ pub(crate) fn memory_bytes(bytes: usize) {
     gauge!(MEMORY_BYTES).set(bytes as f64);
 }
 
-pub(crate) fn holdings(partition: u32, open_windows: usize, series: usize, producers: usize) {
-    gauge!(PRODUCERS, "partition" => partition.to_string()).set(producers as f64);
-    gauge!(OPEN_WINDOWS, "partition" => partition.to_string()).set(open_windows as f64);
-    gauge!(SERIES, "partition" => partition.to_string()).set(series as f64);
+pub(crate) fn holdings(partition: &Partition) {
+    let number = partition.number().to_string();
+    for (name, held) in [
+        (PRODUCERS, partition.dedup().len()),
+        (OPEN_WINDOWS, partition.open_windows()),
+        (SERIES, partition.series_len()),
+        (SERIES_BUDGETED, partition.cardinality().len()),
+    ] {
+        gauge!(name, "partition" => number.clone()).set(held as f64);
+    }
 }
+
+/// The segments that are named are whatever clients made too much of, so there may only be so many: as the label of a metric
+/// they would explode a second time.
+fn folded(overflow: &[Overflow]) {
+    for row in overflow.iter().filter(|row| row.events > 0) {
+        let mut labels = (row.project.0.to_string(), row.service.clone(), row.segment.clone());
+        let mut known = FOLDED_LABELS.lock();
+        if !known.contains(&labels) {
+            if known.len() < FOLDED_LABELS_MAX {
+                known.insert(labels.clone());
+            } else {
+                labels = [OTHER; 3].map(str::to_owned).into();
+            }
+        }
+        drop(known);
+        let (project, service, segment) = labels;
+        counter!(FOLDED_TOTAL, "project" => project, "service" => service, "segment" => segment).increment(row.events);
+    }
+}
+
+/// Label sets of [`FOLDED_TOTAL`] so far.
+static FOLDED_LABELS: Mutex<BTreeSet<(String, String, String)>> = Mutex::new(BTreeSet::new());
+/// And how many there may be.
+const FOLDED_LABELS_MAX: usize = 100;
 
 pub(crate) fn frame(outcome: &'static str) {
     counter!(FRAMES_TOTAL, "outcome" => outcome).increment(1);
@@ -184,6 +236,19 @@ pub(crate) fn stalled() {
 
 pub(crate) fn table_partitions(action: &'static str, count: u64) {
     counter!(TABLE_PARTITIONS_TOTAL, "action" => action).increment(count);
+}
+
+pub(crate) fn level_made(level: Level, pass: &Pass, took: Duration) {
+    counter!(LEVEL_PASSES_TOTAL, "level" => level.name(), "outcome" => "made").increment(1);
+    let rows = [("read", pass.rows_read), ("written", pass.rows_written), ("compacted", pass.rows_compacted)];
+    for (action, rows) in rows {
+        counter!(LEVEL_ROWS_TOTAL, "level" => level.name(), "action" => action).increment(rows);
+    }
+    histogram!(LEVEL_SECONDS).record(took.as_secs_f64());
+}
+
+pub(crate) fn level_failed(level: Option<Level>, outcome: &'static str) {
+    counter!(LEVEL_PASSES_TOTAL, "level" => level.map_or("all", Level::name), "outcome" => outcome).increment(1);
 }
 
 pub(crate) fn retention_failed() {

@@ -18,11 +18,11 @@ mod write;
 
 pub(crate) mod copy;
 
-mod level;
+pub(crate) mod level;
 
-mod dedup;
+pub(crate) mod dedup;
 
-mod budget;
+pub(crate) mod budget;
 
 mod ledger;
 
@@ -36,6 +36,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 use tokio::time::timeout;
 
+use crate::level::Horizons;
 use crate::metrics;
 use crate::partition::{Cut, Restored};
 use crate::store::{Claim, Flushed, Lease, Owner, Renewed, Report, Store, StoreError};
@@ -53,12 +54,14 @@ pub struct PostgresStore {
     idle_max: usize,
     /// Partitions of tables that exist as far as we know. Forgotten after any failure.
     known: Mutex<HashSet<(TimeTable, i64)>>,
+    /// As far as we know; each flush checks.
+    horizons: Mutex<Option<Horizons>>,
 }
 
 impl PostgresStore {
     /// Leases go through `pool`; flushes open connections of their own, of which up to `idle_max` are kept.
     pub fn new(pool: PgPool, options: PgConnectOptions, idle_max: usize) -> Self {
-        Self { pool, options, idle: Mutex::default(), idle_max, known: Mutex::default() }
+        Self { pool, options, idle: Mutex::default(), idle_max, known: Mutex::default(), horizons: Mutex::default() }
     }
 
     /// Closes the idle connections.
@@ -73,11 +76,27 @@ impl PostgresStore {
     async fn write(&self, owner: Owner, epoch: u64, cut: &Cut) -> Result<Flushed, StoreError> {
         // Owned by this future: dropped with it, which closes it, unless it is put back below.
         let mut connection = self.connection().await?;
-        self.ensure_partitions(&mut connection, cut).await?;
         write::resolve_series(&mut connection, cut).await?;
-        let flushed = write::write(&mut connection, owner, epoch, cut).await?;
-        self.put_back(connection);
-        Ok(flushed)
+        for _ in 0..HORIZON_ATTEMPTS {
+            let horizons = self.horizons(&mut connection).await?;
+            self.ensure_partitions(&mut connection, cut, &horizons).await?;
+            if let Some(flushed) = write::write(&mut connection, owner, epoch, cut, &horizons).await? {
+                self.put_back(connection);
+                return Ok(flushed);
+            }
+            *self.horizons.lock() = None;
+        }
+        Err(StoreError::new("the horizons of the levels keep moving"))
+    }
+
+    async fn horizons(&self, connection: &mut PgConnection) -> Result<Horizons, StoreError> {
+        let known = *self.horizons.lock();
+        if let Some(horizons) = known {
+            return Ok(horizons);
+        }
+        let horizons = level::horizons(connection).await?;
+        *self.horizons.lock() = Some(horizons);
+        Ok(horizons)
     }
 
     async fn read_past(&self, partition: u32) -> Result<Restored, StoreError> {
@@ -110,8 +129,13 @@ impl PostgresStore {
         }
     }
 
-    async fn ensure_partitions(&self, connection: &mut PgConnection, cut: &Cut) -> Result<(), StoreError> {
-        let mut missing = partitions::partitions_of(cut);
+    async fn ensure_partitions(
+        &self,
+        connection: &mut PgConnection,
+        cut: &Cut,
+        horizons: &Horizons,
+    ) -> Result<(), StoreError> {
+        let mut missing = partitions::partitions_of(cut, horizons);
         missing.retain(|partition| !self.known.lock().contains(partition));
         for table in TimeTable::ALL {
             let starts: Vec<i64> = missing.iter().filter(|(of, _)| *of == table).map(|(_, start)| *start).collect();
@@ -130,12 +154,18 @@ impl Store for PostgresStore {
         Box::pin(async move { Ok(cursor::open(&self.pool, partitions).await?) })
     }
 
-    fn renew(&self, owner: Owner) -> BoxFuture<'_, Result<Renewed, StoreError>> {
-        Box::pin(async move { Ok(cursor::renew(&self.pool, owner).await?) })
+    fn renew(&self, owner: Owner, capacity: u32) -> BoxFuture<'_, Result<Renewed, StoreError>> {
+        Box::pin(async move { Ok(cursor::renew(&self.pool, owner, capacity).await?) })
     }
 
     fn claim(&self, owner: Owner, claim: Claim) -> BoxFuture<'_, Result<Vec<Lease>, StoreError>> {
-        Box::pin(async move { Ok(cursor::claim(&self.pool, owner, &claim).await?) })
+        Box::pin(async move {
+            let leases = cursor::claim(&self.pool, owner, &claim).await?;
+            if (leases.len() as u64) < claim.count_max && cursor::evict(&self.pool, claim.partitions).await? > 0 {
+                tracing::warn!("closed the connection of a worker that froze while it wrote; its partition is free");
+            }
+            Ok(leases)
+        })
     }
 
     fn release(&self, owner: Owner, partitions: Option<Vec<u32>>) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -169,3 +199,5 @@ impl From<sqlx::Error> for StoreError {
 }
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// Horizons move once a day.
+const HORIZON_ATTEMPTS: u32 = 3;

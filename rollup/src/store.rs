@@ -29,8 +29,8 @@ pub trait Store: Send + Sync + 'static {
     /// Never at the log's low watermark: a log that has already lost records is reported as broken, not skipped over.
     fn open(&self, partitions: u32) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Says that the owner is alive and extends all its leases.
-    fn renew(&self, owner: Owner) -> BoxFuture<'_, Result<Renewed, StoreError>>;
+    /// Says that the owner is alive and takes up to `capacity` partitions, and extends all its leases.
+    fn renew(&self, owner: Owner, capacity: u32) -> BoxFuture<'_, Result<Renewed, StoreError>>;
 
     /// Takes up to `claim.count_max` partitions that are free or expired, and raises their epochs.
     fn claim(&self, owner: Owner, claim: Claim) -> BoxFuture<'_, Result<Vec<Lease>, StoreError>>;
@@ -58,7 +58,7 @@ pub struct Owner(pub Uuid);
 pub struct Lease {
     /// Partition of the event log.
     pub partition: u32,
-    /// Raised at each take-over.
+    /// Raised at each claim, and by the clock of the store, so that it rises even when the store lost its end.
     pub epoch: u64,
     /// Where memory begins.
     pub next: Position,
@@ -77,13 +77,24 @@ pub struct Claim {
     pub count_max: u64,
 }
 
-/// What is left of an owner's leases.
+/// What is left of an owner's leases, and who shares the partitions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Renewed {
-    /// Partitions and epochs.
-    pub held: Vec<(u32, u64)>,
-    /// Owners alive, this one included.
-    pub workers: u32,
+    /// Ascending by partition.
+    pub held: Vec<HeldLease>,
+    /// Everybody alive, this owner included, with what they can take; ascending by owner.
+    pub workers: Vec<(Owner, u32)>,
+}
+
+/// A lease as the store knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldLease {
+    /// Partition of the event log.
+    pub partition: u32,
+    /// Of the last claim.
+    pub epoch: u64,
+    /// The cursor. Behind what was committed, when the store itself lost its end (a failover to a replica that lagged).
+    pub next: Position,
 }
 
 /// How a flush ended.
@@ -104,8 +115,22 @@ pub struct Report {
     pub epoch: u64,
     /// The readable range of the log.
     pub range: Option<(Position, Position)>,
-    /// Why counting stopped until a person decides; `None`: all is well.
-    pub broken: Option<String>,
+    /// Whether it can be counted.
+    pub verdict: Verdict,
+}
+
+/// Whether a partition can be counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not known yet: what was noted before stays.
+    Open,
+    /// It is.
+    Sound,
+    /// Counting stopped until a person decides.
+    Broken {
+        /// For people.
+        reason: String,
+    },
 }
 
 /// No answer, or a refusal. The outcome is unknown.
@@ -120,5 +145,6 @@ impl StoreError {
     }
 }
 
-/// How long a lease lasts without renewal, by the clock of the store.
-pub const LEASE: Duration = Duration::from_secs(10);
+/// How long a lease lasts without renewal, by the clock of the store. With a look for expired ones every second and a second
+/// to open the log, a partition of a dead worker is counted on within twelve seconds.
+pub const LEASE: Duration = Duration::from_secs(8);

@@ -16,7 +16,7 @@ use sqlx::{PgConnection, PgPool, Row};
 
 use crate::partition::Fingerprint;
 use crate::position::Position;
-use crate::store::{Claim, LEASE, Lease, Owner, Renewed, Report};
+use crate::store::{Claim, HeldLease, LEASE, Lease, Owner, Renewed, Report, Verdict};
 
 /// Adds the rows of partitions that were never counted, beginning at offset 0.
 ///
@@ -39,7 +39,8 @@ pub(super) async fn claim(pool: &PgPool, owner: Owner, claim: &Claim) -> sqlx::R
             limit $5
             for update skip locked)
         update rollup_cursor c
-        set owner = $1, epoch = c.epoch + 1, lease_until = clock_timestamp() + $2 * interval '1 second', updated_at = now()
+        set owner = $1, lease_until = clock_timestamp() + $2 * interval '1 second', updated_at = now(),
+            epoch = greatest(c.epoch + 1, (extract(epoch from clock_timestamp()) * 1000)::bigint)
         from free where c.log_partition = free.log_partition
         returning c.log_partition, c.epoch, c.next_offset, c.fingerprint";
     let again: Vec<i32> = claim.again.iter().copied().map(int4).collect();
@@ -64,11 +65,37 @@ pub(super) async fn claim(pool: &PgPool, owner: Owner, claim: &Claim) -> sqlx::R
     Ok(leases)
 }
 
-/// Says that the owner is alive, extends its leases, and answers which it still has.
-pub(super) async fn renew(pool: &PgPool, owner: Owner) -> sqlx::Result<Renewed> {
+/// Ends the flushes of workers that froze in the middle of sending rows, and answers how many.
+///
+/// Such a worker holds the lock of its cursor, and no time limit of Postgres ends a COPY that waits for its client. The flush
+/// says who it is by an advisory lock ([`flush_lock`]); once its lease has expired and it has been waiting for its client for
+/// longer than any healthy one does, its connection is closed and the partition is free.
+pub(super) async fn evict(pool: &PgPool, partitions: u32) -> sqlx::Result<u64> {
+    let sql = "select count(*) filter (where pg_terminate_backend(l.pid))
+        from rollup_cursor c
+        join pg_locks l on l.locktype = 'advisory' and l.objsubid = 2 and l.granted
+            and l.database = (select oid from pg_database where datname = current_database())
+            and l.classid::bigint = (hashtext('peep flush ' || current_schema())::bigint & 4294967295)
+            and l.objid::bigint = c.log_partition
+        join pg_stat_activity a on a.pid = l.pid
+        where c.lease_until < clock_timestamp() and c.log_partition < $1 and a.wait_event_type = 'Client'
+            and a.state_change < clock_timestamp() - $2 * interval '1 second'";
+    let frozen: i64 =
+        sqlx::query_scalar(sql).bind(int4(partitions)).bind(FROZEN_AFTER.as_secs_f64()).fetch_one(pool).await?;
+    Ok(u64::try_from(frozen).unwrap_or(0))
+}
+
+/// The statement by which the transaction of a flush says which partition it writes.
+pub(super) fn flush_lock(partition: u32) -> String {
+    format!("select pg_try_advisory_xact_lock(hashtext('peep flush ' || current_schema()), {partition})")
+}
+
+/// Says that the owner is alive, extends its leases, and answers which it still has and who else is alive.
+pub(super) async fn renew(pool: &PgPool, owner: Owner, capacity: u32) -> sqlx::Result<Renewed> {
     let sql = "with alive as (
-            insert into rollup_worker (owner, alive_until) values ($1, clock_timestamp() + $2 * interval '1 second')
-            on conflict (owner) do update set alive_until = excluded.alive_until),
+            insert into rollup_worker (owner, partitions_max, alive_until)
+            values ($1, $4, clock_timestamp() + $2 * interval '1 second')
+            on conflict (owner) do update set alive_until = excluded.alive_until, partitions_max = excluded.partitions_max),
         gone as (
             delete from rollup_worker where owner in (
                 select owner from rollup_worker where alive_until < clock_timestamp() - $3 * interval '1 second' and owner <> $1
@@ -78,22 +105,31 @@ pub(super) async fn renew(pool: &PgPool, owner: Owner) -> sqlx::Result<Renewed> 
         renewed as (
             update rollup_cursor c set lease_until = clock_timestamp() + $2 * interval '1 second'
             from mine where c.log_partition = mine.log_partition)
-        select w.others, c.log_partition, c.epoch
-        from (select count(*) as others from rollup_worker where owner <> $1 and alive_until > clock_timestamp()) w
-        left join rollup_cursor c on c.owner = $1";
+        select owner, partitions_max, null::int, null::bigint, null::bigint from rollup_worker
+        where owner <> $1 and alive_until > clock_timestamp()
+        union all
+        select owner, null, log_partition, epoch, next_offset from rollup_cursor where owner = $1
+        order by 1, 3";
     let rows = sqlx::query(sql)
         .bind(owner.0)
         .bind(LEASE.as_secs_f64())
         .bind(WORKER_FORGOTTEN_AFTER.as_secs_f64())
+        .bind(int4(capacity))
         .fetch_all(pool)
         .await?;
-    let mut renewed = Renewed { held: Vec::new(), workers: 1 };
+    let mut renewed = Renewed { held: Vec::new(), workers: vec![(owner, capacity)] };
     for row in rows {
-        renewed.workers = 1 + u32::try_from(row.try_get::<i64, _>(0)?).unwrap_or(u32::MAX - 1);
-        if let Some(partition) = row.try_get::<Option<i32>, _>(1)? {
-            renewed.held.push((partition as u32, row.try_get::<i64, _>(2)? as u64));
+        if let Some(capacity) = row.try_get::<Option<i32>, _>(1)? {
+            renewed.workers.push((Owner(row.try_get(0)?), u32::try_from(capacity).unwrap_or(0)));
+        } else {
+            renewed.held.push(HeldLease {
+                partition: row.try_get::<i32, _>(2)? as u32,
+                epoch: row.try_get::<i64, _>(3)? as u64,
+                next: Position(row.try_get::<i64, _>(4)? as u64),
+            });
         }
     }
+    renewed.workers.sort_unstable();
     Ok(renewed)
 }
 
@@ -110,8 +146,8 @@ pub(super) async fn release(pool: &PgPool, owner: Owner, partitions: Option<&[u3
 /// Notes what the owner sees of partitions it holds.
 pub(super) async fn report(pool: &PgPool, owner: Owner, reports: &[Report]) -> sqlx::Result<()> {
     let sql = "with seen as (
-            select * from unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[])
-                as s (log_partition, epoch, low, high, broken)),
+            select * from unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::boolean[])
+                as s (log_partition, epoch, low, high, broken, open)),
         mine as (
             select c.log_partition from rollup_cursor c join seen s using (log_partition)
             where c.owner = $1 and c.epoch = s.epoch
@@ -119,19 +155,25 @@ pub(super) async fn report(pool: &PgPool, owner: Owner, reports: &[Report]) -> s
         update rollup_cursor c
         set log_low = coalesce(s.low, c.log_low), log_high = coalesce(s.high, c.log_high),
             watermarks_at = case when s.low is null then c.watermarks_at else clock_timestamp() end,
-            broken_reason = s.broken,
-            broken_at = case when s.broken is not null then coalesce(c.broken_at, clock_timestamp()) end
+            broken_reason = case when s.open then c.broken_reason else s.broken end,
+            broken_at = case when s.open then c.broken_at
+                when s.broken is not null then coalesce(c.broken_at, clock_timestamp()) end
         from mine join seen s using (log_partition)
         where c.log_partition = mine.log_partition";
     let low = |report: &Report| report.range.map(|(low, _)| low.0 as i64);
     let high = |report: &Report| report.range.map(|(_, high)| high.0 as i64);
+    let broken = |report: &Report| match &report.verdict {
+        Verdict::Broken { reason } => Some(reason.clone()),
+        Verdict::Open | Verdict::Sound => None,
+    };
     sqlx::query(sql)
         .bind(owner.0)
         .bind(reports.iter().map(|report| int4(report.partition)).collect::<Vec<_>>())
         .bind(reports.iter().map(|report| report.epoch as i64).collect::<Vec<_>>())
         .bind(reports.iter().map(low).collect::<Vec<_>>())
         .bind(reports.iter().map(high).collect::<Vec<_>>())
-        .bind(reports.iter().map(|report| report.broken.as_deref()).collect::<Vec<_>>())
+        .bind(reports.iter().map(broken).collect::<Vec<_>>())
+        .bind(reports.iter().map(|report| report.verdict == Verdict::Open).collect::<Vec<_>>())
         .execute(pool)
         .await?;
     Ok(())
@@ -178,5 +220,7 @@ pub(super) fn int4(partition: u32) -> i32 {
     i32::try_from(partition).expect("a log has far fewer partitions than 2^31")
 }
 
+/// As the time limit of a transaction that is idle.
+const FROZEN_AFTER: Duration = Duration::from_secs(5);
 /// A row a worker; long after it stopped counting.
 const WORKER_FORGOTTEN_AFTER: Duration = Duration::from_secs(60);

@@ -6,42 +6,64 @@ use std::collections::BTreeSet;
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
+use crate::level::{Horizons, Level};
 use crate::partition::Cut;
 
 /// A table that is partitioned by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TimeTable {
-    /// Rollups, a day to a partition.
+    /// Rollups in ten seconds, a day to a partition.
     Rollup10s,
+    /// Rollups in minutes, a day to a partition.
+    Rollup1m,
+    /// Rollups in hours, ten days to a partition: they are few and kept for long.
+    Rollup1h,
     /// Raw events, six hours to a partition: the retention is short and should not overshoot by a day.
     RawEvent,
-    /// The books by flush, a week to a partition: few rows, kept for long.
+    /// Books by flush, ten days to a partition.
     Ledger,
-    /// The books by project and minute.
+    /// Books by project and minute, ten days to a partition.
     LedgerProject,
 }
 
 impl TimeTable {
     /// All of them.
-    pub const ALL: [TimeTable; 4] =
-        [TimeTable::Rollup10s, TimeTable::RawEvent, TimeTable::Ledger, TimeTable::LedgerProject];
+    pub const ALL: [TimeTable; 6] = [
+        TimeTable::Rollup10s,
+        TimeTable::Rollup1m,
+        TimeTable::Rollup1h,
+        TimeTable::RawEvent,
+        TimeTable::Ledger,
+        TimeTable::LedgerProject,
+    ];
+
+    /// The table of a level.
+    pub fn of(level: Level) -> Self {
+        match level {
+            Level::TenSeconds => TimeTable::Rollup10s,
+            Level::Minute => TimeTable::Rollup1m,
+            Level::Hour => TimeTable::Rollup1h,
+        }
+    }
 
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             TimeTable::Rollup10s => "rollup_10s",
+            TimeTable::Rollup1m => "rollup_1m",
+            TimeTable::Rollup1h => "rollup_1h",
             TimeTable::RawEvent => "raw_event",
             TimeTable::Ledger => "ledger",
             TimeTable::LedgerProject => "ledger_project",
         }
     }
 
-    /// Length of a partition: divides a day or is days.
+    /// Length of a partition.
     pub fn width_s(self) -> i64 {
         match self {
-            TimeTable::Rollup10s => 86_400,
-            TimeTable::RawEvent => 6 * 3_600,
-            TimeTable::Ledger | TimeTable::LedgerProject => 7 * 86_400,
+            TimeTable::Rollup10s | TimeTable::Rollup1m => DAY_S,
+            TimeTable::Rollup1h | TimeTable::Ledger | TimeTable::LedgerProject => 10 * DAY_S,
+            TimeTable::RawEvent => DAY_S / 4,
         }
     }
 
@@ -51,11 +73,12 @@ impl TimeTable {
     }
 }
 
-/// The partitions that the rows of a cut need.
-pub(super) fn partitions_of(cut: &Cut) -> BTreeSet<(TimeTable, i64)> {
-    let pieces = cut.pieces.iter().map(|piece| (TimeTable::Rollup10s, piece.window_s));
+/// The partitions that the rows of a cut need, the horizons being what they are.
+pub(super) fn partitions_of(cut: &Cut, horizons: &Horizons) -> BTreeSet<(TimeTable, i64)> {
+    let table_of = |window_s: i64| TimeTable::of(horizons.level_of(window_s));
+    let pieces = cut.pieces.iter().map(|piece| (table_of(piece.window_s), piece.window_s));
     let raw = cut.raw.rows.iter().map(|row| (TimeTable::RawEvent, row.ended_s));
-    let ledger = std::iter::once((TimeTable::Ledger, cut.appended_ms.div_euclid(1000)));
+    let ledger = [(TimeTable::Ledger, cut.appended_ms.div_euclid(1000))];
     let minutes = cut.books.minutes.iter().map(|minute| (TimeTable::LedgerProject, minute.minute_s));
     pieces.chain(raw).chain(ledger).chain(minutes).map(|(table, second)| (table, table.start_of(second))).collect()
 }
@@ -73,3 +96,5 @@ pub(crate) async fn execute(connection: &mut PgConnection, sql: String) -> sqlx:
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
     Ok(())
 }
+
+const DAY_S: i64 = 86_400;

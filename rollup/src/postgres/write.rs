@@ -16,12 +16,15 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use peep_chassis::failpoint;
 use sqlx::{PgConnection, Row};
 
 use super::cursor::{self, Step};
+use super::partitions::execute;
 use super::{budget, copy, dedup, ledger, level};
 use crate::key::Series;
-use crate::partition::{Cut, Piece};
+use crate::level::Horizons;
+use crate::partition::Cut;
 use crate::poison::DeadLetter;
 use crate::raw;
 use crate::store::{Flushed, Owner};
@@ -51,27 +54,47 @@ pub(super) async fn resolve_series(connection: &mut PgConnection, cut: &Cut) -> 
     Ok(())
 }
 
-/// Writes the cut in one transaction, or, when fenced, nothing.
-pub(super) async fn write(connection: &mut PgConnection, owner: Owner, epoch: u64, cut: &Cut) -> sqlx::Result<Flushed> {
-    // The last limit cuts off a worker that froze while it held the cursor's lock.
-    let begin = "begin; set local lock_timeout = '2s'; set local statement_timeout = '10s'; \
-                 set local idle_in_transaction_session_timeout = '5s'";
-    sqlx::raw_sql(begin).execute(&mut *connection).await?;
+/// Writes the cut in one transaction, or, when fenced, nothing. `None`: nothing either, the horizons have moved meanwhile.
+pub(super) async fn write(
+    connection: &mut PgConnection,
+    owner: Owner,
+    epoch: u64,
+    cut: &Cut,
+    horizons: &Horizons,
+) -> sqlx::Result<Option<Flushed>> {
+    failpoint::hit("rollup.flush.begin");
+    // The last limit cuts off a worker that froze while it held the cursor's lock; for one that froze within a COPY there is
+    // `cursor::evict`.
+    let begin = format!(
+        "begin; set local lock_timeout = '2s'; set local statement_timeout = '10s'; \
+         set local idle_in_transaction_session_timeout = '5s'; {}; {}",
+        cursor::flush_lock(cut.partition),
+        level::HOLD_HORIZONS
+    );
+    execute(connection, begin).await?;
     let Cut { partition, from, to, .. } = *cut;
     let step = Step { partition, epoch, from, to, fingerprint: cut.fingerprint.as_ref(), log_ms: cut.log_ms };
     if !cursor::advance(connection, owner, step).await? {
         sqlx::raw_sql("rollback").execute(&mut *connection).await?;
-        return Ok(Flushed::Fenced);
+        return Ok(Some(Flushed::Fenced));
     }
-    copy_pieces(connection, cut).await?;
+    failpoint::hit("rollup.flush.after_cas");
+    if level::horizons(connection).await? != *horizons {
+        sqlx::raw_sql("rollback").execute(&mut *connection).await?;
+        return Ok(None);
+    }
+    level::copy_pieces(connection, cut, horizons).await?;
     copy_raw(connection, cut).await?;
     copy_dead_letters(connection, cut).await?;
-    level::touched(connection, cut).await?;
+    failpoint::hit("rollup.flush.after_rows");
+    level::touched(connection, cut, horizons).await?;
     dedup::upsert(connection, cut).await?;
     budget::upsert(connection, cut).await?;
     ledger::insert(connection, owner, epoch, cut).await?;
+    failpoint::hit("rollup.flush.before_commit");
     sqlx::raw_sql("commit").execute(&mut *connection).await?;
-    Ok(Flushed::Committed)
+    failpoint::hit("rollup.flush.after_commit");
+    Ok(Some(Flushed::Committed))
 }
 
 /// Sets the ids that are in the table and answers the series that are not.
@@ -125,35 +148,6 @@ impl<'s> SeriesColumns<'s> {
     {
         query.bind(self.project).bind(self.env).bind(self.service).bind(self.route).bind(self.method).bind(self.status)
     }
-}
-
-async fn copy_pieces(connection: &mut PgConnection, cut: &Cut) -> sqlx::Result<()> {
-    // In the order of the primary key: neighbours land on the same index page, and the same log gives the same rows.
-    let mut pieces: Vec<&Piece> = cut.pieces.iter().collect();
-    pieces.sort_by_key(|piece| (piece.series.project, piece.window_s, piece.series.row()));
-    let sql = "copy rollup_10s (project_id, bucket, series_id, log_partition, up_to_offset, count, errors, latency_count, \
-               sum_us, min_us, max_us, histogram) from stdin (format binary)";
-    let mut histogram = Vec::new();
-    copy_rows(connection, sql, &pieces, |piece, out| {
-        let cell = &piece.cell;
-        let totals = cell.histogram.totals();
-        copy::row(out, 12);
-        copy::uint8(out, piece.series.project.0);
-        copy::timestamp_ms(out, piece.window_s * 1000);
-        copy::int8(out, piece.series.row().expect("ids were resolved before the transaction"));
-        copy::int4(out, cut.partition as i32);
-        copy::uint8(out, cut.to);
-        copy::uint8(out, cell.count);
-        copy::uint8(out, cell.errors);
-        copy::uint8(out, cell.histogram.count());
-        copy::uint8(out, cell.histogram.sum_us());
-        copy::optional(out, totals.map(|totals| totals.min_us), copy::uint8);
-        copy::optional(out, totals.map(|totals| totals.max_us), copy::uint8);
-        histogram.clear();
-        cell.histogram.encode_v2(&mut histogram);
-        copy::optional(out, totals.map(|_| histogram.as_slice()), copy::bytes);
-    })
-    .await
 }
 
 async fn copy_raw(connection: &mut PgConnection, cut: &Cut) -> sqlx::Result<()> {

@@ -192,10 +192,10 @@ impl Stack {
         found.ok().flatten().unwrap_or(-1)
     }
 
-    /// Leases of all partitions so far.
-    pub(crate) async fn epochs(&self) -> i64 {
-        let sql = "select coalesce(sum(epoch), 0)::bigint from rollup_cursor";
-        sqlx::query_scalar(sql).fetch_one(&self.pool).await.expect("read epochs")
+    /// Of the leases of all partitions.
+    pub(crate) async fn epochs(&self) -> Vec<(i32, i64)> {
+        let sql = "select log_partition, epoch from rollup_cursor";
+        sqlx::query_as(sql).fetch_all(&self.pool).await.expect("read epochs")
     }
 
     /// As if the owner had not been heard of for ten seconds.
