@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peep_log::{Log, Offset, Partition};
+use peep_rollup::Config;
 use peep_rollup::flush::{FlushError, Flusher};
 use peep_rollup::limits::Budget;
 use peep_rollup::partition::Partition as State;
@@ -195,7 +196,9 @@ async fn a_late_event_lands_in_its_own_bucket_and_a_too_late_one_is_dead_lettere
     let late_ms = now_ms() - 20 * day_ms;
     let late = Sent { ended_ms: late_ms, ..Sent::now("shop", "/late", 5) };
     let too_late = Sent { ended_ms: now_ms() - 40 * day_ms, ..late.clone() };
-    let running = stack.start();
+    // Else it would land in its own minute; see the tests of the levels.
+    let month = Duration::from_hours(30 * 24);
+    let running = stack.start_with(Config { retention: month, ..config() });
     stack.send_batch(0, &[Sent::now("shop", "/", 5), late, too_late]).await;
     stack.wait_for_commit().await;
     running.stop().await;
@@ -439,9 +442,10 @@ async fn partitions_of_tables_are_made_ahead_and_dropped_by_retention() {
     let detach = format!("alter table rollup_10s detach partition {orphan}");
     sqlx::raw_sql(sqlx::AssertSqlSafe(detach)).execute(&mut connection).await.unwrap();
 
-    let keep = Retention { rollups: Duration::from_hours(30 * 24), raw: Duration::from_hours(48) };
+    let [ten_seconds, minutes, hours, raw, dedup] = [30, 35, 400, 2, 1].map(|days| Duration::from_hours(24 * days));
+    let keep = Retention { ten_seconds, minutes, hours, raw, dedup };
     let pass = retention::pass(&options, keep).await.unwrap();
-    assert_eq!((pass.dropped, pass.made), (3, 6));
+    assert_eq!((pass.dropped, pass.made), (3, 18), "of six tables, three ahead of each");
     let (left,): (i64,) = sqlx::query_as("select count(*) from time_partition_list('rollup_10s')")
         .fetch_one(&mut connection)
         .await
