@@ -1,5 +1,7 @@
 //! From the log to rows in a real Postgres, through the public door of the rollup: `peep_rollup::run`.
 
+mod cardinality;
+
 mod stack;
 
 use std::collections::BTreeSet;
