@@ -8,6 +8,8 @@ pub mod corpus;
 
 pub mod cpu;
 
+pub mod exactly_once;
+
 pub mod closed_loop;
 
 pub mod floor;

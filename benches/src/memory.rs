@@ -1,8 +1,9 @@
 //! How much the rollup holds while 10 000 series have open windows.
 
+use peep_chassis::config::Settings;
 use peep_log::{LogRecord, Offset};
-use peep_rollup::partition::{Partition, PartitionLimits};
-use peep_rollup::raw::RawLimits;
+use peep_rollup::Config;
+use peep_rollup::partition::Partition;
 use peep_wire::event::{EncodedAttrs, Event};
 use peep_wire::method::Method;
 use peep_wire::record::RecordBuilder;
@@ -30,9 +31,8 @@ pub struct Held {
 /// When the partition refuses a record or the process cannot be looked at.
 pub fn open_windows(series: u32, events_per_window: u32, now_ms: i64) -> anyhow::Result<Held> {
     let before = cpu::resident_bytes(std::process::id())?;
-    let day = std::time::Duration::from_secs(86_400);
-    let raw = RawLimits { events_per_second_max: 1_000, burst_events_max: 20_000, bytes_max: 16 << 20 };
-    let limits = PartitionLimits { event_age_max: 30 * day, event_ahead_max: day, raw_age_max: 2 * day, raw };
+    let no_env: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
+    let limits = Config::read(&mut Settings::new(&no_env)).partition_limits(1);
     let mut partition = Partition::new(0, Offset(0), limits);
     let mut builder = RecordBuilder::default();
     let mut random = SmallRng::seed_from_u64(7);

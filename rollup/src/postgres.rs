@@ -89,6 +89,19 @@ impl PostgresStore {
         Err(StoreError::new("the horizons of the levels keep moving"))
     }
 
+    /// Writes the rows of a cut with neither cursor nor dedup nor books. Counts nothing exactly once; for measuring what
+    /// those cost.
+    #[doc(hidden)]
+    pub async fn flush_rows_alone(&self, cut: &Cut) -> Result<(), StoreError> {
+        let mut connection = self.connection().await?;
+        write::resolve_series(&mut connection, cut).await?;
+        let horizons = self.horizons(&mut connection).await?;
+        self.ensure_partitions(&mut connection, cut, &horizons).await?;
+        write::write_rows_alone(&mut connection, cut, &horizons).await?;
+        self.put_back(connection);
+        Ok(())
+    }
+
     async fn horizons(&self, connection: &mut PgConnection) -> Result<Horizons, StoreError> {
         let known = *self.horizons.lock();
         if let Some(horizons) = known {

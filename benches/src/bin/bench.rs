@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use peep_benches::closed_loop::Load;
 use peep_benches::statistics::Spread;
-use peep_benches::{corpus, cpu, floor, freshness, memory};
+use peep_benches::{corpus, cpu, exactly_once, floor, freshness, memory};
 use peep_chassis::ExposeSecret;
 use peep_chassis::admin::Health;
 use peep_chassis::clock::Clock;
@@ -56,6 +56,22 @@ enum Bench {
         #[arg(long, default_value_t = 500)]
         events_per_window: u32,
     },
+    /// CPU of the rollup per event with everything that makes it exactly once, and without.
+    ExactlyOnce {
+        #[arg(long, default_value_t = 1_000_000)]
+        events: u64,
+        #[arg(long, default_value_t = 100)]
+        batch: u64,
+        #[arg(long, default_value_t = 1_000)]
+        series: u64,
+        #[arg(long, default_value_t = 100)]
+        producers: u64,
+        /// 250 000 is five seconds, the default interval, at 50 000 events a second.
+        #[arg(long, default_value_t = 250_000)]
+        flush_every: u64,
+        #[arg(long, default_value_t = 7)]
+        repeats: u32,
+    },
     /// From sending an event to the live frame that shows it, on the stack that the environment names.
     Freshness {
         #[arg(long, default_value_t = 300)]
@@ -80,6 +96,12 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         }
         Bench::Memory { series, events_per_window } => open_windows(series, events_per_window),
+        Bench::ExactlyOnce { events, batch, series, producers, flush_every, repeats } => {
+            let traffic = exactly_once::Traffic { events, batch, series, producers, flush_every };
+            // One thread: its CPU is the worker's.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(exactly_once(traffic, repeats))
+        }
         Bench::Freshness { events } => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             let ways = runtime.block_on(freshness::measure(&freshness::Target::from_env()?, events))?;
@@ -97,6 +119,26 @@ fn main() -> anyhow::Result<()> {
         Bench::ServeFloor => floor::serve(announce()?, WORKERS),
         Bench::ServeIngest => serve_ingest(),
     }
+}
+
+async fn exactly_once(traffic: exactly_once::Traffic, repeats: u32) -> anyhow::Result<()> {
+    println!(
+        "rollup, {} events in batches of {}, {} series, {} producers, a flush every {}; worker CPU, ns per event (min / median / max)",
+        traffic.events, traffic.batch, traffic.series, traffic.producers, traffic.flush_every
+    );
+    let bench = exactly_once::Bench::new(repeats).await?;
+    let [mut with, mut without, mut ratio] = [const { Spread::new() }; 3];
+    for round in 0..repeats {
+        let cost = bench.round(round, traffic, Clock::system().now_ms()).await?;
+        with.push(cost.with);
+        without.push(cost.without);
+        ratio.push(cost.with / cost.without);
+    }
+    println!("without cursor, dedup and ledger   {without}");
+    println!("with                               {with}");
+    println!("with / without                     {ratio}   (the median must be at most 1.15)");
+    anyhow::ensure!(ratio.median() <= 1.15, "exactly-once costs more than 15 % of the rollup's CPU");
+    Ok(())
 }
 
 async fn ingest(batch: usize, connections: usize, repeats: usize, span: Duration) -> anyhow::Result<()> {

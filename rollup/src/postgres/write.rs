@@ -97,6 +97,22 @@ pub(super) async fn write(
     Ok(Some(Flushed::Committed))
 }
 
+/// The rows of a cut without anything that makes them count exactly once: what `peep-bench exactly-once` compares with.
+pub(super) async fn write_rows_alone(
+    connection: &mut PgConnection,
+    cut: &Cut,
+    horizons: &Horizons,
+) -> sqlx::Result<()> {
+    sqlx::raw_sql("begin; set local statement_timeout = '10s'").execute(&mut *connection).await?;
+    level::copy_pieces(connection, cut, horizons).await?;
+    copy_raw(connection, cut).await?;
+    copy_dead_letters(connection, cut).await?;
+    level::touched(connection, cut, horizons).await?;
+    budget::upsert(connection, cut).await?;
+    sqlx::raw_sql("commit").execute(&mut *connection).await?;
+    Ok(())
+}
+
 /// Sets the ids that are in the table and answers the series that are not.
 async fn look_up<'s>(
     connection: &mut PgConnection,
