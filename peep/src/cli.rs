@@ -31,6 +31,9 @@ pub(crate) enum Command {
     Key(KeyCommand),
     /// Print a link that signs a browser in, once.
     LoginLink(LoginLink),
+    /// List, show and replay dead letters: what was accepted and could not be counted.
+    #[command(subcommand)]
+    Rejects(RejectsCommand),
     /// Ship nginx or Apache access logs as events.
     Ship(peep_ship::Args),
     /// Count the log again with independent code and compare every table with it. Reads only; may run beside the services.
@@ -77,6 +80,92 @@ pub(crate) enum KeyCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum RejectsCommand {
+    /// List dead letters, newest first.
+    List {
+        #[command(flatten)]
+        filter: LetterFilter,
+        /// How many at most.
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
+    },
+    /// Show one dead letter: why, what is in it, and what to do.
+    Show {
+        /// As `peep rejects list` shows it.
+        #[arg(value_name = "ID")]
+        id: LetterId,
+        /// Show all bytes, also when the contents can be read.
+        #[arg(long)]
+        hex: bool,
+    },
+    /// Append dead letters to the log again. A letter is counted at most once, however often it is replayed.
+    Replay(Replay),
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["ids", "project", "reason", "since", "all"]))]
+pub(crate) struct Replay {
+    /// These letters.
+    #[arg(value_name = "ID")]
+    pub(crate) ids: Vec<LetterId>,
+    #[command(flatten)]
+    pub(crate) filter: LetterFilter,
+    /// Everything that can be replayed, but batches whose identity was in doubt: name those by their ID or `--reason`.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// How many at most.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) limit: u32,
+    /// Only say what would be done.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LetterFilter {
+    /// Only letters of this project.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) project: Option<String>,
+    /// Only letters with this reason; may be repeated.
+    #[arg(long, value_name = "REASON")]
+    pub(crate) reason: Vec<String>,
+    /// Only letters that were set aside within this time, such as 24h or 7d.
+    #[arg(long, value_name = "SPAN", value_parser = crate::rejects::parse_span)]
+    pub(crate) since: Option<std::time::Duration>,
+}
+
+/// `partition:position:index`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LetterId {
+    pub(crate) partition: i32,
+    pub(crate) position: i64,
+    pub(crate) index: i32,
+}
+
+impl std::fmt::Display for LetterId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}:{}", self.partition, self.position, self.index)
+    }
+}
+
+impl std::str::FromStr for LetterId {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = "write it as `peep rejects list` shows it, such as 3:88412:0";
+        let mut parts = text.split(':');
+        let mut part = || parts.next().filter(|part| part.bytes().all(|byte| byte.is_ascii_digit())).ok_or(wrong);
+        let (partition, position, index) = (part()?, part()?, part()?);
+        if parts.next().is_some() {
+            return Err(wrong);
+        }
+        let parse = || Some((partition.parse().ok()?, position.parse().ok()?, index.parse().ok()?));
+        let (partition, position, index) = parse().ok_or(wrong)?;
+        Ok(Self { partition, position, index })
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct LoginLink {
     /// The project to look at.
@@ -91,8 +180,10 @@ pub(crate) struct LoginLink {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Verifies with the rollup's settings in the environment; they have to be those the log was counted with.\n\
-Exit codes: 0 no difference, 1 differences or a failure, 2 wrong arguments, 64 wrong configuration.")]
+#[command(
+    after_help = "Verifies with the rollup's settings in the environment; they have to be those the log was counted with.\n\
+Exit codes: 0 no difference, 1 differences or a failure, 2 wrong arguments, 64 wrong configuration."
+)]
 pub(crate) struct Verify {
     /// Only this partition of the log; may be given several times.
     #[arg(long = "partition", value_name = "NUMBER")]
@@ -122,5 +213,23 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_letter_is_named_as_it_is_shown() {
+        let id = super::LetterId { partition: 3, position: 1 << 41, index: 0 };
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for wrong in ["", "3", "3:1", "3:1:0:0", "-3:1:0", "3:x:0", "3:99999999999999999999:0"] {
+            assert!(wrong.parse::<super::LetterId>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_replay_of_everything_has_to_be_asked_for() {
+        use clap::Parser;
+        let parse =
+            |arguments: &[&str]| super::Cli::try_parse_from([&["peep", "rejects", "replay"], arguments].concat());
+        assert!(parse(&[]).is_err() && parse(&["--dry-run"]).is_err());
+        assert!(parse(&["--all"]).is_ok() && parse(&["--since", "1h"]).is_ok() && parse(&["0:1:2"]).is_ok());
     }
 }

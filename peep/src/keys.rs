@@ -2,7 +2,6 @@
 //!
 //! A secret is printed to standard output once and goes nowhere else.
 
-use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,17 +10,17 @@ use anyhow::Context;
 use peep_chassis::ExposeSecret;
 use peep_chassis::config::{ProcessEnv, Settings};
 use peep_chassis::keys::{self, KeyRow, Scope};
-use sqlx::{Connection, PgPool};
+use sqlx::PgPool;
 
 use crate::cli::{KeyCommand, LoginLink};
-use crate::configuration::{self, print};
+use crate::configuration::print;
 use crate::schema;
 use crate::services::stream_address;
 
 /// # Errors
 /// When the configuration makes no sense, the database cannot be reached or refuses.
 pub(crate) fn main(command: KeyCommand) -> anyhow::Result<ExitCode> {
-    with_database(async |pool| match command {
+    schema::with_database(PROGRAM, async |pool| match command {
         KeyCommand::Create { project, env, scope, quiet } => {
             create(&pool, &project, env.as_deref(), scope, quiet).await
         }
@@ -48,7 +47,7 @@ pub(crate) fn login_link(link: &LoginLink) -> anyhow::Result<ExitCode> {
         }
     };
     let ttl = Duration::from_mins(u64::from(link.minutes));
-    with_database(async |pool| {
+    schema::with_database(PROGRAM, async |pool| {
         let project = keys::project_id(&pool, &link.project).await?;
         let token = keys::create_login_token(&pool, project, ttl).await.context("create a login token")?;
         print(&format!("{url}/login/#token={}\n", token.expose_secret()))
@@ -96,22 +95,8 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Runs one piece of work against a database that was reached and has the schema.
-fn with_database<F: Future<Output = anyhow::Result<()>>>(work: impl FnOnce(PgPool) -> F) -> anyhow::Result<ExitCode> {
-    let database = configuration::database()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    runtime.block_on(async {
-        let mut connection = schema::connect(database.connect_options("peep-key")).await?;
-        let missing = schema::missing(&mut connection).await?;
-        connection.close().await.context("close the connection")?;
-        anyhow::ensure!(missing.is_empty(), "the database schema is behind this build; run `peep migrate`");
-        let pool = database.pool("peep-key");
-        let outcome = work(pool.clone()).await;
-        pool.close().await;
-        outcome
-    })?;
-    Ok(ExitCode::SUCCESS)
-}
+/// What `pg_stat_activity` shows.
+const PROGRAM: &str = "peep-key";
 
 #[cfg(test)]
 mod tests {

@@ -18,6 +18,8 @@ mod schema;
 
 mod keys;
 
+mod rejects;
+
 mod verify;
 
 /// jemalloc: bursts of bodies and histograms leave less behind in it than in the system's allocator.
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         cli::Command::Migrate => schema::main(),
         cli::Command::Key(command) => keys::main(command),
         cli::Command::LoginLink(link) => keys::login_link(&link),
+        cli::Command::Rejects(command) => rejects::main(command),
         cli::Command::Ship(args) => peep_ship::run(args),
         cli::Command::Verify(arguments) => verify::main(&arguments),
         cli::Command::CheckConfig(check) => configuration::main(check.markdown),

@@ -7,7 +7,7 @@ use anyhow::Context;
 use peep_chassis::database::DatabaseConfig;
 use peep_migrations::MIGRATIONS;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::configuration;
 
@@ -34,6 +34,29 @@ pub(crate) async fn migrate(database: &DatabaseConfig) -> anyhow::Result<usize> 
     MIGRATIONS.run(&mut connection).await.context("migrate the database")?;
     connection.close().await.context("close the connection")?;
     Ok(before)
+}
+
+/// Runs one piece of work against a database that was reached and has the schema.
+///
+/// # Errors
+/// When the configuration makes no sense, the database cannot be reached or is behind, or the work fails.
+pub(crate) fn with_database<F: Future<Output = anyhow::Result<()>>>(
+    program: &str,
+    work: impl FnOnce(PgPool) -> F,
+) -> anyhow::Result<ExitCode> {
+    let database = configuration::database()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    runtime.block_on(async {
+        let mut connection = connect(database.connect_options(program)).await?;
+        let missing = missing(&mut connection).await?;
+        connection.close().await.context("close the connection")?;
+        anyhow::ensure!(missing.is_empty(), "the database schema is behind this build; run `peep migrate`");
+        let pool = database.pool(program);
+        let outcome = work(pool.clone()).await;
+        pool.close().await;
+        outcome
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// One connection, with the real reason when there is none: a pool only says that it waited too long.

@@ -251,6 +251,21 @@ proptest! {
     }
 
     #[test]
+    fn events_taken_over_from_another_record_are_the_same_bytes(batch in batch()) {
+        let original = written(&batch);
+        let opened = parse(&original).unwrap();
+        let mut builder = RecordBuilder::new(usize::MAX);
+        builder.start(opened.header.received_ms);
+        opened.events().for_each(|row| builder.push_row(&row.unwrap()).unwrap());
+        prop_assert_eq!(builder.event_count(), opened.header.event_count);
+        let copy = only(builder.finish(opened.header.project, opened.header.key, opened.header.identity));
+        let again = parse(&copy).unwrap();
+        let raw = |batch: &Batch<'_>| batch.events().map(|row| row.unwrap().raw.to_vec()).collect::<Vec<_>>();
+        prop_assert_eq!(raw(&again), raw(&opened));
+        prop_assert_eq!((again.header.event_count, again.header.received_ms), (opened.header.event_count, opened.header.received_ms));
+    }
+
+    #[test]
     fn a_flipped_bit_is_found(batch in batch(), at in any::<prop::sample::Index>(), bit in 0u8..8) {
         let mut bytes = written(&batch).to_vec();
         let at = at.index(bytes.len());

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::{BatchHeader, CRC_FIELD_BYTES, FORMAT, RECORD_BYTES_MAX, tag};
+use super::{BatchHeader, CRC_FIELD_BYTES, EventRow, FORMAT, RECORD_BYTES_MAX, RecordError, tag};
 use crate::event::Event;
 use crate::ids::{Identity, KeyId, ProjectId};
 use crate::varint;
@@ -111,15 +111,8 @@ impl RecordBuilder {
             + event.span_id.map_or(0, |_| 10)
             + event.attrs.bytes.len();
 
-        if self.part_events == 0 && self.parts.is_empty() {
-            self.routing_service.push_str(event.service);
-        } else if self.part_events > 0 && self.bytes.len() - self.part_start + event_len + 8 > self.record_bytes_max {
-            self.cut();
-        }
+        self.open_event(event_len, event.service);
         let out = &mut self.bytes;
-        out.reserve(event_len + 8);
-        out.push(tag::EVENT);
-        varint::put(out, event_len as u64);
         let start = out.len();
 
         out.push(tag::SERIES);
@@ -149,6 +142,32 @@ impl RecordBuilder {
         out.extend_from_slice(&event.attrs.bytes);
         debug_assert_eq!(out.len() - start, event_len, "the announced length is the written length");
         self.part_events += 1;
+    }
+
+    /// Appends an event as it lies in another record, byte for byte. The builder must have been started with the receive
+    /// time of that record, to which the event's time is relative.
+    ///
+    /// # Errors
+    /// [`RecordError::Malformed`] when its series does not decode: without a service there is no route. Nothing was appended.
+    pub fn push_row(&mut self, row: &EventRow<'_>) -> Result<(), RecordError> {
+        let service = row.series.decode()?.service;
+        self.open_event(row.raw.len(), service);
+        self.bytes.extend_from_slice(row.raw);
+        self.part_events += 1;
+        Ok(())
+    }
+
+    /// Tag and length of the next event, in the record being written or in a new one when it is full.
+    #[inline]
+    fn open_event(&mut self, event_len: usize, service: &str) {
+        if self.part_events == 0 && self.parts.is_empty() {
+            self.routing_service.push_str(service);
+        } else if self.part_events > 0 && self.bytes.len() - self.part_start + event_len + 8 > self.record_bytes_max {
+            self.cut();
+        }
+        self.bytes.reserve(event_len + 8);
+        self.bytes.push(tag::EVENT);
+        varint::put(&mut self.bytes, event_len as u64);
     }
 
     /// Seals the records: headers in front of the events, checksums over both. Usually one.
