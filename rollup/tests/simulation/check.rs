@@ -1,0 +1,402 @@
+//! The checks after a run. Three of them, which share nothing with one another:
+//!
+//! - **the clients' journal**: every event whose record was counted is in the rollups exactly once or in a dead letter, and an
+//!   acknowledged event's record was counted, unless the log itself destroyed it. Looks only at histograms and dead letters.
+//! - **the same records in one go**: what crashes, take-overs and failovers left in the store equals what one partition makes
+//!   of the same records without any of that: rows, dead letters, duplicates, books, windows to remember. So the state is a
+//!   function of the log.
+//! - **the viewers' notes**: what was seen at a position is what the records below that position add up to.
+//!
+//! And the books balance, their ranges follow one another, and nobody wrote whose lease had been taken.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use peep_log::{LogRecord, Offset};
+use peep_rollup::books::{Books, Counts};
+use peep_rollup::partition::{Cut, Fingerprint, Partition, Restored};
+use peep_rollup::poison::{DeadLetter, Reason};
+use peep_rollup::position::Position;
+use peep_wire::ProjectId;
+use peep_wire::histogram::Histogram;
+use peep_wire::live::LiveFrame;
+use peep_wire::record::{EventRow, Series, SeriesKey, parse};
+
+use crate::client::{Journal, service_of};
+use crate::run::Facts;
+use crate::store::{Committed, State};
+use crate::storm::Targets;
+use crate::viewer::{Sums, Viewer};
+use crate::world::World;
+
+/// Compares what is with what should be; complaints go to the world.
+pub(crate) fn check(targets: &Targets, journal: &Journal, viewer: &Viewer) -> Facts {
+    let Targets { world, events, store, .. } = targets;
+    let state = store.snapshot();
+    let mut facts =
+        Facts { notes: world.trace.notes(), simulated_ms: world.elapsed().as_millis() as u64, ..Facts::default() };
+    let mut counted = Vec::new();
+    let mut truths = BTreeMap::new();
+    for partition in 0..world.shape.partitions {
+        let flushes: Vec<_> = state.flushes_of(partition).cloned().collect();
+        check_chain(world, partition, &flushes, &state);
+        let records = records_behind(world, partition, &flushes, targets);
+        let replay = Replay::of(world, partition, &records);
+        compare(world, partition, &flushes, &replay, &state);
+        facts.records += records.len() as u64;
+        facts.duplicates += flushes.iter().map(|flush| flush.cut.duplicates.len() as u64).sum::<u64>();
+        facts.dead_letters += flushes.iter().map(|flush| flush.cut.dead_letters.len() as u64).sum::<u64>();
+        facts.folded += flushes.iter().map(|flush| flush.cut.books.total.folded).sum::<u64>();
+        facts.takeovers += state.cursors[partition as usize].epoch;
+        facts.flushes += flushes.len() as u64;
+        counted.extend(records);
+        truths.insert(partition, replay.sums);
+        let _ = events;
+    }
+    facts.events = check_journal(world, &state, journal, &counted, targets);
+    facts.views = check_views(world, viewer, &truths);
+    facts.rebuilds = viewer.rebuilds();
+    facts
+}
+
+/// A record that some flush counted, where it was counted.
+struct Counted {
+    position: u64,
+    record: LogRecord,
+}
+
+/// Ranges follow one another, epochs never go back, books balance.
+fn check_chain(world: &World, partition: u32, flushes: &[Arc<Committed>], state: &State) {
+    let mut next = 0;
+    let mut epoch = 0;
+    for flush in flushes {
+        let Cut { from, to, books, .. } = &*flush.cut;
+        if *from != next
+            && !state
+                .breaks
+                .iter()
+                .any(|known| known.partition == partition && (known.before.0, known.after.0) == (next, *from))
+        {
+            world.violated(format!("partition {partition}: a flush begins at {from}, the one before ended at {next}"));
+        }
+        if flush.epoch < epoch {
+            world.violated(format!("partition {partition}: epoch {} wrote after epoch {epoch}", flush.epoch));
+        }
+        if !books.balance() || books.records != to - from {
+            world.violated(format!("partition {partition}: books of [{from}, {to}) do not balance: {books:?}"));
+        }
+        (next, epoch) = (*to, flush.epoch);
+    }
+    let row = &state.cursors[partition as usize];
+    let end = state
+        .breaks
+        .iter()
+        .filter(|known| known.partition == partition)
+        .map(|known| known.after.0)
+        .fold(next, u64::max);
+    if row.next.0 != end {
+        world.violated(format!("partition {partition}: the cursor is at {}, the books end at {end}", row.next));
+    }
+}
+
+/// The records that were counted, from whichever life of the log they were read in: the latest that has the record which the
+/// flush says was its last.
+fn records_behind(world: &World, partition: u32, flushes: &[Arc<Committed>], targets: &Targets) -> Vec<Counted> {
+    let kept = targets.events.kept(partition);
+    let mut records = Vec::new();
+    for flush in flushes {
+        let (from, to) = (Position(flush.cut.from), Position(flush.cut.to));
+        let range = from.offset().0 as usize..to.offset().0 as usize;
+        let has_it = |life: &&Vec<crate::log::Stored>| {
+            let last = life.get(range.end - 1).map(|stored| Fingerprint::of(&stored.record.payload));
+            last.is_some() && last == flush.cut.fingerprint
+        };
+        let Some(life) = kept.lives.iter().rev().find(has_it) else {
+            world.violated(format!(
+                "partition {partition}: a flush of {from} to {to} counted records that the log never had"
+            ));
+            continue;
+        };
+        for stored in &life[range] {
+            let position = from.at(stored.record.offset).0;
+            records.push(Counted { position, record: stored.record.clone() });
+        }
+    }
+    records
+}
+
+/// What one partition makes of the records when nothing goes wrong.
+struct Replay {
+    cuts: Vec<Cut>,
+    /// By position, what all records below add up to.
+    sums: BTreeMap<u64, Sums>,
+}
+
+impl Replay {
+    fn of(world: &World, number: u32, records: &[Counted]) -> Self {
+        let limits = world.shape.config.partition_limits(world.shape.partitions);
+        let mut replay = Self { cuts: Vec::new(), sums: BTreeMap::from([(0, Sums::default())]) };
+        let mut sums = Sums::default();
+        let mut open: Option<Partition> = None;
+        for Counted { position, record } in records {
+            if open.as_ref().is_none_or(|partition| partition.next().0 != *position) {
+                replay.close(open.take());
+                let restored = restored(replay.cuts.iter());
+                open = Some(Partition::restored(number, Offset(*position), limits, restored));
+                replay.sums.insert(*position, sums);
+            }
+            let Some(partition) = open.as_mut() else { continue };
+            let record = LogRecord { offset: Offset(*position), ..record.clone() };
+            if let Err(error) = partition.apply(&record) {
+                world.violated(format!("partition {number}: what was counted can not be counted: {error}"));
+                return replay;
+            }
+            let frame = partition.publish(0, 0).map(|frame| LiveFrame::decode(&frame.payload));
+            let Some(Ok(frame)) = frame else {
+                world.violated(format!("partition {number}: no frame that can be read after position {position}"));
+                return replay;
+            };
+            for cell in &frame.cells {
+                sums.count += cell.count;
+                sums.errors += cell.errors;
+                sums.sum_us += cell.histogram.sum_us();
+            }
+            replay.sums.insert(frame.to, sums);
+        }
+        replay.close(open);
+        replay
+    }
+
+    fn close(&mut self, partition: Option<Partition>) {
+        self.cuts.extend(partition.and_then(|mut partition| partition.cut()));
+    }
+}
+
+/// What the tables would say after these cuts: the newest row of each key wins.
+pub(crate) fn restored<'c>(cuts: impl Iterator<Item = &'c Cut>) -> Restored {
+    let mut restored = Restored::default();
+    let mut windows = BTreeMap::new();
+    for cut in cuts {
+        restored.log_ms = cut.log_ms;
+        restored.budgets.extend(cut.budgets.iter().cloned());
+        for window in &cut.dedup.windows {
+            windows.insert((window.project, window.producer), window.clone());
+        }
+        for forgotten in &cut.dedup.forgotten {
+            windows.remove(forgotten);
+        }
+    }
+    restored.windows = windows.into_values().collect();
+    restored
+}
+
+/// One series and window of a project, by the bytes of its key.
+type RowKey = (ProjectId, Vec<u8>, i64);
+type Row = (u64, u64, Histogram);
+
+fn rows<'c>(cuts: impl Iterator<Item = &'c Cut>) -> BTreeMap<RowKey, Row> {
+    let mut rows: BTreeMap<RowKey, Row> = BTreeMap::new();
+    for piece in cuts.flat_map(|cut| &cut.pieces) {
+        let row = rows.entry((piece.series.project, piece.series.key().to_vec(), piece.window_s)).or_default();
+        row.0 += piece.cell.count;
+        row.1 += piece.cell.errors;
+        row.2.merge(&piece.cell.histogram);
+    }
+    rows
+}
+
+fn compare(world: &World, partition: u32, flushes: &[Arc<Committed>], replay: &Replay, state: &State) {
+    let is = || flushes.iter().map(|flush| &*flush.cut);
+    let should = || replay.cuts.iter();
+    let differs =
+        |what: &str| world.violated(format!("partition {partition}: {what} differ from the same records in one go"));
+    let (is_rows, should_rows) = (rows(is()), rows(should()));
+    if is_rows != should_rows {
+        differs("rows");
+        for (key, row) in is_rows.iter().filter(|(key, row)| should_rows.get(*key) != Some(row)).take(3) {
+            let should = should_rows.get(key);
+            let name = SeriesKey::parse(&key.1).and_then(|key| key.decode());
+            world.trace.remark(|| format!("is {name:?} at {}: {row:?}, should be {should:?}", key.2));
+        }
+    }
+    let letters = |cut: &Cut| cut.dead_letters.clone();
+    if is().flat_map(letters).ne(should().flat_map(letters)) {
+        differs("dead letters");
+    }
+    let duplicates = |cut: &Cut| cut.duplicates.clone();
+    if is().flat_map(duplicates).ne(should().flat_map(duplicates)) {
+        differs("duplicates");
+    }
+    if books(is()) != books(should()) {
+        differs("books");
+    }
+    let (is_past, should_past) = (state.restored(partition), restored(should()));
+    if is_past.windows != should_past.windows || is_past.log_ms != should_past.log_ms {
+        differs("memories");
+        world.trace.remark(|| format!("is {is_past:?}, should be {should_past:?}"));
+    }
+    let of_rows: u64 = is_rows.values().map(|row| row.0).sum();
+    let of_books = books(is()).0.rolled_up;
+    if of_rows != of_books {
+        world.violated(format!("partition {partition}: the rows hold {of_rows} events, the books {of_books}"));
+    }
+}
+
+type Lines = (Counts, BTreeMap<(ProjectId, i64), Counts>, BTreeMap<(ProjectId, i64), u64>);
+
+/// The books of several cuts as one.
+fn books<'c>(cuts: impl Iterator<Item = &'c Cut>) -> Lines {
+    let mut lines = Lines::default();
+    for Books { total, minutes, days, .. } in cuts.map(|cut| &cut.books) {
+        lines.0.add(total);
+        minutes.iter().for_each(|line| lines.1.entry((line.project, line.minute_s)).or_default().add(&line.events));
+        days.iter().for_each(|line| *lines.2.entry((line.project, line.day_s)).or_default() += line.rolled_up);
+    }
+    lines
+}
+
+/// An event of the journal: the service of its producer, and its duration.
+type EventKey = (ProjectId, String, u64);
+
+fn event_key(project: ProjectId, event: &EventRow<'_>) -> Option<EventKey> {
+    let series = event.series.decode().ok()?;
+    Some((project, series.service.to_owned(), event.duration_us?))
+}
+
+/// Answers how many events there were.
+fn check_journal(world: &World, state: &State, journal: &Journal, counted: &[Counted], targets: &Targets) -> u64 {
+    let mut in_rows: BTreeMap<EventKey, u64> = BTreeMap::new();
+    for committed in &state.flushes {
+        for piece in &committed.cut.pieces {
+            let Series { service, .. } = piece.series.fields();
+            piece.cell.histogram.for_each(|lowest_us, _, count| {
+                *in_rows.entry((piece.series.project, service.to_owned(), lowest_us)).or_default() += count;
+            });
+        }
+    }
+    let mut letters: BTreeMap<EventKey, Vec<Reason>> = BTreeMap::new();
+    for letter in state.flushes.iter().flat_map(|committed| &committed.cut.dead_letters) {
+        buried(letter).into_iter().for_each(|key| letters.entry(key).or_default().push(letter.reason));
+    }
+    let mut records: BTreeMap<EventKey, u64> = BTreeMap::new();
+    for key in counted.iter().flat_map(|counted| events_of(&counted.record.payload)) {
+        *records.entry(key).or_default() += 1;
+    }
+    let destroyed = destroyed(world, counted, targets);
+    let mut events = 0;
+    for batch in journal.batches() {
+        for sent in &batch.events {
+            events += 1;
+            let key = (batch.project, service_of(batch.producer), sent.duration_us);
+            let records = records.get(&key).copied().unwrap_or(0);
+            let rows = in_rows.remove(&key).unwrap_or(0);
+            let reasons = letters.remove(&key).unwrap_or_default();
+            let heard = batch.heard();
+            let fate = Fate { records, rows, reasons, is_identified: batch.identity.is_some() };
+            if let Some(wrong) = fate.wrong() {
+                let identity = batch.identity.map(|identity| identity.seq);
+                world.violated(format!("event {key:?} of batch {identity:?} ({heard:?}) {wrong}: {fate:?}"));
+            } else if heard.acknowledged && fate.records == 0 && !destroyed.contains_key(&key) {
+                world.violated(format!("event {key:?} was acknowledged and never counted"));
+            }
+        }
+    }
+    if let Some((key, _)) = in_rows.first_key_value() {
+        world.violated(format!("event {key:?} is in the rollups and was never sent"));
+    }
+    events
+}
+
+/// What became of one event.
+#[derive(Debug)]
+struct Fate {
+    /// Counted records that hold it.
+    records: u64,
+    /// Times it is in the rollups.
+    rows: u64,
+    /// Dead letters that hold it.
+    reasons: Vec<Reason>,
+    is_identified: bool,
+}
+
+impl Fate {
+    fn wrong(&self) -> Option<&'static str> {
+        let dead = self.reasons.len() as u64;
+        // A retry that nobody can judge is buried although the event may have been counted before.
+        let unjudged = self
+            .reasons
+            .iter()
+            .filter(|reason| matches!(reason, Reason::DedupWindowExceeded | Reason::IdentityConflict))
+            .count() as u64;
+        match self {
+            _ if self.records == 0 => (self.rows + dead > 0).then_some("came from nowhere"),
+            Fate { is_identified: false, .. } => {
+                (self.rows + dead != self.records).then_some("was not counted once per record")
+            }
+            _ if self.rows + dead == 0 => Some("was lost"),
+            _ if self.rows + dead - unjudged > 1 => Some("was counted more than once"),
+            _ => None,
+        }
+    }
+}
+
+fn buried(letter: &DeadLetter) -> Vec<EventKey> {
+    let (Some(project), Some(received_ms)) = (letter.project, letter.received_ms) else { return Vec::new() };
+    match EventRow::decode(&letter.bytes, received_ms) {
+        Ok(event) if letter.events == Some(1) && parse(&letter.bytes).is_err() => {
+            event_key(project, &event).into_iter().collect()
+        }
+        _ => events_of(&letter.bytes),
+    }
+}
+
+fn events_of(payload: &[u8]) -> Vec<EventKey> {
+    let Ok(batch) = parse(payload) else { return Vec::new() };
+    batch.events().filter_map(|event| event_key(batch.header.project, &event.ok()?)).collect()
+}
+
+/// Events of records that the log lost, or removed before they were counted.
+fn destroyed(world: &World, counted: &[Counted], targets: &Targets) -> BTreeMap<EventKey, ()> {
+    let mut destroyed = BTreeMap::new();
+    if !world.shape.faults.damage() {
+        return destroyed;
+    }
+    let _ = counted;
+    for partition in 0..world.shape.partitions {
+        let kept = targets.events.kept(partition);
+        let present: Vec<&[u8]> =
+            kept.life()[kept.low as usize..].iter().map(|stored| &*stored.record.payload).collect();
+        for stored in kept.lives.iter().flatten() {
+            if !present.contains(&&*stored.record.payload) {
+                destroyed.extend(events_of(&stored.record.payload).into_iter().map(|key| (key, ())));
+            }
+        }
+    }
+    destroyed
+}
+
+/// Answers how many views were compared.
+fn check_views(world: &World, viewer: &Viewer, truths: &BTreeMap<u32, BTreeMap<u64, Sums>>) -> u64 {
+    let seen = viewer.seen();
+    // Where the log was another one for a while, viewers may have seen what no longer is.
+    let is_exact = !(world.shape.faults.truncation || world.shape.faults.recreation);
+    for seen in seen.iter().filter(|_| is_exact) {
+        let truth = truths.get(&seen.partition).and_then(|sums| sums.get(&seen.position));
+        if truth != Some(&seen.sums) {
+            let at: Duration = seen.at.duration_since(world.started());
+            world.violated(format!("a viewer saw {seen:?} after {at:?}, the truth there is {truth:?}"));
+            break;
+        }
+    }
+    for (&partition, sums) in truths {
+        let (position, seen) = viewer.sees(partition);
+        let truth = sums.get(&position).copied().unwrap_or_default();
+        if seen != truth {
+            world.violated(format!(
+                "in the end a viewer sees {seen:?} of partition {partition}, the truth is {truth:?}"
+            ));
+        }
+    }
+    seen.len() as u64
+}
