@@ -556,6 +556,7 @@ impl Partition {
             project: None,
             key: None,
             received_ms: None,
+            appended_ms: self.appended_ms,
             events: None,
             bytes: record.payload.as_ref().into(),
         });
@@ -578,6 +579,7 @@ impl Partition {
             project: Some(batch.header.project),
             key: Some(batch.header.key),
             received_ms: Some(batch.header.received_ms),
+            appended_ms: self.appended_ms,
             events: Some(events),
             bytes: bytes.into(),
         });

@@ -72,6 +72,8 @@ pub struct DeadLetter {
     pub key: Option<KeyId>,
     /// When ingest received it, Unix milliseconds; unknown like the project. What times in an event's bytes refer to.
     pub received_ms: Option<i64>,
+    /// When the log took the record, Unix milliseconds: the minute of the books that it belongs to.
+    pub appended_ms: i64,
     /// Events this row stands for; unknown when the header could not be trusted.
     pub events: Option<u32>,
     /// The event; or the whole record, for reasons that concern it, or the rest of it, as a whole.

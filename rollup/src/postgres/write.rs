@@ -173,10 +173,10 @@ async fn copy_raw(connection: &mut PgConnection, cut: &Cut) -> sqlx::Result<()> 
 }
 
 async fn copy_dead_letters(connection: &mut PgConnection, cut: &Cut) -> sqlx::Result<()> {
-    let sql = "copy dead_letter (log_partition, log_offset, event_index, reason, project_id, key_id, received_ms, events, \
-               bytes) from stdin (format binary)";
+    let sql = "copy dead_letter (log_partition, log_offset, event_index, reason, project_id, key_id, received_ms, \
+               appended_at, events, bytes) from stdin (format binary)";
     copy_rows(connection, sql, &cut.dead_letters, |letter: &DeadLetter, out| {
-        copy::row(out, 9);
+        copy::row(out, 10);
         copy::int4(out, cut.partition as i32);
         copy::uint8(out, letter.offset);
         copy::int4(out, letter.event_index as i32);
@@ -184,6 +184,7 @@ async fn copy_dead_letters(connection: &mut PgConnection, cut: &Cut) -> sqlx::Re
         copy::optional(out, letter.project, |out, project| copy::uint8(out, project.0));
         copy::optional(out, letter.key, |out, key| copy::uint8(out, key.0));
         copy::optional(out, letter.received_ms, copy::int8);
+        copy::timestamp_ms(out, letter.appended_ms);
         copy::optional(out, letter.events, |out, events| copy::int4(out, i32::try_from(events).unwrap_or(i32::MAX)));
         copy::bytes(out, &letter.bytes);
     })
