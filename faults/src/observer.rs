@@ -41,12 +41,11 @@ struct Orphan {
 
 /// How a partition went on after its owner was gone.
 #[derive(Clone, Copy, Debug)]
-pub struct Takeover {
-    pub partition: i32,
+struct Takeover {
     /// Until somebody else had the lease.
-    pub taken: Duration,
-    /// Until somebody else had committed something.
-    pub counted: Duration,
+    taken: Duration,
+    /// Until somebody else had committed something; unknown where nothing had ever been counted.
+    counted: Option<Duration>,
 }
 
 impl Observer {
@@ -84,14 +83,24 @@ impl Observer {
         self.state.lock().partitions.values().any(|seen| seen.owner == Some(owner))
     }
 
-    /// Partitions that still wait, with the time they have waited.
-    pub fn waiting(&self) -> Vec<(i32, Duration)> {
+    /// Partitions that nobody else has taken yet, with the time they have waited.
+    pub fn unowned(&self) -> Vec<(i32, Duration)> {
         let state = self.state.lock();
-        state.orphans.iter().map(|orphan| (orphan.partition, orphan.since.elapsed())).collect()
+        let orphans = state.orphans.iter().filter(|orphan| orphan.taken.is_none());
+        orphans.map(|orphan| (orphan.partition, orphan.since.elapsed())).collect()
     }
 
-    pub fn takeovers(&self) -> Vec<Takeover> {
-        self.state.lock().takeovers.clone()
+    /// Whether every partition that was left alone is being counted again. Only under load: without news nobody counts.
+    pub fn all_counted(&self) -> bool {
+        self.state.lock().orphans.is_empty()
+    }
+
+    /// The longest of each kind: without an owner, and without being counted. The latter only where an owner lived on.
+    pub fn longest(&self) -> (Option<Duration>, Option<Duration>) {
+        let state = self.state.lock();
+        let waiting = state.orphans.iter().filter_map(|orphan| orphan.taken);
+        let taken = state.takeovers.iter().map(|takeover| takeover.taken).chain(waiting).max();
+        (taken, state.takeovers.iter().filter_map(|takeover| takeover.counted).max())
     }
 }
 
@@ -116,8 +125,13 @@ impl State {
                 orphan.next_offset = orphan.next_offset.max(now.next_offset);
             }
             match orphan.taken {
+                // A partition without traffic.
+                Some(taken) if orphan.next_offset == 0 => {
+                    takeovers.push(Takeover { taken, counted: None });
+                    false
+                }
                 Some(taken) if now.next_offset > orphan.next_offset => {
-                    takeovers.push(Takeover { partition: orphan.partition, taken, counted: elapsed });
+                    takeovers.push(Takeover { taken, counted: Some(elapsed) });
                     false
                 }
                 _ => true,

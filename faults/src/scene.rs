@@ -168,10 +168,10 @@ impl<'s> Scene<'s> {
         Ok(books::cursors(&self.world.pool).await?)
     }
 
-    /// Every partition of a killed owner has another one, or the time is over.
+    /// Every partition of an owner that is gone is counted by another one, or the time is over.
     pub async fn wait_for_takeover(&self) {
         let deadline = Instant::now() + self.expect.takeover_max + Duration::from_secs(8);
-        while !self.observer.waiting().is_empty() && Instant::now() < deadline {
+        while !self.observer.all_counted() && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -182,7 +182,7 @@ impl<'s> Scene<'s> {
         self.load.wait_for(self.events, REACH).await?;
         let progress = self.load.finish().await?;
         let started = Instant::now();
-        self.wait_for_takeover_quietly().await;
+        self.wait_for_owners().await;
         let settled = settle(&self.world).await;
         let took = started.elapsed();
         for pod in self.world.pods_mut() {
@@ -194,8 +194,7 @@ impl<'s> Scene<'s> {
         let imbalances = books::imbalances(&self.world.pool).await?;
         let ledger = books::ledger(&self.world.pool).await?;
         let oracle = verify(&self.world).await;
-        let takeovers = self.observer.takeovers();
-        let takeover = takeovers.iter().map(|takeover| takeover.taken).max();
+        let (takeover, _) = self.observer.longest();
 
         let mut failures = Vec::new();
         if let Err(error) = settled {
@@ -216,8 +215,8 @@ impl<'s> Scene<'s> {
         if let Some(takeover) = takeover.filter(|takeover| *takeover > self.expect.takeover_max) {
             failures.push(format!("a partition was without an owner for {takeover:.1?}"));
         }
-        for (partition, waited) in self.observer.waiting() {
-            failures.push(format!("partition {partition} has not been counted by another owner for {waited:.1?}"));
+        for (partition, waited) in self.observer.unowned() {
+            failures.push(format!("partition {partition} has had no owner for {waited:.1?}"));
         }
         let extra = findings.extra_acks as i64 * BATCH_EVENTS as i64;
         if self.expect.exact_duplicates && ledger.duplicate != extra {
@@ -231,10 +230,12 @@ impl<'s> Scene<'s> {
         Ok(Verdict { findings, progress, settled: took, takeover, imbalances, oracle, failures, notes })
     }
 
-    async fn wait_for_takeover_quietly(&self) {
-        // Nothing is sent any more, so a partition may have nothing left to count: its new owner is enough.
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        self.wait_for_takeover().await;
+    /// Nothing is sent any more, so a partition may have nothing left to count: an owner is enough.
+    async fn wait_for_owners(&self) {
+        let deadline = Instant::now() + self.expect.takeover_max;
+        while !self.observer.unowned().is_empty() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 }
 
