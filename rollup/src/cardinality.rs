@@ -213,6 +213,13 @@ impl Cardinality {
         key: &[u8],
         found: Option<u32>,
     ) -> Result<Place, InvalidKey> {
+        if let Some(at) = found
+            && series.is_settled_today(at)
+            && !self.is_crowded(project)
+        {
+            series.settle(hash, project, key, found)?;
+            return Ok(Place { series: at, folded: false });
+        }
         self.aliases.keep_for(series.generation());
         if let Some(alias) = self.aliases.find(hash, project, key) {
             self.offenders.count(project, alias.name, self.log_ms);
@@ -285,7 +292,7 @@ impl Cardinality {
         self.fresh.retain(|(of, _), _| *of >= day - 1);
         self.fresh_len = self.fresh.values().map(Vec::len).sum();
         self.offenders.change_day();
-        series.unsettle();
+        series.change_day();
     }
 
     fn add_up(&mut self) {
