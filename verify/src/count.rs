@@ -7,7 +7,7 @@
 //!
 //! Does not: sample raw events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::budget::Budgets;
 use crate::findings::Row;
@@ -16,8 +16,9 @@ use crate::ledger::ledger_ms;
 use crate::options::Rules;
 use crate::past::Past;
 use crate::producers::{Claim, Producers, Verdict};
-use crate::record::{self, Batch, Event, Opened, Series};
+use crate::record::{self, Batch, Event, Header, Opened, Series};
 use crate::report::{self, Books};
+use crate::suspects::Witness;
 
 /// Everything the log says up to some position.
 #[derive(Debug, Default)]
@@ -37,6 +38,10 @@ pub(crate) struct Counted {
     pub(crate) fingerprint: Option<Vec<u8>>,
     pub(crate) events: Books,
     pub(crate) records_on_trust: u64,
+    /// Whether all of it follows from the log.
+    pub(crate) is_whole: bool,
+    /// Projects whose series are taken together, see [`Past`].
+    pub(crate) taken_together: BTreeSet<i64>,
 }
 
 /// What happened to one series within one span of time.
@@ -95,6 +100,15 @@ pub(crate) struct Outcome {
     pub(crate) events: Books,
 }
 
+/// An event that counts.
+#[derive(Debug)]
+struct Placed {
+    series: Series,
+    folded: bool,
+    ended_s: i64,
+    error: bool,
+}
+
 /// A record of a format that whoever counts must not pass.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OtherFormat(pub(crate) u32);
@@ -103,13 +117,20 @@ pub(crate) struct OtherFormat(pub(crate) u32);
 #[derive(Debug)]
 pub(crate) struct Counter {
     rules: Rules,
-    pub(crate) past: Past,
+    past: Past,
     pub(crate) counted: Counted,
+    /// Where each event of the last record belongs, if anybody wants to know.
+    pub(crate) witnesses: Option<Vec<Witness>>,
 }
 
 impl Counter {
     pub(crate) fn new(rules: Rules, past: Past) -> Self {
-        Self { rules, past, counted: Counted::default() }
+        Self { rules, past, counted: Counted::default(), witnesses: None }
+    }
+
+    /// One that tells where each event belongs.
+    pub(crate) fn with_witnesses(rules: Rules, past: Past) -> Self {
+        Self { witnesses: Some(Vec::new()), ..Self::new(rules, past) }
     }
 
     /// Counts one record.
@@ -130,6 +151,14 @@ impl Counter {
         outcome.events.records = 1;
         self.counted.events.add(&outcome.events);
         Ok(outcome)
+    }
+
+    /// What was counted.
+    pub(crate) fn finish(self) -> Counted {
+        let Self { past, mut counted, .. } = self;
+        counted.is_whole = past.is_whole();
+        counted.taken_together = past.folding().clone();
+        counted
     }
 
     /// Never backwards, and never by more than an hour at once: a leap of the log's clock must not expire everything.
@@ -155,6 +184,7 @@ impl Counter {
                     let duplicate = Duplicate { project, producer, seq, part, events };
                     self.counted.duplicates.insert(record.position, duplicate);
                 }
+                self.witness_duplicate(record, batch);
             }
             Some(Verdict::BelowWindow) => books.dead_lettered = self.bury_batch(record, batch, BELOW_WINDOW),
             Some(Verdict::Conflict) => books.dead_lettered = self.bury_batch(record, batch, CONFLICT),
@@ -202,10 +232,12 @@ impl Counter {
                 self.bury(record.position, index, MALFORMED, Some(project), Some(0), record.payload);
                 return;
             }
-            match self.count_event(project, header.received_ms, received_ms, &event) {
-                Ok(folded) => {
+            match self.place_event(project, header.received_ms, received_ms, &event) {
+                Ok(placed) => {
                     books.rolled_up += 1;
-                    books.folded += u64::from(folded);
+                    books.folded += u64::from(placed.folded);
+                    self.witness(record, header, index, &event, &placed, false);
+                    self.add(project, &event, placed);
                 }
                 Err(reason) => {
                     books.dead_lettered += 1;
@@ -221,13 +253,14 @@ impl Counter {
         }
     }
 
-    fn count_event(
+    /// Where an event is counted, or why it is not.
+    fn place_event(
         &mut self,
         project: i64,
         header_ms: i64,
         received_ms: i64,
         event: &Event,
-    ) -> Result<bool, &'static str> {
+    ) -> Result<Placed, &'static str> {
         let ended_ms = header_ms.wrapping_add(event.ended_delta_ms);
         let age_ms = received_ms.saturating_sub(ended_ms);
         if age_ms > self.rules.event_age_max.as_millis() as i64 {
@@ -239,10 +272,20 @@ impl Counter {
         if event.duration_us.is_some_and(|duration_us| duration_us > DURATION_US_MAX) {
             return Err("invalid_duration");
         }
-        let series = Series::read(&event.series).ok_or("invalid_series")?;
-        let error = series.status >= 500 || !event.error.is_empty();
-        let ended_s = ended_ms.div_euclid(1000);
-        let (series, folded) = self.counted.budgets.place(&self.rules, project, series);
+        let own = Series::read(&event.series).ok_or("invalid_series")?;
+        let error = own.status >= 500 || !event.error.is_empty();
+        let (series, folded) = if self.past.knows_series() {
+            self.counted.budgets.place(&self.rules, project, own)
+        } else if self.past.folding().contains(&project) {
+            (Series::all(), false)
+        } else {
+            (own, false)
+        };
+        Ok(Placed { series, folded, ended_s: ended_ms.div_euclid(1000), error })
+    }
+
+    fn add(&mut self, project: i64, event: &Event, placed: Placed) {
+        let Placed { series, ended_s, error, .. } = placed;
         let number = self.counted.series.number(project, series);
         let bucket_s = ended_s - ended_s.rem_euclid(10);
         let cell = self.counted.cells.entry((number, bucket_s)).or_default();
@@ -253,7 +296,46 @@ impl Counter {
             cell.latencies.record(duration_us);
         }
         *self.counted.days.entry((project, ended_s.div_euclid(DAY_S))).or_default() += 1;
-        Ok(folded)
+    }
+
+    fn witness(
+        &mut self,
+        record: Logged<'_>,
+        header: &Header,
+        event_index: u32,
+        event: &Event,
+        placed: &Placed,
+        came_again: bool,
+    ) {
+        if let Some(witnesses) = &mut self.witnesses {
+            witnesses.push(Witness {
+                project: header.project_id as i64,
+                series: placed.series.clone(),
+                ended_s: placed.ended_s,
+                duration_us: event.duration_us,
+                identity: header.identity(),
+                position: record.position,
+                event_index,
+                came_again,
+            });
+        }
+    }
+
+    /// Where the events of a batch that came again would have been counted.
+    fn witness_duplicate(&mut self, record: Logged<'_>, batch: &Batch<'_>) {
+        if self.witnesses.is_none() {
+            return;
+        }
+        for (index, bytes) in batch.events.iter().enumerate() {
+            let event = Event::read(bytes);
+            let Some((event, series)) = event.and_then(|event| Series::read(&event.series).map(|own| (event, own)))
+            else {
+                continue;
+            };
+            let ended_s = batch.header.received_ms.wrapping_add(event.ended_delta_ms).div_euclid(1000);
+            let placed = Placed { series, folded: false, ended_s, error: false };
+            self.witness(record, &batch.header, index as u32, &event, &placed, true);
+        }
     }
 
     fn bury_batch(&mut self, record: Logged<'_>, batch: &Batch<'_>, reason: &str) -> u64 {
@@ -284,6 +366,14 @@ impl Cell {
         self.count += other.count;
         self.errors += other.errors;
         self.latencies.merge(&other.latencies);
+    }
+}
+
+impl Series {
+    /// All series of a project that cannot be told apart.
+    pub(crate) fn all() -> Series {
+        let all = || "(all)".to_owned();
+        Series { service: all(), env: all(), route: all(), method: String::new(), status: 0 }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::report::{Column, Difference, Place};
+use crate::suspects::Clue;
 
 /// See the module.
 #[derive(Debug)]
@@ -27,9 +28,14 @@ impl Findings {
 
     /// Notes a difference.
     pub(crate) fn differs(&mut self, table: &'static str, place: Place, columns: Vec<Column>) {
+        self.differs_as(table, place, columns, None);
+    }
+
+    /// Notes a difference whose events can be looked for.
+    pub(crate) fn differs_as(&mut self, table: &'static str, place: Place, columns: Vec<Column>, clue: Option<Clue>) {
         self.total += 1;
         if self.kept.len() < self.kept_max {
-            self.kept.push(Difference { table, place, columns, suspects: Vec::new() });
+            self.kept.push(Difference { table, place, columns, suspects: Vec::new(), clue });
         }
     }
 

@@ -44,6 +44,12 @@ impl Ledger {
         Self { ranges, rows, ..Self::default() }
     }
 
+    /// Sets to nothing what can only be said with the past.
+    pub(crate) fn forget_the_past(&mut self) {
+        self.rows.values_mut().for_each(|row| row.events.forget_the_past());
+        self.by_project.values_mut().for_each(|row| row.0.forget_the_past());
+    }
+
     /// Books what became of one record.
     pub(crate) fn book(&mut self, record: Logged<'_>, outcome: &Outcome) {
         let range = self.ranges.range(record.position + 1..).next().map(|(to, from)| (*to, *from));

@@ -13,7 +13,8 @@
 //!
 //! The way: [`verify`] takes the snapshot and goes through the partitions one by one, which bounds the memory to one of them:
 //! `range` (what can be verified) → `record` → `count` (with `producers`, `budget`, `latency`, `past`) → `ledger`, `rollups`,
-//! `memory` (comparison) → `suspects` (a second reading for whoever differs) → [`report`].
+//! `memory` (comparison) → `suspects` (a second reading for whoever differs) → `consistency` (what the tables must say to each
+//! other, also about what the log no longer has) → [`report`].
 
 mod record;
 
@@ -36,6 +37,10 @@ mod ledger;
 mod rollups;
 
 mod memory;
+
+mod consistency;
+
+mod suspects;
 
 mod partition;
 
@@ -97,7 +102,7 @@ pub async fn verify(
     options: &Options,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Report, VerifyError> {
-    let mut snapshot = Snapshot::take(pool).await?;
+    let snapshot = &mut Snapshot::take(pool).await?;
     let cursors = snapshot.cursors().await?;
     let breaks = snapshot.breaks().await?;
     let series = snapshot.series().await?;
@@ -112,10 +117,11 @@ pub async fn verify(
     for cursor in cursors.iter().filter(|cursor| wanted(cursor.partition)) {
         let breaks = breaks.iter().filter(|one| one.partition == cursor.partition).cloned().collect();
         let verification = Verification { log, options, cursor, breaks, series: &series };
-        let of_partition = verification.run(&mut snapshot, &mut findings, progress).await?;
+        let of_partition = verification.run(snapshot, &mut findings, progress).await?;
         report.events.add(&of_partition.events);
         report.partitions.push(of_partition);
     }
+    consistency::check(snapshot, &wanted, &mut findings).await?;
     report.equal = findings.total == 0;
     report.complete = findings.not_compared.is_empty() && options.partitions.is_none();
     report.compared = findings.compared;

@@ -1,14 +1,14 @@
 //! One partition: what of it can be verified, the reading, and the comparisons.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use peep_log::{Log, LogRecord, Offset, Partition, ReadError};
 
 use crate::VerifyError;
-use crate::count::{CLOCK_SKEW_MS_MAX, Cell, Counted, Counter, Logged, SeriesNumber};
+use crate::count::{CLOCK_SKEW_MS_MAX, Cell, Counted, Counter, Logged, SeriesNumber, fingerprint_of};
 use crate::findings::Findings;
-use crate::ledger::{self, DayRow, Ledger};
+use crate::ledger::{self, DayRow, Ledger, ProjectRow};
 use crate::memory;
 use crate::options::{Options, Progress};
 use crate::past::Past;
@@ -16,6 +16,7 @@ use crate::record::Series;
 use crate::report::{self, Column, PartitionReport, Place, instant};
 use crate::rollups::{self, Scope, Source};
 use crate::snapshot::{Cursor, LogBreak, Snapshot, told};
+use crate::suspects::Search;
 
 /// What one partition is judged by.
 pub(crate) struct Verification<'a> {
@@ -31,8 +32,9 @@ pub(crate) struct Verification<'a> {
 #[derive(Debug, Clone, Copy)]
 struct Range {
     from: u64,
+    /// The cursor.
     to: u64,
-    /// The log's end, which may be beyond the cursor.
+    /// The log's end.
     high: u64,
     /// Whether `from` is the first position there ever was.
     whole: bool,
@@ -46,20 +48,57 @@ impl Verification<'_> {
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<PartitionReport, VerifyError> {
         let partition = self.cursor.partition;
-        let range = self.range(findings).await?;
-        let found_ledger = snapshot.ledger(partition, range.from).await?;
-        let found_by_project = snapshot.ledger_project(partition, range.from).await?;
-        let found_days = snapshot.ledger_day(partition).await?;
+        let mut report = PartitionReport {
+            partition,
+            from: self.cursor.next,
+            to: self.cursor.next,
+            broken: self.cursor.broken.clone(),
+            ..PartitionReport::default()
+        };
+        let range = match self.range(snapshot, findings).await? {
+            Ok(range) => range,
+            Err(reason) => {
+                findings.skipped(format!("partition {partition}: {reason}"));
+                return Ok(report);
+            }
+        };
+        report.from = range.from;
+        report.records_beyond = range.high - range.to;
+        report.whole = range.whole;
+        let counted = self.judge(snapshot, range, findings, progress).await?;
+        report.events = counted.events;
+        report.records_on_trust = counted.records_on_trust;
+        Ok(report)
+    }
+
+    /// Reads the range and compares everything with it.
+    async fn judge(
+        &self,
+        snapshot: &mut Snapshot,
+        range: Range,
+        findings: &mut Findings,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Counted, VerifyError> {
+        let partition = self.cursor.partition;
+        let known = findings.kept.len();
+        let mut found_ledger = snapshot.ledger(partition, range.from).await?;
+        let mut found_by_project = snapshot.ledger_project(partition, range.from).await?;
         let dead_letters = snapshot.dead_letters(partition, range.from).await?;
         let duplicates = snapshot.duplicates(partition, range.from).await?;
         let told = told(&duplicates, &dead_letters);
-        let past = if range.whole { Past::none(told) } else { Past::unknown(told) };
+        let past = if range.whole { Past::none(told) } else { Past::unknown(told, folding(&found_by_project)) };
 
-        let mut counter = Counter::new(self.options.rules, past);
+        let mut counter = Counter::new(self.options.rules, past.clone());
         let mut ledger = Ledger::over(&found_ledger);
         self.read(range, &mut counter, &mut ledger, findings, progress).await?;
-        let mut counted = std::mem::take(&mut counter.counted);
+        let mut counted = counter.finish();
 
+        if !counted.is_whole {
+            // Whether a producer was unknown, and whether a series had found no place, only the past could tell.
+            ledger.forget_the_past();
+            found_ledger.values_mut().for_each(|row| row.events.forget_the_past());
+            found_by_project.values_mut().for_each(|row| row.0.forget_the_past());
+        }
         let at = |position: u64| Place { position: Some(position), ..Place::of(partition) };
         ledger::compare(partition, &ledger, &found_ledger, &found_by_project, findings);
         findings.compare("dead_letter", &counted.dead_letters, &dead_letters, |(position, index)| Place {
@@ -67,37 +106,60 @@ impl Verification<'_> {
             ..at(*position)
         });
         findings.compare("duplicate_batch", &counted.duplicates, &duplicates, |position| at(*position));
-        let days = counted.days.iter().map(|(key, rolled_up)| (*key, DayRow(*rolled_up))).collect();
-        findings.compare("ledger_day", &days, &found_days, |(project, day)| Place {
-            project: Some(*project),
-            bucket: Some(instant(day * 86_400)),
-            ..Place::of(partition)
-        });
-        if counted.fingerprint != self.cursor.fingerprint {
-            let text = |bytes: &Option<Vec<u8>>| bytes.as_deref().map_or_else(|| "null".to_owned(), ledger::hex);
-            let column = Column::new("fingerprint", text(&counted.fingerprint), text(&self.cursor.fingerprint));
-            findings.differs("rollup_cursor", at(range.to), vec![column]);
-        }
-        if counted.log_ms != self.cursor.log_ms {
+        let first_s = self.first_whole_second(snapshot, range).await?;
+        self.compare_days(snapshot, &counted, first_s, findings).await?;
+        if range.whole && counted.log_ms != self.cursor.log_ms {
             let column = Column::new("log_ms", counted.log_ms, self.cursor.log_ms);
             findings.differs("rollup_cursor", at(range.to), vec![column]);
         }
-        if counter.past.is_whole() {
+        if counted.is_whole {
             self.compare_memory(snapshot, &counted, findings).await?;
         }
         let cells = std::mem::take(&mut counted.cells);
-        let first_s = self.first_whole_second(snapshot, range).await?;
-        self.compare_rollups(snapshot, &counted, cells, first_s, findings).await?;
-        Ok(PartitionReport {
-            partition,
-            from: range.from,
-            to: range.to,
-            records_beyond: range.high.saturating_sub(range.to),
-            whole: range.whole,
-            broken: self.cursor.broken.clone(),
-            events: counted.events,
-            records_on_trust: counted.records_on_trust,
-        })
+        self.compare_rollups(snapshot, range, &counted, cells, first_s, findings).await?;
+        if let Some(search) = Search::of(&mut findings.kept[known..]) {
+            self.search(range, past, search).await?;
+        }
+        Ok(counted)
+    }
+
+    /// Reads the range again and asks each event whether it is what a difference is about.
+    async fn search(&self, range: Range, past: Past, mut search: Search<'_>) -> Result<(), VerifyError> {
+        let mut counter = Counter::with_witnesses(self.options.rules, past);
+        let mut reading = Reading::new(self.log, self.cursor.partition, range.from, range.to);
+        loop {
+            let records = reading.next().await?;
+            if records.is_empty() {
+                return Ok(());
+            }
+            for record in &records {
+                let position = reading.position_of(record);
+                // What it counts was compared before.
+                let _ = counter.count(Logged { position, appended_ms: record.appended_ms, payload: &record.payload });
+                counter.witnesses.iter_mut().flat_map(std::mem::take).for_each(|witness| search.hear(witness));
+            }
+        }
+    }
+
+    async fn compare_days(
+        &self,
+        snapshot: &mut Snapshot,
+        counted: &Counted,
+        first_s: i64,
+        findings: &mut Findings,
+    ) -> Result<(), VerifyError> {
+        let partition = self.cursor.partition;
+        let is_whole = |day: i64| day * DAY_S >= first_s;
+        let mut found = snapshot.ledger_day(partition).await?;
+        found.retain(|(_, day), _| is_whole(*day));
+        let expected = counted.days.iter().filter(|((_, day), _)| is_whole(*day));
+        let expected = expected.map(|(key, rolled_up)| (*key, DayRow(*rolled_up))).collect();
+        findings.compare("ledger_day", &expected, &found, |(project, day)| Place {
+            project: Some(*project),
+            bucket: Some(instant(day * DAY_S)),
+            ..Place::of(partition)
+        });
+        Ok(())
     }
 
     /// What has to be remembered of producers and series.
@@ -139,6 +201,7 @@ impl Verification<'_> {
     async fn compare_rollups(
         &self,
         snapshot: &mut Snapshot,
+        range: Range,
         counted: &Counted,
         mut cells: BTreeMap<(SeriesNumber, i64), Cell>,
         first_s: i64,
@@ -152,6 +215,13 @@ impl Verification<'_> {
             let column = Column::new("done_offset", format!("1h <= 1m <= {}", self.cursor.next), found);
             findings.differs("rollup_level", Place::of(partition), vec![column]);
         }
+        let scope = |buckets, exactly| Scope { partition, cursor: range.to, series: self.series, buckets, exactly };
+        if !range.whole {
+            // Earlier buckets hold events of before the range too, in the same pieces as far as they were compacted.
+            let scope = scope(horizons.ten_seconds_s..first_s, false);
+            let source = Source::ten_seconds(range.from);
+            rollups::compare(&mut snapshot.transaction, &source, &scope, counted, &cells, findings).await?;
+        }
         let levels = [
             (Source::ten_seconds(0), 10, horizons.ten_seconds_s),
             (Source::minutes(done), 60, horizons.minute_s),
@@ -159,8 +229,7 @@ impl Verification<'_> {
         ];
         for (source, width_s, since_s) in levels {
             cells = rollups::widen(cells, width_s);
-            let judged = |bucket_s: i64| bucket_s >= since_s.max(first_s);
-            let scope = Scope { partition, cursor: self.cursor.next, series: self.series, bucket: &judged };
+            let scope = scope(since_s.max(first_s)..i64::MAX, true);
             rollups::compare(&mut snapshot.transaction, &source, &scope, counted, &cells, findings).await?;
         }
         let (touched, pieces) = (snapshot.touched(partition).await?, snapshot.untouched(partition).await?);
@@ -223,25 +292,63 @@ impl Verification<'_> {
         Ok((appended_ms + ahead_ms).div_euclid(1000) + 1)
     }
 
-    /// What of the partition can be read again.
-    async fn range(&self, findings: &mut Findings) -> Result<Range, VerifyError> {
+    /// What of the partition can be read again, or why nothing can.
+    async fn range(
+        &self,
+        snapshot: &mut Snapshot,
+        findings: &mut Findings,
+    ) -> Result<Result<Range, String>, VerifyError> {
         let partition = self.cursor.partition;
         let marks = self.log.watermarks(Partition(partition)).await;
         let marks = marks.map_err(|source| VerifyError::Log { partition, source })?;
-        let generation = self.cursor.next & !OFFSET_MASK;
-        let begin = self.breaks.last().map_or(0, |last| last.after);
-        let low = generation | marks.low.0;
-        let from = begin.max(low).min(self.cursor.next);
-        let high = generation | marks.high.0;
-        let mut to = self.cursor.next;
+        let to = self.cursor.next;
+        let generation = to & !OFFSET_MASK;
+        let (low, high) = (generation | marks.low.0, generation | marks.high.0);
+        let begin = self.breaks.last().map_or(0, |last| last.after).max(low);
         if to > high {
-            findings.skipped(format!(
-                "partition {partition}: the log ends at position {high}, before the cursor at {to}: it was truncated or replaced"
-            ));
-            to = high.max(from);
+            return Ok(Err(format!(
+                "the log ends at position {high}, the cursor is at {to}: it was truncated or replaced"
+            )));
         }
-        Ok(Range { from, to, high, whole: from == 0 })
+        if begin > to {
+            return Ok(Err(format!(
+                "the log begins at position {begin}, the cursor is at {to}: records have expired uncounted"
+            )));
+        }
+        if begin < to && !self.ends_as_counted(findings).await? {
+            return Ok(Err("the log is not the one that was counted".to_owned()));
+        }
+        if begin == 0 {
+            return Ok(Ok(Range { from: 0, to, high, whole: true }));
+        }
+        let from = snapshot.first_range(partition, begin).await?.unwrap_or(to);
+        let why = match self.breaks.last().filter(|last| last.after >= low) {
+            Some(last) => format!("the log was {}, and a person accepted it", last.kind),
+            None => "the log keeps them no longer".to_owned(),
+        };
+        findings.skipped(format!("partition {partition}: positions before {from}: {why}"));
+        Ok(Ok(Range { from, to, high, whole: false }))
     }
+
+    /// Whether the record before the cursor is the one that was counted.
+    async fn ends_as_counted(&self, findings: &mut Findings) -> Result<bool, VerifyError> {
+        let Some(expected) = &self.cursor.fingerprint else { return Ok(true) };
+        let (partition, to) = (self.cursor.partition, self.cursor.next);
+        let last = Reading::new(self.log, partition, to - 1, to).next().await?;
+        let found = last.first().map(|record| fingerprint_of(&record.payload)).unwrap_or_default();
+        if found == *expected {
+            return Ok(true);
+        }
+        let place = Place { position: Some(to), ..Place::of(partition) };
+        let column = Column::new("fingerprint", ledger::hex(&found), ledger::hex(expected));
+        findings.differs("rollup_cursor", place, vec![column]);
+        Ok(false)
+    }
+}
+
+/// Projects that had too many series: of these the past would decide which series had a place.
+fn folding(by_project: &BTreeMap<(i64, i64, u64), ProjectRow>) -> BTreeSet<i64> {
+    by_project.iter().filter(|(_, row)| row.0.folded > 0).map(|((project, _, _), _)| *project).collect()
 }
 
 /// Reads a range of one partition.
@@ -310,6 +417,7 @@ impl<'a> Reading<'a> {
 
 /// The part of a position that is the offset in the log; above it, how often the log began anew.
 const OFFSET_MASK: u64 = (1 << 40) - 1;
+const DAY_S: i64 = 86_400;
 const READ_BYTES_MAX: usize = 4 << 20;
 const READ_WAIT: Duration = Duration::from_secs(5);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);

@@ -4,16 +4,18 @@
 //! beginning has expired, whether a batch came before it is written in the tables alone; then they are believed as far as they
 //! do not contradict the log, and the report says how often.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::producers::Verdict;
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Past {
     knowledge: Knowledge,
     /// What the tables say about whole records, by position.
     told: BTreeMap<u64, Verdict>,
+    /// Projects of which nobody can say any more which series had a place of their own.
+    folding: BTreeSet<i64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,17 +31,29 @@ enum Knowledge {
 impl Past {
     /// There is none: the log is read from its first record on.
     pub(crate) fn none(told: BTreeMap<u64, Verdict>) -> Self {
-        Self { knowledge: Knowledge::Whole, told }
+        Self { knowledge: Knowledge::Whole, told, folding: BTreeSet::new() }
     }
 
-    /// The log's first records are gone.
-    pub(crate) fn unknown(told: BTreeMap<u64, Verdict>) -> Self {
-        Self { knowledge: Knowledge::Unknown, told }
+    /// The log's first records are gone. `folding` are the projects that had too many series.
+    pub(crate) fn unknown(told: BTreeMap<u64, Verdict>, folding: BTreeSet<i64>) -> Self {
+        Self { knowledge: Knowledge::Unknown, told, folding }
+    }
+
+    /// The series of projects in which all are taken together.
+    pub(crate) fn folding(&self) -> &BTreeSet<i64> {
+        &self.folding
+    }
+
+    /// Whether the budget of series follows from the log.
+    pub(crate) fn knows_series(&self) -> bool {
+        self.knowledge != Knowledge::Unknown
     }
 
     /// From here on the rollup may have forgotten what is known here.
     pub(crate) fn becomes_forgetful(&mut self) {
-        self.knowledge = Knowledge::Forgetful;
+        if self.knowledge == Knowledge::Whole {
+            self.knowledge = Knowledge::Forgetful;
+        }
     }
 
     /// Whether every outcome follows from the log.

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::record::Series;
+use crate::suspects::Clue;
 
 /// The verdict on a log and its tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -87,6 +88,9 @@ pub struct Difference {
     /// Which events it might be about, when they could be narrowed down.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub suspects: Vec<Suspect>,
+    /// How to find them.
+    #[serde(skip)]
+    pub(crate) clue: Option<Clue>,
 }
 
 /// One value that is not as it should be.
@@ -149,9 +153,17 @@ pub struct Suspect {
     /// How long it took.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_us: Option<u64>,
+    /// Its batch came again: it should not have been counted.
+    pub came_again: bool,
 }
 
 impl Books {
+    /// Sets to nothing what can only be said with the past.
+    pub(crate) fn forget_the_past(&mut self) {
+        self.uncertain = 0;
+        self.folded = 0;
+    }
+
     /// Adds other books.
     pub(crate) fn add(&mut self, other: &Books) {
         self.records += other.records;
@@ -293,6 +305,9 @@ impl fmt::Display for Suspect {
         write!(f, " (position {}, event {}", self.position, self.event_index)?;
         if let Some(duration_us) = self.duration_us {
             write!(f, ", {duration_us} µs")?;
+        }
+        if self.came_again {
+            f.write_str(", a duplicate")?;
         }
         f.write_str(")")
     }

@@ -4,6 +4,7 @@
 //! cell is held at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
@@ -14,25 +15,27 @@ use crate::latency::{Latencies, decode_v2};
 use crate::record::Series;
 use crate::report::{Column, Place, instant};
 use crate::snapshot::Done;
+use crate::suspects::Clue;
 
 /// Which pieces to merge, and what they are called.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
     /// For people.
     pub(crate) table: &'static str,
+    width_s: i64,
     sql: String,
 }
 
 impl Source {
     /// The pieces of ten seconds above a position.
     pub(crate) fn ten_seconds(above: u64) -> Source {
-        Source { table: "rollup_10s", sql: ordered(&[select("rollup_10s", "bucket", 10, above)]) }
+        Source { table: "rollup_10s", width_s: 10, sql: ordered(&[select("rollup_10s", "bucket", 10, above)]) }
     }
 
     /// Everything there is of minutes: the level itself, and what it has not got yet.
     pub(crate) fn minutes(done: Done) -> Source {
         let parts = [select("rollup_1m", "last_10s", 60, 0), select("rollup_10s", "bucket", 60, done.minute)];
-        Source { table: "rollup_1m", sql: ordered(&parts) }
+        Source { table: "rollup_1m", width_s: 60, sql: ordered(&parts) }
     }
 
     /// Everything there is of hours.
@@ -42,7 +45,7 @@ impl Source {
             select("rollup_1m", "last_10s", 3600, done.hour),
             select("rollup_10s", "bucket", 3600, done.minute),
         ];
-        Source { table: "rollup_1h", sql: ordered(&parts) }
+        Source { table: "rollup_1h", width_s: 3600, sql: ordered(&parts) }
     }
 }
 
@@ -79,12 +82,15 @@ struct Piece {
 }
 
 /// What of the two sides can be compared.
+#[derive(Debug, Clone)]
 pub(crate) struct Scope<'a> {
     pub(crate) partition: u32,
     pub(crate) cursor: u64,
     pub(crate) series: &'a BTreeMap<i64, (i64, Series)>,
-    /// Whether a bucket can be judged.
-    pub(crate) bucket: &'a dyn Fn(i64) -> bool,
+    /// Buckets that begin here, Unix seconds.
+    pub(crate) buckets: Range<i64>,
+    /// Whether everything in them is known; otherwise there may be more in the table.
+    pub(crate) exactly: bool,
 }
 
 /// Compares all cells of `source` with `expected`.
@@ -98,29 +104,38 @@ pub(crate) async fn compare(
 ) -> sqlx::Result<()> {
     let mut comparison = Comparison { source, scope, counted, expected, findings, met: BTreeSet::new() };
     let mut rows = sqlx::query(AssertSqlSafe(source.sql.clone())).bind(scope.partition as i32).fetch(connection);
-    let mut open: Option<(i64, i64, i64, Result<Cell, String>)> = None;
+    let mut open: Option<(Key, Result<Cell, String>)> = None;
     while let Some(row) = rows.try_next().await? {
         let piece = read(&row)?;
         if piece.up_to > scope.cursor {
             comparison.beyond_the_cursor(&piece);
         }
-        let key = (piece.project, piece.bucket_s, piece.series_id);
+        let together = counted.taken_together.contains(&piece.project);
+        let Piece { project, bucket_s, series_id, cell, .. } = piece;
+        let key = Key { project, bucket_s, series_id: (!together).then_some(series_id) };
         open = match open {
-            Some((project, bucket_s, series_id, cell)) if (project, bucket_s, series_id) == key => {
-                Some((project, bucket_s, series_id, merged(cell, piece.cell)))
+            Some((same, before)) if same == key => Some((key, merged(before, cell))),
+            Some((done, merged)) => {
+                comparison.judge(done, merged);
+                Some((key, cell))
             }
-            Some((project, bucket_s, series_id, cell)) => {
-                comparison.judge(project, bucket_s, series_id, cell);
-                Some((piece.project, piece.bucket_s, piece.series_id, piece.cell))
-            }
-            None => Some((piece.project, piece.bucket_s, piece.series_id, piece.cell)),
+            None => Some((key, cell)),
         };
     }
-    if let Some((project, bucket_s, series_id, cell)) = open {
-        comparison.judge(project, bucket_s, series_id, cell);
+    if let Some((key, cell)) = open {
+        comparison.judge(key, cell);
     }
     comparison.finish();
     Ok(())
+}
+
+/// A cell of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Key {
+    project: i64,
+    bucket_s: i64,
+    /// `None` for all series together.
+    series_id: Option<i64>,
 }
 
 struct Comparison<'a> {
@@ -135,15 +150,22 @@ struct Comparison<'a> {
 
 impl Comparison<'_> {
     /// One merged cell of the table.
-    fn judge(&mut self, project: i64, bucket_s: i64, series_id: i64, cell: Result<Cell, String>) {
-        if !(self.scope.bucket)(bucket_s) {
+    fn judge(&mut self, key: Key, cell: Result<Cell, String>) {
+        let Key { project, bucket_s, series_id } = key;
+        let Scope { buckets, exactly, .. } = self.scope;
+        if !buckets.contains(&bucket_s) {
             return;
         }
         self.findings.compared(self.source.table, 1);
         let place = Place::of(self.scope.partition);
         let place = Place { project: Some(project), bucket: Some(instant(bucket_s)), ..place };
-        let Some(named) = self.scope.series.get(&series_id).filter(|(owner, _)| *owner == project) else {
-            let column = Column::new("series_id", "a series of this project", series_id);
+        let all = (project, Series::all());
+        let named = match series_id {
+            Some(series_id) => self.scope.series.get(&series_id).filter(|(owner, _)| *owner == project),
+            None => Some(&all),
+        };
+        let Some(named) = named else {
+            let column = Column::new("series_id", "a series of this project", series_id.unwrap_or_default());
             return self.findings.differs(self.source.table, place, vec![column]);
         };
         let place = place.series(project, &named.1);
@@ -158,12 +180,27 @@ impl Comparison<'_> {
         match key.and_then(|key| self.expected.get_key_value(&key)) {
             Some((key, expected)) => {
                 self.met.insert(*key);
-                if *expected != found {
-                    self.findings.differs(self.source.table, place, unequal(expected, &found));
+                let agrees = if *exactly { *expected == found } else { found.holds(expected) };
+                if !agrees {
+                    self.differs(named, bucket_s, place, expected, &found);
                 }
             }
-            None => self.findings.differs(self.source.table, place, vec![Column::new("count", 0, found.count)]),
+            None if !exactly => {}
+            None => self.differs(named, bucket_s, place, &Cell::default(), &found),
         }
+    }
+
+    fn differs(&mut self, named: &(i64, Series), bucket_s: i64, place: Place, expected: &Cell, found: &Cell) {
+        let columns = if expected.count == 0 || found.count == 0 {
+            vec![Column::new("count", expected.count, found.count)]
+        } else {
+            unequal(expected, found)
+        };
+        let buckets = bucket_differences(expected, found).into_iter().map(|(bucket, _, _)| bucket).collect();
+        let (project, series) = named.clone();
+        let too_much = found.count > expected.count;
+        let clue = Clue { project, series, bucket_s, width_s: self.source.width_s, buckets, too_much };
+        self.findings.differs_as(self.source.table, place, columns, Some(clue));
     }
 
     fn beyond_the_cursor(&mut self, piece: &Piece) {
@@ -177,14 +214,17 @@ impl Comparison<'_> {
     }
 
     /// What the log has and the table has not.
-    fn finish(self) {
-        let unmet = self.expected.iter().filter(|(key, _)| !self.met.contains(key) && (self.scope.bucket)(key.1));
-        for ((number, bucket_s), cell) in unmet {
+    fn finish(mut self) {
+        let Self { scope, counted, expected, .. } = self;
+        for (key, cell) in expected.iter().filter(|(key, _)| scope.buckets.contains(&key.1)) {
+            if self.met.contains(key) {
+                continue;
+            }
             self.findings.compared(self.source.table, 1);
-            let (project, series) = self.counted.series.name(*number);
-            let place = Place { bucket: Some(instant(*bucket_s)), ..Place::of(self.scope.partition) };
-            let place = place.series(*project, series);
-            self.findings.differs(self.source.table, place, vec![Column::new("count", cell.count, 0)]);
+            let (number, bucket_s) = *key;
+            let named = counted.series.name(number);
+            let place = Place { bucket: Some(instant(bucket_s)), ..Place::of(scope.partition) };
+            self.differs(named, bucket_s, place.series(named.0, &named.1), cell, &Cell::default());
         }
     }
 }
@@ -224,6 +264,20 @@ fn merged(first: Result<Cell, String>, second: Result<Cell, String>) -> Result<C
     let mut cell = first?;
     cell.merge(&second?);
     Ok(cell)
+}
+
+impl Cell {
+    /// Whether everything in `part` may be in here.
+    fn holds(&self, part: &Cell) -> bool {
+        let (mine, parts) = (&self.latencies, &part.latencies);
+        let bucket = |bucket| mine.buckets.get(bucket).copied().unwrap_or(0);
+        self.count >= part.count
+            && self.errors >= part.errors
+            && mine.count >= parts.count
+            && mine.sum_us >= parts.sum_us
+            && (parts.count == 0 || (mine.min_us <= parts.min_us && mine.max_us >= parts.max_us))
+            && parts.buckets.iter().all(|(lowest, count)| bucket(lowest) >= *count)
+    }
 }
 
 /// The columns in which two cells differ; of the histogram the buckets.

@@ -301,6 +301,14 @@ impl Snapshot {
         rows.into_iter().map(touched).collect()
     }
 
+    /// Where the first range of the ledger begins that begins at or after a position.
+    pub(crate) async fn first_range(&mut self, partition: u32, position: u64) -> sqlx::Result<Option<u64>> {
+        let sql = "select min(from_offset) from ledger where log_partition = $1 and from_offset >= $2";
+        let query = sqlx::query_scalar(sql).bind(partition as i32).bind(position as i64);
+        let first: Option<i64> = query.fetch_one(&mut *self.transaction).await?;
+        Ok(first.map(|first| first as u64))
+    }
+
     /// When the log had taken every record before a position, Unix milliseconds; `None` when no book knows.
     pub(crate) async fn appended_before(&mut self, partition: u32, position: u64) -> sqlx::Result<Option<i64>> {
         let sql = "select floor(extract(epoch from max(appended_at)) * 1000)::bigint
@@ -336,8 +344,11 @@ pub(crate) struct Touched {
 
 impl Row for Touched {
     fn columns(&self) -> Vec<(&'static str, String)> {
-        let buckets: Vec<String> = self.buckets.iter().map(|bucket| instant(*bucket)).collect();
-        vec![("buckets", buckets.join(" ")), ("events", self.events.to_string())]
+        let text = |bucket: Option<&i64>| bucket.map_or_else(|| "nowhere".to_owned(), |bucket| instant(*bucket));
+        let (first, last) = (text(self.buckets.first()), text(self.buckets.last()));
+        let sum: i128 = self.buckets.iter().map(|bucket| i128::from(*bucket)).sum();
+        let buckets = format!("{} from {first} to {last}, sum {sum}", self.buckets.len());
+        vec![("buckets", buckets), ("events", self.events.to_string())]
     }
 }
 
