@@ -301,30 +301,53 @@ fn a_newer_format_stops_the_reader() {
     assert_eq!(parse(&bytes).err(), Some(RecordError::Format(2)));
 }
 
+fn small_event(route: &str, ended_ms: i64) -> Event<'_> {
+    Event {
+        service: "a",
+        env: "default",
+        route,
+        method: Method::ABSENT,
+        status: 200,
+        ended_ms,
+        duration_us: Some(1),
+        error: None,
+        host: None,
+        version: None,
+        source: None,
+        bytes_in: None,
+        bytes_out: None,
+        trace_id: None,
+        span_id: None,
+        attrs: EncodedAttrs::EMPTY,
+    }
+}
+
+#[test]
+fn a_retry_is_cut_like_the_first_try_whenever_it_comes() {
+    let routes: Vec<String> = (0..500).map(|number| format!("/route/{number}")).collect();
+    let cut_at = |received_ms: i64| -> Vec<u32> {
+        let mut builder = RecordBuilder::new(4096);
+        builder.start(received_ms);
+        for route in &routes {
+            builder.push(&small_event(route, 1_000));
+        }
+        let identity = Identity { producer: [1; 16], seq: 3 };
+        let records = builder.finish(ProjectId(1), KeyId(2), Some(identity));
+        records.iter().map(|record| parse(record).unwrap().header.event_count).collect()
+    };
+    let first_try = cut_at(1_000);
+    assert!(first_try.len() > 2);
+    // The times in the records, relative to their receipt, take more bytes.
+    assert_eq!([cut_at(1_100), cut_at(60_000), cut_at(86_400_000)], [first_try.clone(), first_try.clone(), first_try]);
+}
+
 #[test]
 fn a_large_request_is_cut_into_records_in_order() {
     let mut builder = RecordBuilder::new(4096);
     let routes: Vec<String> = (0..500).map(|number| format!("/route/{number}")).collect();
     builder.start(7);
     for route in &routes {
-        builder.push(&Event {
-            service: "a",
-            env: "default",
-            route,
-            method: Method::ABSENT,
-            status: 200,
-            ended_ms: 7,
-            duration_us: Some(1),
-            error: None,
-            host: None,
-            version: None,
-            source: None,
-            bytes_in: None,
-            bytes_out: None,
-            trace_id: None,
-            span_id: None,
-            attrs: EncodedAttrs::EMPTY,
-        });
+        builder.push(&small_event(route, 7));
     }
     assert_eq!((builder.event_count(), builder.routing_service()), (500, "a"));
     let records = builder.finish(ProjectId(1), KeyId(2), None);

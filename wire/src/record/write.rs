@@ -12,7 +12,8 @@ use crate::varint;
 /// Writes the record of one request, or several when it outgrows the log's limit.
 ///
 /// Reusable: [`RecordBuilder::start`] forgets the last request, keeps the memory. Where a request is cut depends on
-/// nothing but its events and the limit, so a retry of the same bytes is cut the same way.
+/// nothing but its events and the limit, not even on when it was received, so a retry of the same bytes is cut the same way
+/// and each of its records is recognised.
 #[derive(Debug)]
 pub struct RecordBuilder {
     /// Per record: room for its header, then its events.
@@ -22,6 +23,8 @@ pub struct RecordBuilder {
     /// Where the record being written starts.
     part_start: usize,
     part_events: u32,
+    /// What the record being written could have at most, whenever it was received.
+    part_bytes_max: usize,
     record_bytes_max: usize,
     received_ms: i64,
     routing_service: String,
@@ -41,6 +44,7 @@ impl RecordBuilder {
             parts: Vec::new(),
             part_start: 0,
             part_events: 0,
+            part_bytes_max: HEADER_BYTES_MAX,
             record_bytes_max,
             received_ms: 0,
             routing_service: String::new(),
@@ -54,6 +58,7 @@ impl RecordBuilder {
         self.parts.clear();
         self.part_start = 0;
         self.part_events = 0;
+        self.part_bytes_max = HEADER_BYTES_MAX;
         self.received_ms = received_ms;
         self.routing_service.clear();
     }
@@ -82,6 +87,7 @@ impl RecordBuilder {
         self.parts.push((self.bytes.len(), self.part_events));
         self.part_start = self.bytes.len();
         self.part_events = 0;
+        self.part_bytes_max = HEADER_BYTES_MAX;
         self.bytes.resize(self.part_start + HEADER_BYTES_MAX, 0);
     }
 
@@ -111,7 +117,7 @@ impl RecordBuilder {
             + event.span_id.map_or(0, |_| 10)
             + event.attrs.bytes.len();
 
-        self.open_event(event_len, event.service);
+        self.open_event(event_len, event_len - number_len(delta) + DELTA_BYTES_MAX, event.service);
         let out = &mut self.bytes;
         let start = out.len();
 
@@ -151,21 +157,24 @@ impl RecordBuilder {
     /// [`RecordError::Malformed`] when its series does not decode: without a service there is no route. Nothing was appended.
     pub fn push_row(&mut self, row: &EventRow<'_>) -> Result<(), RecordError> {
         let service = row.series.decode()?.service;
-        self.open_event(row.raw.len(), service);
+        self.open_event(row.raw.len(), row.raw.len(), service);
         self.bytes.extend_from_slice(row.raw);
         self.part_events += 1;
         Ok(())
     }
 
-    /// Tag and length of the next event, in the record being written or in a new one when it is full.
+    /// Tag and length of the next event, in the record being written or in a new one when it is full. `event_len_max` is what
+    /// the length would be with the longest of times.
     #[inline]
-    fn open_event(&mut self, event_len: usize, service: &str) {
+    fn open_event(&mut self, event_len: usize, event_len_max: usize, service: &str) {
+        let event_bytes_max = EVENT_PREFIX_BYTES_MAX + event_len_max;
         if self.part_events == 0 && self.parts.is_empty() {
             self.routing_service.push_str(service);
-        } else if self.part_events > 0 && self.bytes.len() - self.part_start + event_len + 8 > self.record_bytes_max {
+        } else if self.part_events > 0 && self.part_bytes_max + event_bytes_max > self.record_bytes_max {
             self.cut();
         }
-        self.bytes.reserve(event_len + 8);
+        self.part_bytes_max += event_bytes_max;
+        self.bytes.reserve(event_len + EVENT_PREFIX_BYTES_MAX);
         self.bytes.push(tag::EVENT);
         varint::put(&mut self.bytes, event_len as u64);
     }
@@ -298,5 +307,9 @@ impl HeaderCursor<'_> {
     }
 }
 
+/// The tag of an event and a length of up to 2^49.
+const EVENT_PREFIX_BYTES_MAX: usize = 8;
+/// The tag of the time and the longest number.
+const DELTA_BYTES_MAX: usize = 11;
 /// CRC 5, format 2, project and key 11 each, producer 18, seq 11, time 9, count, part and parts 6 each: 85, rounded up.
 const HEADER_BYTES_MAX: usize = 88;
