@@ -219,6 +219,8 @@ create table rollup_touched (
     primary key (level, log_partition, up_to_offset, project_id)
 )
 with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+-- For a reader, who asks about one project.
+create index rollup_touched_project on rollup_touched (project_id, level);
 
 -- Pieces that were counted before there were levels.
 insert into rollup_touched (level, log_partition, up_to_offset, project_id, buckets, events)

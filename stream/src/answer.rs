@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use peep_chassis::clock::Clock;
 use peep_wire::ProjectId;
 use peep_wire::histogram::ERROR_BOUND;
@@ -22,9 +23,10 @@ use crate::feed::Feed;
 use crate::figures::Figures;
 use crate::grouped::{Group, Grouped, Question};
 use crate::history::{self, Cursors, HistoryLimits};
-use crate::labels::{Dimension, GroupBy};
+use crate::labels::{Dimension, Filters, GroupBy};
+use crate::levels::Horizons;
 use crate::metrics;
-use crate::query::{Quantiles, SeriesQuery, ServicesQuery, SummaryQuery, Window};
+use crate::query::{Asked, Quantiles, SeriesQuery, ServicesQuery, SummaryQuery, Window};
 
 /// The bounds of one answer, and of all together.
 #[derive(Debug, Clone, Copy)]
@@ -49,13 +51,15 @@ pub struct Answers {
     clock: Clock,
     limits: AnswerLimits,
     turns: Arc<Semaphore>,
+    /// As of the last answer: a question that finds others is planned again.
+    horizons: Arc<Mutex<Horizons>>,
 }
 
 impl Answers {
     /// `pool` is only read from.
     pub fn new(pool: PgPool, feed: Feed, clock: Clock, limits: AnswerLimits) -> Self {
         let turns = Arc::new(Semaphore::new(limits.queries_max));
-        Self { pool, feed, clock, limits, turns }
+        Self { pool, feed, clock, limits, turns, horizons: Arc::default() }
     }
 
     /// `GET /v1/services`. With `env_shown`, other environments are not mentioned.
@@ -66,29 +70,28 @@ impl Answers {
         env_shown: Option<&str>,
     ) -> Result<Vec<u8>, ApiError> {
         let group_by = GroupBy::new([Dimension::Service]);
-        let (answer, _) =
-            self.stitched(Question { project, window: query.window, filters: query.filters, group_by }).await?;
+        let answer = self.asked(project, query.asked, query.filters, group_by).await?;
         let envs: Vec<String> =
             answer.envs().iter().filter(|env| env_shown.is_none_or(|shown| shown == *env)).cloned().collect();
         let quantiles = Quantiles::usual();
-        self.table(query.window, answer, &quantiles, "services", Some(&envs))
+        self.table(answer, &quantiles, "services", Some(&envs))
     }
 
     /// `GET /v1/summary`
     pub async fn summary(&self, project: ProjectId, query: SummaryQuery) -> Result<Vec<u8>, ApiError> {
-        let SummaryQuery { window, filters, group_by, quantiles } = query;
-        let (answer, _) = self.stitched(Question { project, window, filters, group_by }).await?;
-        self.table(window, answer, &quantiles, "rows", None)
+        let SummaryQuery { asked, filters, group_by, quantiles } = query;
+        let answer = self.asked(project, asked, filters, group_by).await?;
+        self.table(answer, &quantiles, "rows", None)
     }
 
     fn table(
         &self,
-        window: Window,
         answer: Grouped,
         quantiles: &Quantiles,
         name: &'static str,
         envs: Option<&[String]>,
     ) -> Result<Vec<u8>, ApiError> {
+        let window = answer.question().window;
         let elapsed_s = window.elapsed_s(self.clock.now_ms());
         let groups = answer.into_groups(self.limits.groups_max);
         let rows: Vec<Row<'_>> =
@@ -98,10 +101,11 @@ impl Answers {
 
     /// `GET /v1/series`
     pub async fn series(&self, project: ProjectId, query: SeriesQuery) -> Result<Vec<u8>, ApiError> {
-        let SeriesQuery { window, filters, group_by, quantiles } = query;
+        let SeriesQuery { asked, filters, group_by, quantiles } = query;
         let is_grouped = group_by.is_some();
         let group_by = group_by.unwrap_or_default();
-        let (answer, _) = self.stitched(Question { project, window, filters, group_by }).await?;
+        let answer = self.asked(project, asked, filters, group_by).await?;
+        let window = answer.question().window;
         let groups = answer.into_groups(self.limits.groups_max);
         let columns = |group: Option<&Group>| {
             let mut columns = Columns::new(&quantiles);
@@ -121,11 +125,30 @@ impl Answers {
 
     /// The figures of history and of everything beyond it that has been announced, with the offsets they reach.
     pub async fn stitched(&self, question: Question) -> Result<(Grouped, Cursors), ApiError> {
+        self.answered(question, None).await
+    }
+
+    async fn asked(
+        &self,
+        project: ProjectId,
+        asked: Asked,
+        filters: Filters,
+        group_by: GroupBy,
+    ) -> Result<Grouped, ApiError> {
+        let horizons = *self.horizons.lock();
+        let window = asked.window(&horizons)?;
+        let question = Question { project, window, filters, group_by };
+        let (answer, _) = self.answered(question, Some(asked)).await?;
+        Ok(answer)
+    }
+
+    /// With `asked`, the window may change to what is kept.
+    async fn answered(&self, question: Question, asked: Option<Asked>) -> Result<(Grouped, Cursors), ApiError> {
         let turn = self.turn().await?;
         let (answers, timer) = (self.clone(), metrics::query_timer());
         // A task of its own, so that a client that leaves does not cancel it in the middle of a transaction.
         let task = tokio::spawn(async move {
-            let answer = answers.read(question).await;
+            let answer = answers.read(question, asked).await;
             drop(turn);
             answer
         });
@@ -137,14 +160,27 @@ impl Answers {
         answer
     }
 
-    async fn read(&self, question: Question) -> Result<(Grouped, Cursors), ApiError> {
+    async fn read(&self, mut question: Question, asked: Option<Asked>) -> Result<(Grouped, Cursors), ApiError> {
         for attempt in 1.. {
             let mut answer = Grouped::new(question.clone(), self.limits.bytes_max);
             let read = history::read(&self.pool, &mut answer, self.clock.now_ms(), self.limits.history).await;
-            let cursors = read.map_err(|error| {
-                log(&error);
-                error.to_api()
-            })?;
+            let cursors = match (read, asked) {
+                (Ok(cursors), _) => cursors,
+                // Less is kept than was believed: with other steps it can be answered, unless they were asked for.
+                (Err(history::HistoryError::TooFine(error)), Some(asked)) if attempt < STITCH_ATTEMPTS => {
+                    *self.horizons.lock() = error.horizons;
+                    let window = asked.window(&error.horizons)?;
+                    if window == question.window {
+                        return Err(error.to_api());
+                    }
+                    question.window = window;
+                    continue;
+                }
+                (Err(error), _) => {
+                    log(&error);
+                    return Err(error.to_api());
+                }
+            };
             self.feed.learn_committed(&cursors);
             let continued = self.feed.continue_from(&cursors);
             if (continued.gap || continued.superseded) && attempt < STITCH_ATTEMPTS {
@@ -184,7 +220,9 @@ fn log(error: &history::HistoryError) {
         HistoryError::Pour(cause @ crate::grouped::PourError::Histogram(_)) => {
             tracing::error!(%cause, "a stored histogram is unreadable");
         }
-        HistoryError::TooManyRows { .. } | HistoryError::Pour(_) => tracing::debug!(%error, "refused a question"),
+        HistoryError::TooManyRows { .. } | HistoryError::TooFine(_) | HistoryError::Pour(_) => {
+            tracing::debug!(%error, "refused a question")
+        }
     }
 }
 

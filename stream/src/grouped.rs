@@ -57,11 +57,13 @@ impl Group {
     }
 }
 
-/// One row of the rollup table.
+/// One row of a rollup table.
 #[derive(Debug, Clone, Copy)]
 pub struct Piece<'a> {
     /// First second of the bucket.
     pub bucket_s: i64,
+    /// First second of the last ten seconds in it that had requests.
+    pub last_s: i64,
     /// Requests.
     pub count: u64,
     /// Failed requests.
@@ -129,10 +131,10 @@ impl Grouped {
         Some(self.groups.len() - 1)
     }
 
-    /// Adds a stored row. `now_ms` caps "last seen": a bucket may not be over yet.
+    /// Adds a stored row. `now_ms` caps "last seen": its last ten seconds may not be over yet.
     pub fn add_piece(&mut self, group: usize, status: u16, piece: Piece<'_>, now_ms: i64) -> Result<(), PourError> {
         let Some(step) = self.question.window.step_of(piece.bucket_s) else { return Ok(()) };
-        let seen_ms = ((piece.bucket_s + BUCKET_S) * 1000 - 1).min(now_ms);
+        let seen_ms = ((piece.last_s + BUCKET_S) * 1000 - 1).min(now_ms);
         let cell = self.cell(group, step, seen_ms);
         let before = cell.memory_bytes();
         cell.add(status, piece.count, piece.errors, &Default::default());

@@ -1,9 +1,23 @@
 //! SQL reads of the rollups: the only file that knows their tables.
 //!
 //! Arrives: a [`Question`]. Leaves: its committed part, poured into a [`Grouped`], and the cursors up to which it is
-//! complete. Promises: rows and cursors come from one snapshot (repeatable read), so they agree whatever is being
-//! committed meanwhile; a statement that takes too long or a result that is too wide is an error with a way out.
-//! Label values are bound parameters, never text. Does not: know live frames ([`crate::stitch`] joins the two).
+//! complete.
+//!
+//! Each part of the range is read from the level that [`crate::levels`] chose. What that level does not have yet is added from
+//! the finer ones, by offset, partition by partition:
+//!
+//! ```text
+//! offsets of a partition   0 ─────────────┬─────────────────┬──────────────┬─────────▶
+//! an hour is               rows of 1h ────┘ + rows of 1m ───┘ + rows of 10s┘ + live frames
+//!                              done_offset of 1h    done_offset of 1m   cursor
+//! ```
+//!
+//! `rollup_touched` says which buckets those are, so that a question about a month does not search it for late events.
+//!
+//! Promises: rows, done offsets and cursors come from one snapshot (repeatable read), so every event below the cursor is
+//! counted once whatever is being committed, merged or dropped meanwhile; the level changes how many rows are read and never
+//! the answer; a statement that takes too long or a result that is too wide is an error with a way out. Label values are bound
+//! parameters, never text. Does not: know live frames ([`crate::stitch`] joins the two).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,12 +27,13 @@ use futures_util::TryStreamExt;
 use peep_wire::ProjectId;
 use peep_wire::histogram::Totals;
 use sqlx::postgres::{PgPool, PgRow};
-use sqlx::{PgConnection, Row};
+use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use crate::error::ApiError;
 use crate::grouped::{Grouped, Piece, PourError, Question};
 use crate::labels::Labels;
-use crate::query::show_span;
+use crate::levels::{Horizons, Level, Segment, TooFine, plan, spans};
+use crate::query::{Window, show_span};
 use crate::stitch::Position;
 
 /// Per partition of the event log: everything below is committed.
@@ -48,6 +63,9 @@ pub enum HistoryError {
     /// Beyond the memory for one answer, or unreadable.
     #[error(transparent)]
     Pour(#[from] PourError),
+    /// Older than what is kept in steps this fine.
+    #[error(transparent)]
+    TooFine(#[from] TooFine),
 }
 
 impl HistoryError {
@@ -69,6 +87,7 @@ impl HistoryError {
                 )
             }
             Self::Database(_) => ApiError::unavailable(),
+            Self::TooFine(error) => error.to_api(),
             Self::Pour(PourError::Histogram(_)) => ApiError::new(
                 axum::http::StatusCode::INTERNAL_SERVER_ERROR,
                 "corrupt_history",
@@ -92,12 +111,14 @@ pub async fn read(
     set_statement_timeout(&mut snapshot, limits.statement_timeout).await?;
     let cursors = read_cursors(&mut *snapshot).await?;
     let question = grouped.question().clone();
+    let segments = plan(question.window, read_horizons(&mut snapshot).await?)?;
     for env in envs(&mut snapshot, question.project).await? {
         grouped.add_env(&env);
     }
     let series = matching_series(&mut snapshot, grouped).await?;
     if !series.is_empty() {
-        pour_pieces(&mut snapshot, grouped, &series, now_ms, limits).await?;
+        let parts = parts(&mut snapshot, question.project, &segments).await?;
+        pour_pieces(&mut snapshot, grouped, &series, &parts, now_ms, limits).await?;
     }
     snapshot.commit().await?;
     Ok(cursors)
@@ -180,93 +201,261 @@ async fn matching_series(connection: &mut PgConnection, grouped: &mut Grouped) -
     Ok(series)
 }
 
-macro_rules! pieces {
-    () => {
-        "select extract(epoch from bucket)::bigint, series_id, count, errors, sum_us, min_us, max_us, histogram
-        from rollup_10s
-        where project_id = $1 and bucket >= to_timestamp($2) and bucket < to_timestamp($3)"
+/// Since when each level is complete.
+pub async fn read_horizons(connection: &mut PgConnection) -> Result<Horizons, sqlx::Error> {
+    let sql = "select level, extract(epoch from since)::bigint from rollup_horizon";
+    let mut horizons = Horizons::default();
+    for row in sqlx::query(sql).fetch_all(connection).await? {
+        let since_s = row.try_get(1)?;
+        match row.try_get(0)? {
+            "10s" => horizons.ten_seconds_s = since_s,
+            "1m" => horizons.minute_s = since_s,
+            _ => horizons.hour_s = since_s,
+        }
+    }
+    Ok(horizons)
+}
+
+/// Events of a project by day (UTC, its first second) and partition of the log, from the rollups of all levels: what the books
+/// of that day must say. `[from, to)` are whole days; those before the horizon of the hours are not kept whole. The
+/// connection is in a snapshot.
+pub async fn events_by_day(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    from_s: i64,
+    to_s: i64,
+) -> Result<BTreeMap<(i64, u32), u64>, sqlx::Error> {
+    let hours = [Segment { level: Level::Hour, from_s, to_s }];
+    let mut days: BTreeMap<(i64, u32), u64> = BTreeMap::new();
+    for part in parts(connection, project, &hours).await? {
+        let sql = format!(
+            "select floor(extract(epoch from bucket) / 86400)::bigint * 86400, log_partition, sum(count)::bigint
+            from {} where {} group by 1, 2",
+            table(part.level),
+            part.condition()
+        );
+        let rows = sqlx::query(AssertSqlSafe(sql))
+            .bind(signed(project.0))
+            .bind(part.from_s as f64)
+            .bind(part.to_s as f64)
+            .bind(part.above.clone())
+            .fetch_all(&mut *connection)
+            .await?;
+        for row in &rows {
+            let partition: i32 = row.try_get(1)?;
+            *days.entry((row.try_get(0)?, partition.unsigned_abs())).or_default() += unsigned(row.try_get(2)?);
+        }
+    }
+    Ok(days)
+}
+
+/// Rows of one table to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Part {
+    level: Level,
+    from_s: i64,
+    to_s: i64,
+    /// By partition: only pieces beyond this offset. `None`: all.
+    above: Option<Vec<i64>>,
+}
+
+impl Part {
+    /// With the project, both ends and `above` as parameters 1 to 4.
+    fn condition(&self) -> &'static str {
+        match self.above {
+            None => {
+                "project_id = $1 and bucket >= to_timestamp($2) and bucket < to_timestamp($3) and $4::bigint[] is null"
+            }
+            Some(_) => {
+                "project_id = $1 and bucket >= to_timestamp($2) and bucket < to_timestamp($3)
+                    and up_to_offset > ($4::bigint[])[log_partition + 1]"
+            }
+        }
+    }
+}
+
+/// What has to be read for some segments: their own tables, and of the finer ones what these do not have yet.
+async fn parts(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    segments: &[Segment],
+) -> Result<Vec<Part>, sqlx::Error> {
+    let own = |segment: &Segment| {
+        let Segment { level, from_s, to_s } = *segment;
+        Part { level, from_s, to_s, above: None }
     };
+    let mut parts: Vec<Part> = segments.iter().map(own).collect();
+    let coarse: Vec<Segment> = segments.iter().filter(|segment| segment.level > Level::TenSeconds).copied().collect();
+    let (Some(first), Some(last)) = (coarse.first(), coarse.last()) else { return Ok(parts) };
+    let sql = "select distinct bucket from rollup_touched, unnest(buckets) as bucket
+        where project_id = $1 and level = $2 and bucket >= $3 and bucket < $4 order by bucket";
+    for (source, target) in [(Level::TenSeconds, Level::Minute), (Level::Minute, Level::Hour)] {
+        if coarse.iter().all(|segment| segment.level < target) {
+            continue;
+        }
+        let buckets: Vec<i64> = sqlx::query_scalar(sql)
+            .bind(signed(project.0))
+            .bind(source.name())
+            .bind(first.from_s)
+            .bind(last.to_s)
+            .fetch_all(&mut *connection)
+            .await?;
+        if buckets.is_empty() {
+            continue;
+        }
+        let above = done_offsets(connection, target).await?;
+        for segment in coarse.iter().filter(|segment| segment.level >= target) {
+            let inside: Vec<i64> =
+                buckets.iter().copied().filter(|bucket| (segment.from_s..segment.to_s).contains(bucket)).collect();
+            for (from_s, to_s) in spans(&inside, target.width_s(), SPANS_MAX) {
+                parts.push(Part { level: source, from_s, to_s, above: Some(above.clone()) });
+            }
+        }
+    }
+    Ok(parts)
+}
+
+/// Up to which offset each partition is in a level, by the partition's number; 0 where nothing is.
+async fn done_offsets(connection: &mut PgConnection, level: Level) -> Result<Vec<i64>, sqlx::Error> {
+    let sql = "select c.log_partition, coalesce(l.done_offset, 0) from rollup_cursor c
+        left join rollup_level l on l.log_partition = c.log_partition and l.level = $1";
+    let mut offsets = Vec::new();
+    for row in sqlx::query(sql).bind(level.name()).fetch_all(connection).await? {
+        let partition = row.try_get::<i32, _>(0)?.unsigned_abs() as usize;
+        if offsets.len() <= partition {
+            offsets.resize(partition + 1, 0);
+        }
+        offsets[partition] = row.try_get(1)?;
+    }
+    Ok(offsets)
+}
+
+fn table(level: Level) -> &'static str {
+    match level {
+        Level::TenSeconds => "rollup_10s",
+        Level::Minute => "rollup_1m",
+        Level::Hour => "rollup_1h",
+    }
 }
 
 async fn pour_pieces(
     connection: &mut PgConnection,
     grouped: &mut Grouped,
     series: &MatchingSeries,
+    parts: &[Part],
     now_ms: i64,
     limits: HistoryLimits,
 ) -> Result<(), HistoryError> {
     let question = grouped.question();
     let (project, window) = (question.project, question.window);
-    let rows_max = limits.rows_max;
     // Without filters the list would name every series: the primary key's prefix does the work alone. With filters the
     // list must be a condition of its own, not part of an `or`, for the index to skip other series without their rows.
     let ids: Option<Vec<i64>> = (!question.filters.is_empty()).then(|| series.keys().copied().collect());
-    let pieces = match &ids {
-        None => sqlx::query(concat!(pieces!(), " limit $4")),
-        Some(_) => sqlx::query(concat!(pieces!(), " and series_id = any ($5) limit $4")),
-    };
-    let pieces = pieces
+    let mut left = limits.rows_max;
+    for part in parts {
+        match pour_part(connection, grouped, project, series, part, ids.as_deref(), left, now_ms).await? {
+            Some(rows) => left -= rows,
+            None => {
+                let all = count_pieces(connection, project, parts, ids, limits.rows_max).await?;
+                return Err(HistoryError::TooManyRows { fitting_s: fitting_s(window, limits.rows_max, all) });
+            }
+        }
+    }
+    crate::metrics::history_rows_read(limits.rows_max - left);
+    Ok(())
+}
+
+/// How many rows were read; `None` when there are more than `rows_max`.
+#[allow(clippy::too_many_arguments, reason = "one caller, and no two of them belong together")]
+async fn pour_part(
+    connection: &mut PgConnection,
+    grouped: &mut Grouped,
+    project: ProjectId,
+    series: &MatchingSeries,
+    part: &Part,
+    ids: Option<&[i64]>,
+    rows_max: u64,
+    now_ms: i64,
+) -> Result<Option<u64>, HistoryError> {
+    let last = if part.level == Level::TenSeconds { "bucket" } else { "last_10s" };
+    let sql = format!(
+        "select extract(epoch from bucket)::bigint, series_id, count, errors, sum_us, min_us, max_us, histogram,
+            extract(epoch from {last})::bigint
+        from {} where {} {} limit $5",
+        table(part.level),
+        part.condition(),
+        ids.map_or("", |_| "and series_id = any ($6)")
+    );
+    let pieces = sqlx::query(AssertSqlSafe(sql))
         .bind(signed(project.0))
-        .bind(window.from_s as f64)
-        .bind(window.to_s as f64)
+        .bind(part.from_s as f64)
+        .bind(part.to_s as f64)
+        .bind(part.above.as_deref())
         // One more than allowed tells that there were too many; without a limit the rest would have to be read off the
         // wire.
         .bind(signed(rows_max.saturating_add(1)));
-    let mut rows = match ids.clone() {
+    let mut rows = match ids {
         None => pieces,
         Some(ids) => pieces.bind(ids),
     }
-    .fetch(&mut *connection);
+    .fetch(connection);
     let mut seen = 0u64;
     while let Some(row) = rows.try_next().await? {
         seen += 1;
         if seen > rows_max {
-            break;
+            return Ok(None);
         }
         let id: i64 = row.try_get(1)?;
         let Some(&(group, status)) = series.get(&id) else { continue };
         grouped.add_piece(group, status, piece_of(&row)?, now_ms)?;
     }
-    drop(rows);
-    if seen <= rows_max {
-        crate::metrics::history_rows_read(seen);
-        return Ok(());
-    }
-    let all = count_pieces(connection, project.0, window.from_s, window.to_s, ids, rows_max).await?;
-    Err(HistoryError::TooManyRows { fitting_s: fitting_s(window.to_s - window.from_s, rows_max, all) })
+    Ok(Some(seen))
 }
 
 /// Only when the answer failed already: how many rows there would have been, counted to a bound.
 async fn count_pieces(
     connection: &mut PgConnection,
-    project: u64,
-    from_s: i64,
-    to_s: i64,
+    project: ProjectId,
+    parts: &[Part],
     ids: Option<Vec<i64>>,
     rows_max: u64,
 ) -> Result<u64, sqlx::Error> {
-    let count: i64 = sqlx::query_scalar(
-        "select count(*) from (
-            select from rollup_10s
-            where project_id = $1 and bucket >= to_timestamp($2) and bucket < to_timestamp($3)
-                and ($4::bigint[] is null or series_id = any ($4))
-            limit $5
-        ) counted",
-    )
-    .bind(signed(project))
-    .bind(from_s as f64)
-    .bind(to_s as f64)
-    .bind(ids)
-    .bind(signed(rows_max.saturating_mul(32)))
-    .fetch_one(connection)
-    .await?;
-    Ok(unsigned(count))
+    let mut all = 0;
+    for part in parts {
+        let sql = format!(
+            "select count(*) from (select from {} where {} and ($5::bigint[] is null or series_id = any ($5)) limit $6) counted",
+            table(part.level),
+            part.condition()
+        );
+        let count: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
+            .bind(signed(project.0))
+            .bind(part.from_s as f64)
+            .bind(part.to_s as f64)
+            .bind(part.above.as_deref())
+            .bind(ids.as_deref())
+            .bind(signed(rows_max.saturating_mul(32)))
+            .fetch_one(&mut *connection)
+            .await?;
+        all += unsigned(count);
+    }
+    Ok(all)
 }
 
-/// The largest usual range that would fit, assuming rows spread evenly; four fifths of it, because they do not.
-fn fitting_s(range_s: i64, rows_max: u64, rows: u64) -> Option<i64> {
-    let fits_s = (range_s as f64 * rows_max as f64 / rows.max(1) as f64 * 0.8) as i64;
-    RANGES_S.into_iter().rev().find(|range_s| *range_s <= fits_s)
+/// The largest usual range that would fit, assuming rows spread evenly; four fifths of it, because they do not. A shorter range
+/// may be read in finer buckets.
+fn fitting_s(window: Window, rows_max: u64, rows: u64) -> Option<i64> {
+    let width_s = |range_s: i64| {
+        let step_s = if window.points() == 1 { range_s } else { window.step_s };
+        let range = Window { from_s: window.to_s - range_s, to_s: window.to_s, step_s };
+        let segments = plan(range, Horizons::default()).unwrap_or_default();
+        segments.iter().map(|segment| segment.level.width_s()).max().unwrap_or(1)
+    };
+    let range_s = window.to_s - window.from_s;
+    let fits = |shorter_s: &i64| {
+        let finer = width_s(range_s) as f64 / width_s(*shorter_s) as f64;
+        *shorter_s < range_s && rows as f64 * finer * *shorter_s as f64 / range_s as f64 <= rows_max as f64 * 0.8
+    };
+    RANGES_S.into_iter().rev().find(fits)
 }
 
 fn piece_of(row: &PgRow) -> Result<Piece<'_>, sqlx::Error> {
@@ -281,6 +470,7 @@ fn piece_of(row: &PgRow) -> Result<Piece<'_>, sqlx::Error> {
     };
     Ok(Piece {
         bucket_s: row.try_get(0)?,
+        last_s: row.try_get(8)?,
         count: unsigned(row.try_get(2)?),
         errors: unsigned(row.try_get(3)?),
         latency: histogram.map(|bytes| totals().map(|totals| (bytes, totals))).transpose()?,
@@ -297,6 +487,8 @@ fn signed(number: u64) -> i64 {
 }
 
 const QUERY_CANCELED: &str = "57014";
+/// Usually there are two: the last minutes, and a late straggler's.
+const SPANS_MAX: usize = 16;
 const RANGES_S: [i64; 11] = [60, 300, 900, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86_400, 7 * 86_400, 30 * 86_400];
 
 #[cfg(test)]
@@ -305,8 +497,12 @@ mod tests {
 
     #[test]
     fn the_suggested_range_would_have_fitted() {
-        assert_eq!(fitting_s(7 * 86_400, 1_000_000, 7_000_000), Some(12 * 3600));
-        assert_eq!(fitting_s(600, 10, 11), Some(300));
-        assert_eq!(fitting_s(60, 10, 1000), None);
+        let whole = |range_s: i64| Window { from_s: 0, to_s: range_s, step_s: range_s };
+        // In minutes already: twelve hours of minutes are a fourteenth of a week of hours, and sixty times as dense.
+        assert_eq!(fitting_s(whole(7 * 86_400), 1_000_000, 7_000_000), Some(12 * 3600));
+        assert_eq!(fitting_s(whole(600), 10, 11), Some(300));
+        assert_eq!(fitting_s(whole(60), 10, 1000), None);
+        let chart = Window { from_s: 0, to_s: 86_400, step_s: 10 };
+        assert_eq!(fitting_s(chart, 1_000_000, 4_000_000), Some(3 * 3600));
     }
 }

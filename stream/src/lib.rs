@@ -9,7 +9,8 @@
 //! - [`config`], [`app`]: every knob; building and ending;
 //! - [`listener`], [`http`], [`session`]: the socket, the paths, who may look;
 //! - [`query`], [`labels`]: what is asked, in types that cannot be wrong;
-//! - [`history`], [`feed`], [`stitch`]: committed rows, live frames, and the seam between them;
+//! - [`levels`], [`history`]: which table answers which part of a range, and its rows;
+//! - [`feed`], [`stitch`]: live frames, and the seam between them and committed rows;
 //! - [`figures`], [`grouped`], [`columns`]: sums, sums by group and step, and the shape charts draw;
 //! - [`answer`], [`events`]: questions answered once;
 //! - [`receipts`], [`books`], [`rejects`], [`cardinality`], [`position`]: what became of what was sent, and whether it adds up;
@@ -32,6 +33,8 @@ pub mod session;
 pub mod query;
 
 pub mod labels;
+
+pub mod levels;
 
 pub mod history;
 

@@ -18,6 +18,7 @@ use peep_wire::method::Method;
 
 use crate::error::ApiError;
 use crate::labels::{Dimension, Filters, GroupBy, StatusFilter};
+use crate::levels::Horizons;
 
 pub use self::books::{ReconcileQuery, RejectsQuery};
 pub use self::parameters::Parameters;
@@ -56,11 +57,40 @@ impl Window {
     }
 }
 
+/// A range and its steps as they were asked for. Which window that is depends on what is still kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    range: Range,
+    steps: Steps,
+}
+
+/// How a range is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Steps {
+    /// Not at all.
+    One,
+    /// As the caller says, seconds.
+    Of(i64),
+    /// As a chart can show.
+    Default,
+}
+
+impl Asked {
+    /// The window that is answered, as fine as what is kept allows.
+    pub fn window(&self, horizons: &Horizons) -> Result<Window, ApiError> {
+        match self.steps {
+            Steps::One => Ok(horizons.widen(self.range.whole())),
+            Steps::Of(step_s) => self.range.in_steps(step_s),
+            Steps::Default => Ok(self.range.in_default_steps(horizons)),
+        }
+    }
+}
+
 /// `GET /v1/services`
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServicesQuery {
     /// One step: the whole window.
-    pub window: Window,
+    pub asked: Asked,
     /// Only `env` can be set.
     pub filters: Filters,
 }
@@ -69,7 +99,7 @@ pub struct ServicesQuery {
 #[derive(Debug, Clone, PartialEq)]
 pub struct SummaryQuery {
     /// One step: the whole window.
-    pub window: Window,
+    pub asked: Asked,
     /// Which series take part.
     pub filters: Filters,
     /// One row per group.
@@ -82,7 +112,7 @@ pub struct SummaryQuery {
 #[derive(Debug, Clone, PartialEq)]
 pub struct SeriesQuery {
     /// With the step asked for, or the default one.
-    pub window: Window,
+    pub asked: Asked,
     /// Which series take part.
     pub filters: Filters,
     /// `None`: one series of everything.
@@ -154,9 +184,9 @@ impl ServicesQuery {
     /// Reads `from`, `to`, `env`.
     pub fn parse(parameters: &Parameters, now_ms: i64) -> Result<Self, ApiError> {
         parameters.only(&["from", "to", "env"])?;
-        let window = Range::parse(parameters, now_ms)?.whole();
+        let asked = Asked { range: Range::parse(parameters, now_ms)?, steps: Steps::One };
         let filters = Filters { env: texts(parameters, "env")?, ..Filters::default() };
-        Ok(Self { window, filters })
+        Ok(Self { asked, filters })
     }
 }
 
@@ -165,7 +195,7 @@ impl SummaryQuery {
     pub fn parse(parameters: &Parameters, now_ms: i64) -> Result<Self, ApiError> {
         parameters.only(&["from", "to", "env", "service", "route", "method", "status", "group_by", "quantiles"])?;
         Ok(Self {
-            window: Range::parse(parameters, now_ms)?.whole(),
+            asked: Asked { range: Range::parse(parameters, now_ms)?, steps: Steps::One },
             filters: filters(parameters)?,
             group_by: group_by(parameters)?.unwrap_or_else(|| GroupBy::new([Dimension::Service])),
             quantiles: quantiles(parameters)?.unwrap_or_else(Quantiles::usual),
@@ -189,12 +219,11 @@ impl SeriesQuery {
             "quantiles",
         ])?;
         let range = Range::parse(parameters, now_ms)?;
-        let window = match step_s(parameters)? {
-            Some(step_s) => range.in_steps(step_s)?,
-            None => range.in_default_steps(),
-        };
+        let asked = Asked { range, steps: step_s(parameters)?.map_or(Steps::Default, Steps::Of) };
+        // Too many points are refused here, whatever is kept.
+        asked.window(&Horizons::default())?;
         Ok(Self {
-            window,
+            asked,
             filters: filters(parameters)?,
             group_by: group_by(parameters)?,
             quantiles: quantiles(parameters)?.unwrap_or_else(Quantiles::usual),
@@ -295,6 +324,7 @@ impl EventsQuery {
 }
 
 /// What was asked, before it is aligned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Range {
     from_ms: i64,
     to_ms: i64,
@@ -336,15 +366,18 @@ impl Range {
         if window.points() <= POINTS_MAX {
             return Ok(window);
         }
-        let suggestion = show_span(self.in_default_steps().step_s);
+        let suggestion = show_span(self.in_default_steps(&Horizons::default()).step_s);
         Err(ApiError::too_wide(format!(
             "`step` would give {} points, at most {POINTS_MAX} are answered; use `step={suggestion}` or a shorter range",
             window.points()
         )))
     }
 
-    fn in_default_steps(&self) -> Window {
-        let fits = |step_s: &&i64| self.aligned(**step_s).points() <= POINTS_DEFAULT_MAX;
+    fn in_default_steps(&self, horizons: &Horizons) -> Window {
+        let fits = |step_s: &&i64| {
+            let window = self.aligned(**step_s);
+            window.points() <= POINTS_DEFAULT_MAX && **step_s % horizons.step_s_min(window.from_s) == 0
+        };
         let step_s = STEPS_S.iter().find(fits).unwrap_or(&STEPS_S[STEPS_S.len() - 1]);
         self.aligned(*step_s)
     }

@@ -38,7 +38,7 @@ fn rows_and_cells_of_one_step_add_up() {
     let labels = Labels { env: "default", service: "shop", route: "/a", method: "GET", status: 200 };
     let group = grouped.group_of(&labels).expect("no filters");
     let (bytes, totals) = encoded(&[10, 30]);
-    let piece = Piece { bucket_s: 1020, count: 3, errors: 1, latency: Some((&bytes, totals)) };
+    let piece = Piece { bucket_s: 1020, last_s: 1020, count: 3, errors: 1, latency: Some((&bytes, totals)) };
     grouped.add_piece(group, 200, piece, 2_000_000).expect("fits");
     grouped.add_frame(&frame(vec![cell(7, "/a", 1031, &[20]), cell(7, "/a", 1029, &[40])])).expect("fits");
     let groups = grouped.into_groups(10);

@@ -12,10 +12,27 @@ fn series(query: &str) -> Result<SeriesQuery, ApiError> {
     SeriesQuery::parse(&parameters(query), NOW_MS)
 }
 
+/// The window while everything is kept.
+fn kept(query: Result<SeriesQuery, ApiError>) -> Window {
+    query.expect("valid").asked.window(&Horizons::default()).expect("can be answered")
+}
+
+#[test]
+fn the_default_step_is_one_that_is_kept() {
+    let day_s = 86_400;
+    let now_s = NOW_MS / 1000;
+    let horizons = Horizons { ten_seconds_s: now_s - 3 * day_s, minute_s: now_s - 35 * day_s, hour_s: 0 };
+    let steps = [("from=-1h", 10), ("from=-73h&to=-72h", 60), ("from=-40d&to=-39d", 3600), ("from=-40d", 21_600)];
+    for (query, step_s) in steps {
+        let window = series(query).expect("valid").asked.window(&horizons).expect("can be answered");
+        assert_eq!(window.step_s, step_s, "{query}");
+    }
+}
+
 #[test]
 fn a_sliding_range_has_the_same_number_of_steps_at_any_moment() {
     for after_ms in [0, 1, 499, 6_500, 9_999] {
-        let window = SeriesQuery::parse(&parameters("from=-15m"), NOW_MS + after_ms).expect("valid").window;
+        let window = kept(SeriesQuery::parse(&parameters("from=-15m"), NOW_MS + after_ms));
         assert_eq!((window.points(), window.step_s), (90, 10));
         assert!(window.to_s * 1000 >= NOW_MS + after_ms);
     }
@@ -23,9 +40,9 @@ fn a_sliding_range_has_the_same_number_of_steps_at_any_moment() {
 
 #[test]
 fn a_named_moment_is_covered() {
-    let window = series("from=2026-11-20T13:00:03Z&to=2026-11-20T14:00:03%2B00:00").expect("valid").window;
+    let window = kept(series("from=2026-11-20T13:00:03Z&to=2026-11-20T14:00:03%2B00:00"));
     assert_eq!(window, Window { from_s: 1_795_179_600, to_s: 1_795_183_230, step_s: 30 });
-    let exact = series("from=1795179600000&to=1795183200000").expect("valid").window;
+    let exact = kept(series("from=1795179600000&to=1795183200000"));
     assert_eq!((exact.points(), exact.step_s), (360, 10));
 }
 
@@ -33,7 +50,7 @@ fn a_named_moment_is_covered() {
 fn the_default_step_keeps_a_chart_below_360_points() {
     let steps = [("5m", 10), ("1h", 10), ("6h", 60), ("24h", 300), ("7d", 3600), ("30d", 21_600), ("400d", 86_400)];
     for (range, step_s) in steps {
-        let window = series(&format!("from=-{range}")).expect("valid").window;
+        let window = kept(series(&format!("from=-{range}")));
         assert_eq!(window.step_s, step_s, "{range}");
         assert!(window.points() <= 400, "{range}: {}", window.points());
     }

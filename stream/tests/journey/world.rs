@@ -120,8 +120,10 @@ impl World {
     /// What one flush of the rollup does: rows and cursor in one transaction.
     pub(crate) async fn commit(&self, partition: u32, to: u64, epoch: u64, events: &[Event]) {
         let mut flush = self.pool.begin().await.expect("begin");
+        let mut touched: BTreeMap<i64, u64> = BTreeMap::new();
         for (series, bucket_s, figures) in rows(events) {
             let (service, env, route, method, status) = series;
+            *touched.entry(bucket_s - bucket_s.rem_euclid(60)).or_default() += figures.count;
             sqlx::query("select time_partition_ensure('rollup_10s', array[to_timestamp($1)], interval '1 hour')")
                 .bind((bucket_s - bucket_s.rem_euclid(3600)) as f64)
                 .execute(&mut *flush)
@@ -162,6 +164,20 @@ impl World {
             .execute(&mut *flush)
             .await
             .expect("insert a piece");
+        }
+        if !touched.is_empty() {
+            sqlx::query(
+                "insert into rollup_touched (level, log_partition, up_to_offset, project_id, buckets, events)
+                values ('10s', $1, $2, $3, $4, $5)",
+            )
+            .bind(partition.cast_signed())
+            .bind(to.cast_signed())
+            .bind(self.project.cast_signed())
+            .bind(touched.keys().copied().collect::<Vec<_>>())
+            .bind(touched.values().sum::<u64>().cast_signed())
+            .execute(&mut *flush)
+            .await
+            .expect("note the minutes");
         }
         sqlx::query(
             "insert into rollup_cursor (log_partition, next_offset, epoch) values ($1, $2, $3)
