@@ -69,31 +69,42 @@ impl Bench {
         Ok(Bench { store, owner, leases, config, _database: database })
     }
 
-    /// The same traffic both ways, one after the other.
+    /// The same traffic both ways, one after the other, each way first in every other round.
     ///
     /// # Errors
     /// When the database does not do what it should.
     pub async fn round(&self, round: u32, traffic: Traffic, now_ms: i64) -> anyhow::Result<Cost> {
         let lease = self.leases.get(round as usize).context("a round has a lease of its own")?;
-        // Other projects, so that the same rows can be written once more.
-        let bare = records(traffic, ProjectId(1_000_000 + u64::from(round)), false, now_ms);
+        let (with, without) = if round.is_multiple_of(2) {
+            let without = self.without(round, lease, traffic, now_ms).await?;
+            (self.with(round, lease, traffic, now_ms).await?, without)
+        } else {
+            (self.with(round, lease, traffic, now_ms).await?, self.without(round, lease, traffic, now_ms).await?)
+        };
+        let per_event = |time: Duration| time.as_nanos() as f64 / traffic.events as f64;
+        Ok(Cost { with: per_event(with), without: per_event(without) })
+    }
+
+    async fn with(&self, round: u32, lease: &Lease, traffic: Traffic, now_ms: i64) -> anyhow::Result<Duration> {
+        let records = records(traffic, ProjectId(1 + u64::from(round)), true, now_ms);
         let started = cpu::of_this_thread();
-        for cut in self.cuts(lease, &bare, traffic) {
+        for cut in self.cuts(lease, &records, traffic) {
+            let flushed = self.store.flush(self.owner, lease.epoch, Arc::new(cut?)).await?;
+            anyhow::ensure!(flushed == Flushed::Committed, "nobody else is here to fence us");
+        }
+        Ok(cpu::of_this_thread() - started)
+    }
+
+    async fn without(&self, round: u32, lease: &Lease, traffic: Traffic, now_ms: i64) -> anyhow::Result<Duration> {
+        // Another project, so that the same rows can be written once more.
+        let records = records(traffic, ProjectId(1_000_000 + u64::from(round)), false, now_ms);
+        let started = cpu::of_this_thread();
+        for cut in self.cuts(lease, &records, traffic) {
             self.store.flush_rows_alone(&cut?).await?;
         }
         let without = cpu::of_this_thread() - started;
         // Without an identity there is no dedup, but the partition keeps books in any case.
-        let without = without.saturating_sub(books_alone(traffic, now_ms));
-
-        let full = records(traffic, ProjectId(1 + u64::from(round)), true, now_ms);
-        let started = cpu::of_this_thread();
-        for cut in self.cuts(lease, &full, traffic) {
-            let flushed = self.store.flush(self.owner, lease.epoch, Arc::new(cut?)).await?;
-            anyhow::ensure!(flushed == Flushed::Committed, "nobody else is here to fence us");
-        }
-        let with = cpu::of_this_thread() - started;
-        let per_event = |time: Duration| time.as_nanos() as f64 / traffic.events as f64;
-        Ok(Cost { with: per_event(with), without: per_event(without) })
+        Ok(without.saturating_sub(books_alone(traffic, now_ms)))
     }
 
     /// Everything that a partition makes of the records, cut by cut.
