@@ -321,20 +321,15 @@ async fn breaks(connection: &mut PgConnection, query: ReconcileQuery) -> Result<
 /// differ.
 ///
 /// An event is in exactly one of: a row of the hours; a row of the minutes beyond what the hours hold; a row of the ten
-/// seconds beyond what the minutes hold. Days before the oldest partition of all levels are gone and cannot be compared.
+/// seconds beyond what the minutes hold. Days before the horizon of the hours are gone and cannot be compared.
 async fn days(connection: &mut PgConnection, project: i64, query: ReconcileQuery) -> Result<Days, sqlx::Error> {
     let rows = sqlx::query(
-        "with kept as (
-            select min(starts) as since from (
-                select starts from time_partition_list('rollup_10s') where state = 'attached'
-                union all select starts from time_partition_list('rollup_1m') where state = 'attached'
-                union all select starts from time_partition_list('rollup_1h') where state = 'attached') every
-        ), span as (
+        "with span as (
             select greatest(date_trunc('day', to_timestamp($2::double precision / 1000), 'UTC'),
                     date_trunc('day', since + interval '1 day' - interval '1 microsecond', 'UTC')) as low,
                 date_trunc('day', to_timestamp($3::double precision / 1000) - interval '1 microsecond', 'UTC')
                     + interval '1 day' as high
-            from kept
+            from rollup_horizon where level = '1h'
         ), done as (
             select c.log_partition, coalesce(m.done_offset, 0) as minutes, coalesce(h.done_offset, 0) as hours
             from rollup_cursor c

@@ -68,6 +68,8 @@ enum Fate {
     },
     DeadLettered {
         flushed_ms: i64,
+        /// `none`, or `unknown`: only the record could tell, and it is gone.
+        counted: &'static str,
         letters: Vec<Letter>,
     },
     Lost {
@@ -200,8 +202,12 @@ async fn settle(
         let is_shown = all_exceptions_are_kept(connection, receipt, flush).await.map_err(database)?;
         return if is_shown { Ok(Fate::Applied { flushed_ms, letters }) } else { Err(expired()) };
     }
-    let counted = flush.rolled_up > 0 && some_were_counted(events, receipt, &letters).await;
-    Ok(if counted { Fate::Applied { flushed_ms, letters } } else { Fate::DeadLettered { flushed_ms, letters } })
+    let counted = if flush.rolled_up > 0 { some_were_counted(events, receipt, &letters).await } else { Some(false) };
+    Ok(match counted {
+        Some(true) => Fate::Applied { flushed_ms, letters },
+        Some(false) => Fate::DeadLettered { flushed_ms, counted: "none", letters },
+        None => Fate::DeadLettered { flushed_ms, counted: "unknown", letters },
+    })
 }
 
 /// The inner error: the record is somebody else's.
@@ -278,18 +284,15 @@ async fn all_exceptions_are_kept(
     Ok(kept == (flush.dead_lettered, flush.records_unreadable, flush.duplicate))
 }
 
-/// Whether a record has more events than its dead letters stand for. The record itself knows; when the log does not have it
-/// any more, the reasons do: some are about a whole record.
-async fn some_were_counted(events: Option<&Arc<dyn Log>>, receipt: &Receipt, letters: &[Letter]) -> bool {
+/// Whether a record has more events than its dead letters stand for. Some reasons are about a whole record; otherwise the
+/// record itself knows, while the log has it.
+async fn some_were_counted(events: Option<&Arc<dyn Log>>, receipt: &Receipt, letters: &[Letter]) -> Option<bool> {
     let is_whole = |letter: &Letter| letter.events.is_none() || WHOLE_RECORD.contains(&letter.reason.as_str());
     if letters.iter().any(is_whole) {
-        return false;
+        return Some(false);
     }
     let buried: i64 = letters.iter().filter_map(|letter| letter.events).map(i64::from).sum();
-    match event_count(events, receipt).await {
-        Some(events) => i64::from(events) > buried,
-        None => true,
-    }
+    event_count(events, receipt).await.map(|events| i64::from(events) > buried)
 }
 
 async fn event_count(events: Option<&Arc<dyn Log>>, receipt: &Receipt) -> Option<u32> {
@@ -333,13 +336,14 @@ impl Fate {
                 json!({"status": "pending", "records_ahead": ahead, "blocked": blocked})
             }
             Fate::Applied { flushed_ms, letters } => {
-                json!({"status": "applied", "settled_ms": flushed_ms, "dead_lettered": list(letters)})
+                let counted = if letters.is_empty() { "all" } else { "some" };
+                json!({"status": "applied", "settled_ms": flushed_ms, "counted": counted, "dead_lettered": list(letters)})
             }
             Fate::Duplicate { flushed_ms, row } => {
                 json!({"status": "duplicate", "settled_ms": flushed_ms, "duplicate": row})
             }
-            Fate::DeadLettered { flushed_ms, letters } => {
-                json!({"status": "dead_lettered", "settled_ms": flushed_ms, "dead_lettered": list(letters)})
+            Fate::DeadLettered { flushed_ms, counted, letters } => {
+                json!({"status": "dead_lettered", "settled_ms": flushed_ms, "counted": counted, "dead_lettered": list(letters)})
             }
             Fate::Lost { kind, accepted_ms } => {
                 json!({"status": "lost", "settled_ms": accepted_ms, "break": kind})

@@ -1,0 +1,217 @@
+//! What became of what was sent: receipts, books and dead letters of a whole peep.
+
+use std::time::{Duration, Instant};
+
+use peep_chassis::ExposeSecret;
+use peep_chassis::keys::{self, Scope};
+use peep_testkit::process::free_address;
+use peep_testkit::{Client, Database, Peep};
+use serde_json::{Value, json};
+
+const START: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_secs(30);
+
+struct World {
+    database: Database,
+    peep: Peep,
+    ingest: Client,
+    read: Client,
+    key: String,
+}
+
+impl World {
+    /// Counts events that are up to an hour old.
+    async fn start() -> World {
+        let database = Database::fresh().await;
+        let key = keys::create(&database.pool().await, "shop", None, Scope::Admin).await.expect("create a key");
+        let key = key.secret.expose_secret().to_owned();
+        let (peep, ingest, read) = start(&database, &key, "1h").await;
+        World { database, peep, ingest, read, key }
+    }
+
+    /// The same, with another limit.
+    async fn restart(&mut self, age_max: &str) {
+        assert!(self.peep.terminate(STOP).await.success(), "{}", self.peep.said());
+        (self.peep, self.ingest, self.read) = start(&self.database, &self.key, age_max).await;
+    }
+
+    /// Sends a batch and returns its answer.
+    async fn send(&self, identity: Option<(&str, u64)>, events: &[Value]) -> Value {
+        let mut client = self.ingest.clone();
+        if let Some((producer, seq)) = identity {
+            client = client.with_header("peep-producer", producer).with_header("peep-seq", seq);
+        }
+        let body: String = events.iter().map(|event| format!("{event}\n")).collect();
+        let answer = client.post("/v1/events", "application/x-ndjson", body).await;
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        answer.json()
+    }
+
+    /// The fate of a batch, once it is decided.
+    async fn settled(&self, accepted: &Value) -> Value {
+        let path = format!("/v1/receipts/{}", accepted["receipt"].as_str().expect("a receipt"));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let answer = self.read.get(&path).await;
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            let fate = answer.json();
+            if fate["status"] != "pending" {
+                return fate;
+            }
+            assert!(Instant::now() < deadline, "{fate}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn books(&self) -> Value {
+        let answer = self.read.get("/v1/reconcile?from=-6h").await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()
+    }
+
+    async fn command(&self, arguments: &[&str]) -> String {
+        let command = Peep::command(arguments.iter().copied()).env("DATABASE_URL", self.database.url());
+        let (status, said) = command.run(STOP).await;
+        assert!(status.success(), "{said}");
+        said
+    }
+}
+
+async fn start(database: &Database, key: &str, age_max: &str) -> (Peep, Client, Client) {
+    let [admin, ingest, stream] = [free_address(), free_address(), free_address()];
+    let mut peep = Peep::command(["up"])
+        .env("DATABASE_URL", database.url())
+        .env("PEEP_ADMIN_LISTEN", &admin)
+        .env("PEEP_INGEST_LISTEN", &ingest)
+        .env("PEEP_STREAM_LISTEN", &stream)
+        .env("PEEP_ROLLUP_FLUSH_INTERVAL", "500ms")
+        .env("PEEP_ROLLUP_EVENT_AGE_MAX", age_max)
+        .start()
+        .await;
+    peep.wait_until_ready(START).await;
+    let client = |address: &str| Client::new(format!("http://{address}")).with_key(key);
+    (peep, client(&ingest), client(&stream))
+}
+
+fn event(service: &str) -> Value {
+    json!({"service": service, "duration_ms": 1.5, "status": 200})
+}
+
+/// Ended two hours ago.
+fn old_event(service: &str) -> Value {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("it is after 1970");
+    let mut event = event(service);
+    event["ts"] = json!(since.as_millis() as i64 - 7_200_000);
+    event
+}
+
+const PRODUCER: &str = "0192f0c1-7a5e-7c3a-9d9e-1f2a3b4c5d6e";
+
+#[tokio::test]
+async fn every_batch_has_a_fate_and_the_books_know_them_all() {
+    let mut world = World::start().await;
+    let first = world.send(Some((PRODUCER, 0)), &[event("shop"), event("shop")]).await;
+    let retried = world.send(Some((PRODUCER, 0)), &[event("shop"), event("shop")]).await;
+    let mixed = world.send(Some((PRODUCER, 1)), &[event("shop"), old_event("shop")]).await;
+    let old = world.send(None, &[old_event("shop"), old_event("shop"), old_event("shop")]).await;
+    let anonymous = world.send(None, &[event("shop")]).await;
+    assert_eq!((&first["delivery"], &anonymous["delivery"]), (&json!("exactly_once"), &json!("at_least_once")));
+
+    let fate = async |accepted: &Value| {
+        let fate = world.settled(accepted).await;
+        (fate["status"].as_str().unwrap_or_default().to_owned(), fate)
+    };
+    assert_eq!(fate(&first).await.0, "applied");
+    let (status, duplicate) = fate(&retried).await;
+    assert_eq!((status.as_str(), &duplicate["duplicate"]["producer"]), ("duplicate", &json!(PRODUCER)), "{duplicate}");
+    let (status, partly) = fate(&mixed).await;
+    assert_eq!((status.as_str(), &partly["counted"]), ("applied", &json!("some")), "{partly}");
+    assert_eq!(partly["dead_lettered"], json!([{"index": 1, "events": 1, "reason": "too_old"}]));
+    let (status, nothing) = fate(&old).await;
+    assert_eq!((status.as_str(), &nothing["counted"]), ("dead_lettered", &json!("none")), "{nothing}");
+    assert_eq!(fate(&anonymous).await.0, "applied");
+
+    let books = world.books().await;
+    assert_eq!(
+        (&books["accepted"], &books["rolled_up"], &books["duplicate"]),
+        (&json!(10), &json!(4), &json!(2)),
+        "{books}"
+    );
+    assert_eq!((&books["dead_lettered"], &books["unidentified"]), (&json!({"total": 4, "too_old": 4}), &json!(1)));
+    assert_eq!(
+        (&books["balanced"], &books["in_flight"], &books["in_flight_exact"]),
+        (&json!(true), &json!(0), &json!(true)),
+        "{books}"
+    );
+    let rejects = world.read.get("/v1/rejects").await.json();
+    assert_eq!(rejects["rejects"].as_array().map(Vec::len), Some(4), "{rejects}");
+    assert_eq!(rejects["rejects"][0]["preview"][0]["service"], "shop");
+
+    // With a wider limit the letters count after all, and only once.
+    world.restart("6h").await;
+    let said = world.command(&["rejects", "replay", "--all"]).await;
+    assert!(said.contains("replayed 4 letters with 4 events: too_old"), "{said}");
+    let pool = world.database.pool().await;
+    sqlx::query("update dead_letter set replayed_at = null").execute(&pool).await.expect("forget");
+    let again = world.command(&["rejects", "replay", "--all"]).await;
+    assert!(again.contains("replayed 4 letters"), "{again}");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let books = loop {
+        let books = world.books().await;
+        if books["accepted"] == 18 || Instant::now() > deadline {
+            break books;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!((&books["rolled_up"], &books["duplicate"]), (&json!(8), &json!(6)), "{books}");
+    assert_eq!(books["balanced"], true, "{books}");
+    let rows = world.read.get("/v1/summary?from=-6h").await.json();
+    assert_eq!(rows["rows"][0]["count"], 8, "{rows}");
+    assert!(world.peep.terminate(STOP).await.success(), "{}", world.peep.said());
+}
+
+#[tokio::test]
+async fn the_books_balance_at_every_moment_while_events_stream_in() {
+    let world = World::start().await;
+    let sending = async {
+        for seq in 0..150u64 {
+            let events: Vec<Value> = (0..40).map(|n| event(["shop", "search", "cart"][n % 3])).collect();
+            world.send(Some((PRODUCER, seq)), &events).await;
+            if seq % 5 == 0 {
+                world.send(Some((PRODUCER, seq)), &events).await;
+            }
+        }
+    };
+    let asking = async {
+        let mut asked = 0;
+        for _ in 0..60 {
+            let books = world.books().await;
+            assert_eq!(books["balanced"], true, "{books}");
+            let of = |name: &str| books[name].as_u64().unwrap_or_default();
+            assert!(of("accepted") + of("in_flight") <= 7200, "{books}");
+            asked += u64::from(of("in_flight") > 0);
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        asked
+    };
+    let ((), while_in_flight) = tokio::join!(sending, asking);
+    assert!(while_in_flight > 0, "some questions met events in flight");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let books = loop {
+        let books = world.books().await;
+        if books["in_flight"] == 0 || Instant::now() > deadline {
+            break books;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(
+        (&books["accepted"], &books["rolled_up"], &books["duplicate"]),
+        (&json!(7200), &json!(6000), &json!(1200)),
+        "{books}"
+    );
+    assert_eq!(
+        (&books["balanced"], &books["uncertain"], &books["unidentified"]),
+        (&json!(true), &json!(0), &json!(0)),
+        "{books}"
+    );
+}
