@@ -5,7 +5,7 @@ use peep_log::{LogRecord, Offset};
 use peep_wire::event::{EncodedAttrs, Event};
 use peep_wire::method::Method;
 use peep_wire::record::RecordBuilder;
-use peep_wire::{KeyId, ProjectId};
+use peep_wire::{Identity, KeyId, ProjectId};
 
 /// A Friday evening.
 pub(crate) const NOW_MS: i64 = 1_795_212_000_000;
@@ -38,6 +38,14 @@ pub(crate) fn batch(received_ms: i64, events: &[Event<'_>]) -> Bytes {
     builder.start(received_ms);
     events.iter().for_each(|event| builder.push(event));
     builder.finish(ProjectId(1), KeyId(7), None).remove(0)
+}
+
+/// One batch with an identity: the records it becomes when they hold `record_bytes_max`.
+pub(crate) fn identified(producer: u8, seq: u64, events: &[Event<'_>], record_bytes_max: usize) -> Vec<Bytes> {
+    let mut builder = RecordBuilder::new(record_bytes_max);
+    builder.start(NOW_MS);
+    events.iter().for_each(|event| builder.push(event));
+    builder.finish(ProjectId(1), KeyId(7), Some(Identity { producer: [producer; 16], seq }))
 }
 
 /// A record as the log delivers it.

@@ -213,7 +213,8 @@ fn whatever_comes_memory_stays_within_its_limit_and_is_given_back() {
 fn columns_that_nobody_of_ours_wrote_are_refused() {
     assert_eq!(Seen::from_bytes(&[0; 129]), None);
     assert_eq!(Window::partial_from_bytes(&[1, 2, 3]), None);
-    let absurd = Window { partial: vec![Partial { seq: 1, parts: u32::MAX, torn: false, seen: vec![(1, 1)] }], ..window() };
+    let absurd =
+        Window { partial: vec![Partial { seq: 1, parts: u32::MAX, torn: false, seen: vec![(1, 1)] }], ..window() };
     assert_eq!(Window::partial_from_bytes(&absurd.partial_to_bytes().unwrap()), None);
 }
 
@@ -300,8 +301,9 @@ fn sent() -> impl Strategy<Value = Sent> {
     // Mostly close together, now and then a leap of about a window.
     let seq = prop_oneof![12 => 0u64..12, 2 => 1000u64..1060, 1 => 2040u64..2060, 1 => any::<u64>()];
     let shape = prop_oneof![3 => Just((0, 0)), 4 => (0u32..3).prop_map(|part| (part, 3)), 1 => (0u32..3, 0u32..4)];
-    (1u64..3, 0u8..3, seq, shape, prop_oneof![9 => Just(10u32), 1 => Just(11)])
-        .prop_map(|(project, producer, seq, (part, parts), events)| Sent { project, producer, seq, part, parts, events })
+    (1u64..3, 0u8..3, seq, shape, prop_oneof![9 => Just(10u32), 1 => Just(11)]).prop_map(
+        |(project, producer, seq, (part, parts), events)| Sent { project, producer, seq, part, parts, events },
+    )
 }
 
 proptest! {

@@ -7,7 +7,7 @@ use peep_wire::record::SeriesKey;
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{NOW_MS, batch, event, record};
+use crate::testing::{NOW_MS, batch, event, identified, record};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -29,6 +29,16 @@ fn limits() -> PartitionLimits {
 fn apply(partition: &mut Partition, events: &[Event<'_>]) {
     let next = partition.next().0;
     partition.apply(&record(next, NOW_MS, batch(NOW_MS, events))).unwrap();
+}
+
+fn apply_all<'p>(
+    partition: &mut Partition,
+    requests: impl IntoIterator<Item = &'p (impl AsRef<[Bytes]> + ?Sized + 'p)>,
+) {
+    for payload in requests.into_iter().flat_map(AsRef::as_ref) {
+        let next = partition.next().0;
+        partition.apply(&record(next, NOW_MS, payload.clone())).unwrap();
+    }
 }
 
 /// Publishes and cuts, as a flush does.
@@ -106,6 +116,86 @@ fn a_poisoned_record_is_buried_whole_and_the_next_one_counts() {
     let reasons: Vec<_> = cut.dead_letters.iter().map(|letter| (letter.offset, letter.reason)).collect();
     assert_eq!(reasons, [(0, Reason::Checksum), (1, Reason::Malformed)]);
     assert_eq!((cut.books.records, cut.books.records_unreadable, cut.books.total.rolled_up), (3, 2, 1));
+}
+
+#[test]
+fn a_batch_that_comes_again_is_a_duplicate_whatever_it_says_by_then() {
+    let mut partition = partition();
+    let first = identified(1, 0, &[event("shop", "/", NOW_MS, 1), event("shop", "/", NOW_MS, 2)], usize::MAX);
+    // Ingest may have accepted another subset of its events the second time.
+    let retry = identified(1, 0, &[event("shop", "/", NOW_MS, 1)], usize::MAX);
+    apply_all(&mut partition, [&first, &retry, &first]);
+    let cut = flush(&mut partition);
+    let total = cut.books.total;
+    assert_eq!((total.accepted, total.rolled_up, total.duplicate), (5, 2, 3));
+    let again: Vec<_> =
+        cut.duplicates.iter().map(|duplicate| (duplicate.offset, duplicate.seq, duplicate.events)).collect();
+    assert_eq!(again, [(1, 0, 1), (2, 0, 2)]);
+    assert_eq!(
+        (cut.pieces[0].cell.count, cut.raw.tally.offered),
+        (2, 2),
+        "a duplicate is in no window and in no sample"
+    );
+}
+
+#[test]
+fn a_batch_of_which_nobody_knows_is_buried_with_all_its_bytes() {
+    let mut partition = partition();
+    let late = identified(1, 0, &[event("shop", "/", NOW_MS, 1)], usize::MAX);
+    let far = identified(1, 5000, &[event("shop", "/", NOW_MS, 1)], usize::MAX);
+    let routes: Vec<String> = (0..500).map(|number| format!("/{number}")).collect();
+    let many: Vec<_> = routes.iter().map(|route| event("shop", route, NOW_MS, 1)).collect();
+    let (fine, coarse) = (identified(2, 0, &many, 4096), identified(2, 0, &many, 8192));
+    apply_all(&mut partition, [&far, &late, &fine[..1], &coarse]);
+    let cut = flush(&mut partition);
+    let letters: Vec<_> = cut.dead_letters.iter().map(|letter| (letter.offset, letter.reason)).collect();
+    assert_eq!(letters[0], (1, Reason::DedupWindowExceeded));
+    assert!(letters.len() > 2 && letters[1..].iter().all(|(_, reason)| *reason == Reason::IdentityConflict));
+    assert_eq!(cut.dead_letters[0].bytes.as_ref(), late[0].as_ref());
+    assert_eq!(cut.books.total.dead_lettered, 1 + 500);
+    assert_eq!((cut.dead_letters[1].event_index, cut.dead_letters[1].received_ms), (0, Some(NOW_MS)));
+}
+
+#[test]
+fn a_request_of_several_records_is_completed_by_its_retry() {
+    let mut partition = partition();
+    let routes: Vec<String> = (0..500).map(|number| format!("/{number}")).collect();
+    let many: Vec<_> = routes.iter().map(|route| event("shop", route, NOW_MS, 1)).collect();
+    let parts = identified(1, 0, &many, 4096);
+    assert!(parts.len() > 3);
+    // The second record was not taken by the log; the whole request comes again, and again.
+    apply_all(&mut partition, [&parts[..1], &parts[2..], &parts, &parts]);
+    let cut = flush(&mut partition);
+    assert_eq!((cut.books.total.rolled_up, cut.books.total.duplicate), (500, cut.books.total.accepted - 500));
+    assert!(cut.pieces.iter().all(|piece| piece.cell.count == 1));
+}
+
+#[test]
+fn books_tell_certain_events_from_uncertain_and_unidentified_ones() {
+    let mut partition = partition();
+    let two = [event("shop", "/", NOW_MS, 1), event("shop", "/", NOW_MS + HOUR_MS, 1)];
+    apply(&mut partition, &two);
+    apply_all(&mut partition, [&identified(1, 7, &two, usize::MAX), &identified(1, 8, &two, usize::MAX)]);
+    let total = flush(&mut partition).books.total;
+    assert_eq!((total.rolled_up, total.dead_lettered), (3, 3), "the future is a dead letter");
+    assert_eq!((total.unidentified, total.uncertain), (1, 1), "of what is rolled up");
+}
+
+#[test]
+fn a_leap_of_the_logs_clock_makes_no_producer_forgotten() {
+    let mut partition = partition();
+    let batch = identified(1, 3, &[event("shop", "/", NOW_MS, 1)], usize::MAX).remove(0);
+    partition.apply(&record(0, NOW_MS, batch.clone())).unwrap();
+    partition.apply(&record(1, NOW_MS + 1000 * HOUR_MS, b"noise".as_slice().into())).unwrap();
+    assert_eq!(partition.log_ms(), NOW_MS + HOUR_MS);
+    partition.apply(&record(2, NOW_MS, batch.clone())).unwrap();
+    assert_eq!(flush(&mut partition).books.total.duplicate, 1);
+    // Days of records do.
+    for offset in 3..40 {
+        partition.apply(&record(offset, NOW_MS + 1000 * HOUR_MS, b"noise".as_slice().into())).unwrap();
+    }
+    partition.apply(&record(40, NOW_MS + 1000 * HOUR_MS, batch)).unwrap();
+    assert_eq!(flush(&mut partition).books.total.duplicate, 0);
 }
 
 #[test]
@@ -256,16 +346,51 @@ fn sent() -> impl Strategy<Value = Sent> {
 }
 
 fn payload(sent: &[Sent]) -> Bytes {
+    batch(NOW_MS, &events_of(sent))
+}
+
+/// Without a number, which stands for a client that sends none.
+fn with_identity(producer: u8, seq: u64, events: &[Event<'_>]) -> Bytes {
+    match producer {
+        0 => batch(NOW_MS, events),
+        _ => identified(producer, seq * 400, events, usize::MAX).remove(0),
+    }
+}
+
+/// What the store remembers for the next owner.
+#[derive(Default)]
+struct Tables {
+    next: u64,
+    log_ms: i64,
+    windows: BTreeMap<(ProjectId, Producer), Window>,
+    budgets: Vec<SeenSeries>,
+}
+
+impl Tables {
+    fn keep(&mut self, cut: &Cut) {
+        assert_eq!(self.next, cut.from);
+        (self.next, self.log_ms) = (cut.to, cut.log_ms);
+        cut.dedup.forgotten.iter().for_each(|key| drop(self.windows.remove(key)));
+        let windows = cut.dedup.windows.iter().map(|window| ((window.project, window.producer), window.clone()));
+        self.windows.extend(windows);
+        self.budgets.extend(cut.budgets.iter().cloned());
+    }
+
+    fn restored(&self) -> Restored {
+        let windows = self.windows.values().cloned().collect();
+        Restored { log_ms: self.log_ms, windows, budgets: self.budgets.clone() }
+    }
+}
+
+fn events_of(sent: &[Sent]) -> Vec<Event<'static>> {
     let routes = ["/a", "/b", "/c", "/d"];
-    let events: Vec<_> = sent
-        .iter()
+    sent.iter()
         .map(|sent| Event {
             duration_us: sent.duration_us,
             error: sent.error.then_some("boom"),
             ..event("shop", routes[usize::from(sent.route)], NOW_MS - sent.age_ms, 0)
         })
-        .collect();
-    batch(NOW_MS, &events)
+        .collect()
 }
 
 proptest! {
@@ -315,6 +440,54 @@ proptest! {
         prop_assert_eq!(whole.books.total.accepted, sent);
         let letters: Vec<_> = cuts.iter().flat_map(|cut| cut.dead_letters.clone()).collect();
         prop_assert_eq!(letters, whole.dead_letters);
+    }
+
+    #[test]
+    fn a_worker_that_dies_and_goes_on_from_the_tables_books_what_one_that_lives_books(
+        batches in prop::collection::vec((0u8..3, 0u64..6, prop::collection::vec(sent(), 1..6)), 1..60),
+        then in prop::collection::vec(0u8..8, 60),
+        hours in prop::collection::vec(0i64..3, 60),
+    ) {
+        let mut lives = partition();
+        let (mut dies, mut tables) = (partition(), Tables::default());
+        let mut cuts = Vec::new();
+        let mut appended_ms = NOW_MS;
+        let mut records = Vec::new();
+        for (at, (producer, seq, events)) in batches.iter().enumerate() {
+            appended_ms += hours[at] * HOUR_MS;
+            let payload = with_identity(*producer, *seq, &events_of(events));
+            records.push(record(at as u64, appended_ms, payload));
+            lives.apply(&records[at]).unwrap();
+        }
+        let mut at = 0;
+        let mut deaths = 0;
+        while at < records.len() {
+            dies.apply(&records[at]).unwrap();
+            at += 1;
+            match then[at - 1] {
+                0 => {
+                    let cut = flush(&mut dies);
+                    tables.keep(&cut);
+                    cuts.push(cut);
+                }
+                // The outcome of the last flush is what the tables say, and so is where to begin.
+                1 if deaths < 20 => {
+                    deaths += 1;
+                    at = tables.next as usize;
+                    dies = Partition::restored(3, Offset(tables.next), limits(), tables.restored());
+                }
+                _ => {}
+            }
+        }
+        if dies.has_uncut() {
+            cuts.push(flush(&mut dies));
+        }
+        let whole = flush(&mut lives);
+        prop_assert_eq!(added_up(&cuts), added_up(std::slice::from_ref(&whole)));
+        prop_assert_eq!(dies.log_ms(), lives.log_ms());
+        prop_assert_eq!(dies.dedup().windows(dies.log_ms()), lives.dedup().windows(lives.log_ms()));
+        let duplicates: Vec<_> = cuts.iter().flat_map(|cut| cut.duplicates.clone()).collect();
+        prop_assert_eq!(duplicates, whole.duplicates);
     }
 
     #[test]

@@ -66,7 +66,8 @@ pub(crate) async fn sweep(connection: &mut PgConnection, retention: Duration, ke
     for (sql, age) in [(windows, retention), (duplicates, keep)] {
         let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX / 2);
         loop {
-            let rows = sqlx::query(sql).bind(age_ms).bind(ROWS_PER_SWEEP).execute(&mut *connection).await?.rows_affected();
+            let rows =
+                sqlx::query(sql).bind(age_ms).bind(ROWS_PER_SWEEP).execute(&mut *connection).await?.rows_affected();
             swept += rows;
             if rows < ROWS_PER_SWEEP as u64 {
                 break;

@@ -33,7 +33,8 @@ pub(super) async fn insert(connection: &mut PgConnection, owner: Owner, epoch: u
         values ($1, $2, $3, $4, $5, $6, to_timestamp($7 / 1000.0), $8, $9, $10, $11, $12, $13, $14, $15, $16)";
     let books = &cut.books;
     let Counts { accepted, rolled_up, dead_lettered, duplicate, unidentified, uncertain, folded } = books.total;
-    let minutes = |field: fn(&ProjectMinute) -> u64| -> Vec<i64> { books.minutes.iter().map(|m| bigint(field(m))).collect() };
+    let minutes =
+        |field: fn(&ProjectMinute) -> u64| -> Vec<i64> { books.minutes.iter().map(|m| bigint(field(m))).collect() };
     sqlx::query(sql)
         .bind(int4(cut.partition))
         .bind(bigint(cut.from))
