@@ -118,11 +118,18 @@ pub async fn run_with(parts: Parts, health: &Health, shutdown: Shutdown) -> anyh
 /// Waits for the database. `false` at shutdown.
 async fn open_cursors(store: &dyn Store, partitions: u32, health: &HealthHandle, shutdown: &Shutdown) -> bool {
     loop {
-        let error = match store.open(partitions).await {
-            Ok(()) => return true,
-            Err(error) => error,
+        // Also a shutdown must not wait for a store that hangs.
+        let opened = tokio::select! {
+            biased;
+            () = shutdown.requested() => return false,
+            opened = timeout(OPEN_DEADLINE, store.open(partitions)) => opened,
         };
-        tracing::warn!(%error, "database not ready");
+        let error = match opened {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        tracing::warn!(error, "database not ready");
         health.set_not_ready(format!("database not ready: {error}"));
         tokio::select! {
             biased;
@@ -420,6 +427,8 @@ impl Supervisor {
 }
 
 const DATABASE_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// One short statement, and the connection for it.
+const OPEN_DEADLINE: Duration = Duration::from_secs(5);
 /// Less than the flush deadline on purpose: a stop is not the time to wait for a database that hangs.
 const CONSUMER_STOP_WAIT: Duration = Duration::from_secs(10);
 const RETENTION_STOP_WAIT: Duration = Duration::from_secs(1);

@@ -30,11 +30,15 @@ pub(super) async fn open(pool: &PgPool, partitions: u32) -> sqlx::Result<()> {
 
 /// Takes up to `count_max` partitions that are free or expired. `again` names own partitions to take anew: the raised
 /// epoch fences whatever the last attempt may still have under way.
+///
+/// A lease that ends later than any lease can was given before the clock of the database was set back. Its owner renews it
+/// within a second, if there still is one; should we be faster, that costs some work and nothing else.
 pub(super) async fn claim(pool: &PgPool, owner: Owner, claim: &Claim) -> sqlx::Result<Vec<Lease>> {
     let sql = "with free as (
             select log_partition from rollup_cursor
             where log_partition < $3
-              and (lease_until is null or lease_until < clock_timestamp() or (owner = $1 and log_partition = any ($4)))
+              and (lease_until is null or (owner = $1 and log_partition = any ($4))
+                or lease_until not between clock_timestamp() and clock_timestamp() + 2 * $2 * interval '1 second')
             order by (owner = $1) is not true, log_partition
             limit $5
             for update skip locked)
@@ -106,7 +110,7 @@ pub(super) async fn renew(pool: &PgPool, owner: Owner, capacity: u32) -> sqlx::R
             update rollup_cursor c set lease_until = clock_timestamp() + $2 * interval '1 second'
             from mine where c.log_partition = mine.log_partition)
         select owner, partitions_max, null::int, null::bigint, null::bigint from rollup_worker
-        where owner <> $1 and alive_until > clock_timestamp()
+        where owner <> $1 and alive_until between clock_timestamp() and clock_timestamp() + 2 * $2 * interval '1 second'
         union all
         select owner, null, log_partition, epoch, next_offset from rollup_cursor where owner = $1
         order by 1, 3";

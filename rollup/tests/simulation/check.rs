@@ -296,6 +296,7 @@ fn check_journal(world: &World, state: &State, journal: &Journal, counted: &[Cou
             let fate = Fate { records, rows, reasons, is_identified: batch.identity.is_some() };
             if let Some(wrong) = fate.wrong() {
                 let identity = batch.identity.map(|identity| identity.seq);
+                tell_story(world, &key, counted);
                 world.violated(format!("event {key:?} of batch {identity:?} ({heard:?}) {wrong}: {fate:?}"));
             } else if heard.acknowledged && fate.records == 0 && !destroyed.contains_key(&key) {
                 world.violated(format!("event {key:?} was acknowledged and never counted"));
@@ -306,6 +307,20 @@ fn check_journal(world: &World, state: &State, journal: &Journal, counted: &[Cou
         world.violated(format!("event {key:?} is in the rollups and was never sent"));
     }
     events
+}
+
+/// For whoever reads the history: every counted record that holds the event.
+fn tell_story(world: &World, key: &EventKey, counted: &[Counted]) {
+    for Counted { position, record } in counted {
+        let Ok(batch) = parse(&record.payload) else { continue };
+        let held = |event: EventRow<'_>| event_key(batch.header.project, &event).as_ref() == Some(key);
+        if let Some(at) = batch.events().position(|event| event.is_ok_and(held)) {
+            let header = batch.header;
+            world.trace.remark(|| {
+                format!("event {at} at position {position}, appended {}, in {header:?}", record.appended_ms)
+            });
+        }
+    }
 }
 
 /// What became of one event.

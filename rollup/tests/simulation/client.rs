@@ -148,7 +148,7 @@ impl Producer {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&random.next().to_be_bytes());
         id[8..].copy_from_slice(&random.next().to_be_bytes());
-        let first = *random.pick(&[0, 0, 0, 1, 17, u64::MAX - 40_000]);
+        let first = *random.pick(&[0, 0, 0, 1, 17, u64::MAX - 100_000]);
         Self {
             number,
             project: ProjectId(random.within(1..=2)),
@@ -168,7 +168,7 @@ impl Producer {
         let count = random.within(1..=self.events_per_batch);
         let events = (0..count).map(|_| self.event(now_ms, random)).collect();
         let seq = self.seq;
-        self.seq = self.seq.saturating_add(if random.chance(900) { self.stride } else { self.stride + 1 });
+        self.seq += if random.chance(900) { self.stride } else { self.stride + 1 };
         Batch {
             producer: self.number,
             project: self.project,

@@ -39,6 +39,12 @@ struct Servers {
     weather: StoreWeather,
 }
 
+/// A copy of the primary that does not follow any more.
+pub(crate) struct Replica {
+    timeline: u64,
+    state: State,
+}
+
 /// One database server. Raising `timeline` ends every transaction under way.
 struct Server {
     timeline: u64,
@@ -137,13 +143,23 @@ impl SimStore {
         change(&mut self.servers.lock().primary.state)
     }
 
-    /// A replica that had got as far as `state` is the primary from now on. `faithful` processes do not notice at once.
-    pub(crate) fn fail_over(&self, state: State, faithful: Vec<u64>) {
+    /// A replica that begins to lag now.
+    pub(crate) fn replica(&self) -> Replica {
+        let servers = self.servers.lock();
+        Replica { timeline: servers.primary.timeline, state: servers.primary.state.clone() }
+    }
+
+    /// The replica is the primary from now on. `faithful` processes do not notice at once. Nothing happens when another
+    /// replica was faster.
+    pub(crate) fn fail_over(&self, replica: Replica, faithful: Vec<u64>) {
         let mut servers = self.servers.lock();
-        let timeline = servers.primary.timeline + 1;
+        if servers.primary.timeline != replica.timeline {
+            return;
+        }
+        let timeline = replica.timeline + 1;
         let rows = servers.primary.rows.iter().map(|_| Arc::default()).collect();
-        let lost = servers.primary.state.flushes.len() - state.flushes.len();
-        let old = std::mem::replace(&mut servers.primary, Server { timeline, state, rows });
+        let lost = servers.primary.state.flushes.len() - replica.state.flushes.len();
+        let old = std::mem::replace(&mut servers.primary, Server { timeline, state: replica.state, rows });
         self.world.trace.note(
             "store fails over",
             &[("timeline", timeline), ("flushes_lost", lost as u64), ("faithful", faithful.len() as u64)],
@@ -278,9 +294,9 @@ impl Store for StoreHandle {
 
     fn renew(&self, owner: Owner, capacity: u32) -> BoxFuture<'_, Result<Renewed, StoreError>> {
         self.statement(move |_, server, now_ms| {
-            let lease_until_ms = now_ms + LEASE.as_millis() as i64;
+            let lease_until_ms = now_ms + lease_ms();
             server.state.workers.insert(owner, (lease_until_ms, capacity));
-            let is_alive = |(_, (until_ms, _)): &(&Owner, &(i64, u32))| *until_ms > now_ms;
+            let is_alive = |(_, (until_ms, _)): &(&Owner, &(i64, u32))| (now_ms..=now_ms + 2 * lease_ms()).contains(until_ms);
             let workers = server.state.workers.iter().filter(is_alive);
             let mut renewed =
                 Renewed { held: Vec::new(), workers: workers.map(|(owner, (_, max))| (*owner, *max)).collect() };
@@ -302,7 +318,9 @@ impl Store for StoreHandle {
             let mut free: Vec<(bool, u32)> = Vec::new();
             for (partition, cursor) in (0..claim.partitions).zip(&server.state.cursors) {
                 let is_mine = cursor.owner == Some(owner);
-                let is_free = cursor.owner.is_none() || cursor.lease_until_ms < now_ms;
+                // One that ends later than any lease can was given before the clock was set back.
+                let is_valid = (now_ms..=now_ms + 2 * lease_ms()).contains(&cursor.lease_until_ms);
+                let is_free = cursor.owner.is_none() || !is_valid;
                 let is_unlocked = server.rows[partition as usize].try_lock().is_ok();
                 if is_unlocked && (is_free || is_mine && claim.again.contains(&partition)) {
                     free.push((!is_mine, partition));
@@ -316,7 +334,7 @@ impl Store for StoreHandle {
                 cursor.owner = Some(owner);
                 // By the clock too, so that it rises even when the end of the state was lost.
                 cursor.epoch = (cursor.epoch + 1).max(now_ms as u64);
-                cursor.lease_until_ms = now_ms + LEASE.as_millis() as i64;
+                cursor.lease_until_ms = now_ms + lease_ms();
                 let CursorRow { epoch, next, .. } = *cursor;
                 let fingerprint = cursor.fingerprint.clone();
                 world.trace.note(
@@ -402,7 +420,7 @@ impl Store for StoreHandle {
             let cursor = &mut state.cursors[partition];
             cursor.next = Position(cut.to);
             cursor.fingerprint.clone_from(&cut.fingerprint);
-            cursor.lease_until_ms = now_ms + LEASE.as_millis() as i64;
+            cursor.lease_until_ms = now_ms + lease_ms();
             note("committed");
             state.flushes.push(Arc::new(Committed { owner, epoch, cut: Arc::clone(&cut), at: Instant::now() }));
             Ok(Flushed::Committed)
@@ -447,6 +465,10 @@ impl State {
     pub(crate) fn flushes_of(&self, partition: u32) -> impl Iterator<Item = &Arc<Committed>> {
         self.flushes.iter().filter(move |committed| committed.cut.partition == partition)
     }
+}
+
+fn lease_ms() -> i64 {
+    LEASE.as_millis() as i64
 }
 
 /// Enough of a name to tell owners apart in a trace.

@@ -124,12 +124,12 @@ async fn strike(targets: &Targets, kind: Kind, random: &mut Random) {
             store.change_weather(|weather| weather.down_until = Some(until));
         }
         Kind::Failover | Kind::SplitBrain => {
-            let behind = store.snapshot();
+            let replica = store.replica();
             sleep(random.millis(0..=6_000)).await;
             let splits = matches!(kind, Kind::SplitBrain);
             let chosen = (0..workers.count()).filter(|_| splits && random.chance(600));
             let faithful = chosen.filter_map(|place| Some(workers.process(place)?.number)).collect();
-            store.fail_over(behind, faithful);
+            store.fail_over(replica, faithful);
             if splits {
                 sleep(random.millis(0..=15_000)).await;
                 store.end_split_brain();
@@ -156,7 +156,8 @@ async fn strike(targets: &Targets, kind: Kind, random: &mut Random) {
             });
         }
         Kind::LogClock => {
-            let ahead_ms = *random.pick(&[-86_400_000, -7_200_000, -500, 0, 500, 7_200_000, 36_000_000]);
+            // All in all less than a day: producers may be forgotten after that much log time without a sign of life.
+            let ahead_ms = *random.pick(&[-36_000_000, -7_200_000, -500, 0, 500, 7_200_000, 36_000_000]);
             events.change_weather(|weather| weather.clock_ahead_ms = ahead_ms);
         }
         Kind::Retention => {
