@@ -321,7 +321,8 @@ async fn breaks(connection: &mut PgConnection, query: ReconcileQuery) -> Result<
 /// differ.
 ///
 /// An event is in exactly one of: a row of the hours; a row of the minutes beyond what the hours hold; a row of the ten
-/// seconds beyond what the minutes hold. Days before the horizon of the hours are gone and cannot be compared.
+/// seconds beyond what the minutes hold. `rollup_touched` says where the latter two are, so that a day is not searched for
+/// them; a touched bucket that it does not name would be missed by the levels too, and is a difference here. Days before the horizon of the hours are gone and cannot be compared.
 async fn days(connection: &mut PgConnection, project: i64, query: ReconcileQuery) -> Result<Days, sqlx::Error> {
     let rows = sqlx::query(
         "with span as (
@@ -335,17 +336,26 @@ async fn days(connection: &mut PgConnection, project: i64, query: ReconcileQuery
             from rollup_cursor c
             left join rollup_level m on m.log_partition = c.log_partition and m.level = '1m'
             left join rollup_level h on h.log_partition = c.log_partition and h.level = '1h'
+        ), touched as materialized (
+            select distinct level, to_timestamp(b) as bucket from rollup_touched, unnest(buckets) b, span
+            where project_id = $1 and b >= extract(epoch from span.low) and b < extract(epoch from span.high)
         ), piece as (
             select r.bucket, r.log_partition, r.count
             from rollup_1h r, span where r.project_id = $1 and r.bucket >= span.low and r.bucket < span.high
             union all
             select r.bucket, r.log_partition, r.count
-            from rollup_1m r join done d using (log_partition), span
-            where r.project_id = $1 and r.bucket >= span.low and r.bucket < span.high and r.up_to_offset > d.hours
+            from touched t cross join lateral (
+                select m.* from rollup_1m m
+                where m.project_id = $1 and m.bucket >= t.bucket and m.bucket < t.bucket + interval '1 hour'
+            ) r join done d using (log_partition)
+            where t.level = '1m' and r.up_to_offset > d.hours
             union all
             select r.bucket, r.log_partition, r.count
-            from rollup_10s r join done d using (log_partition), span
-            where r.project_id = $1 and r.bucket >= span.low and r.bucket < span.high and r.up_to_offset > d.minutes
+            from touched t cross join lateral (
+                select s.* from rollup_10s s
+                where s.project_id = $1 and s.bucket >= t.bucket and s.bucket < t.bucket + interval '1 minute'
+            ) r join done d using (log_partition)
+            where t.level = '10s' and r.up_to_offset > d.minutes
         ), counted as (
             select (bucket at time zone 'UTC')::date as day, log_partition, sum(count) as events from piece group by 1, 2
         ), booked as (

@@ -321,7 +321,15 @@ async fn the_days_add_up_over_every_level() {
         )
     };
     world.run(&level("1m", 3)).await;
+    world
+        .run(&format!(
+            "delete from rollup_touched where up_to_offset = 3;
+            insert into rollup_touched values ('1m', 0, 3, {project}, array[{day}], 40)"
+        ))
+        .await;
     assert_eq!(world.reconcile().await["balanced"], true);
+    world.run("delete from rollup_touched where level = '1m'").await;
+    assert_eq!(world.reconcile().await["checks"]["days"]["ok"], false, "minutes that no hour will hold");
     world.run(&level("1h", 3)).await;
     assert_eq!(world.reconcile().await["balanced"], true);
     // The finest level of what is in the minutes goes first.
