@@ -4,6 +4,8 @@
 #[allow(dead_code, reason = "shared with the journeys, which use all of it")]
 mod stack;
 
+mod questions;
+
 mod view;
 
 use std::time::Duration;
@@ -39,7 +41,7 @@ async fn round(stack: &Stack, leveler: &mut Leveler) -> Round {
 async fn assert_same_answers(stack: &Stack) {
     let view = View::read(&stack.pool).await;
     for level in [Level::Minute, Level::Hour] {
-        assert_eq!(view.stitched(level), view.from_ten_seconds(level), "{level:?}");
+        assert_eq!(view.stitched(level), view.truth(level), "{level:?}");
     }
 }
 

@@ -113,7 +113,7 @@ impl View {
     }
 
     /// The truth, while ten seconds are still there for all of time.
-    pub(crate) fn from_ten_seconds(&self, width: Level) -> Sums {
+    pub(crate) fn truth(&self, width: Level) -> Sums {
         let mut sums = Sums::new();
         self.rows(Level::TenSeconds).iter().for_each(|row| add(&mut sums, row, width));
         sums
