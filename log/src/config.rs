@@ -35,6 +35,8 @@ pub struct KafkaSettings {
     /// Copies that must exist before an append is acknowledged, for topics that peep creates; 0 leaves
     /// it to the broker's default.
     pub insync_replicas_min: u32,
+    /// Records fetched before they are asked for, of all partitions of a topic that a process reads.
+    pub read_ahead_bytes_max: usize,
 }
 
 /// The log as configured; the same value opens both topics.
@@ -146,6 +148,12 @@ impl KafkaSettings {
                 0..=9,
                 "copies that must exist before an append is acknowledged; 0 = the broker's default",
             ) as u32,
+            read_ahead_bytes_max: settings.bytes(
+                "PEEP_KAFKA_READ_AHEAD_BYTES_MAX",
+                READ_AHEAD_BYTES_MAX,
+                256 << 10..=4 << 30,
+                "bytes fetched ahead of the readers of a topic, all its partitions together; each may have at least 256 KiB",
+            ),
         }
     }
 }
@@ -182,6 +190,9 @@ fn read_retention(settings: &mut Settings<'_>, default: Retention, [age, bytes]:
     }
 }
 
+/// librdkafka's own default is 64 MiB for each partition: with a few of them more than everything else in a process.
+const READ_AHEAD_BYTES_MAX: usize = 16 << 20;
+
 /// What Kafka allows in a topic name, with room left for the suffix.
 fn is_topic_prefix(prefix: &str) -> bool {
     (1..=200).contains(&prefix.len())
@@ -201,7 +212,12 @@ impl Default for LogConfig {
             events_retention: Retention { age: Duration::from_hours(72), bytes: 16 << 30 },
             // Stream processes only look back to the last checkpoint, which is seconds old.
             live_retention: Retention { age: Duration::from_mins(30), bytes: 1 << 30 },
-            kafka: KafkaSettings { brokers: String::new(), replication: 0, insync_replicas_min: 0 },
+            kafka: KafkaSettings {
+                brokers: String::new(),
+                replication: 0,
+                insync_replicas_min: 0,
+                read_ahead_bytes_max: READ_AHEAD_BYTES_MAX,
+            },
         }
     }
 }

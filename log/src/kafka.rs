@@ -29,17 +29,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::config::LogConfig;
+use crate::config::{KafkaSettings, LogConfig};
 use crate::metrics::TopicMetrics;
 use crate::{AppendError, BoxFuture, Log, Offset, OpenError, Partition, ReadError, Reader, Topic, Watermarks};
 use client::blocking;
 use producer::Producer;
-use reader::KafkaReader;
+use reader::{KafkaReader, Place, ReadAhead};
 
 /// See the module.
 pub(crate) struct KafkaLog {
     topic: Arc<str>,
-    brokers: String,
+    kafka: KafkaSettings,
     producer: Arc<Producer>,
     metrics: Arc<TopicMetrics>,
     partitions: u32,
@@ -61,7 +61,7 @@ impl KafkaLog {
         supervisor::spawn(Arc::clone(&producer), stop.clone());
         Ok(Self {
             topic: name,
-            brokers: config.kafka.brokers.clone(),
+            kafka: config.kafka.clone(),
             producer,
             metrics,
             partitions,
@@ -111,8 +111,9 @@ impl Log for KafkaLog {
     fn reader(&self, partition: Partition, from: Offset) -> BoxFuture<'_, Result<Box<dyn Reader>, ReadError>> {
         Box::pin(async move {
             self.watermarks(partition).await?.check(from)?;
-            let reader =
-                KafkaReader::new(&self.brokers, Arc::clone(&self.topic), partition, from, Arc::clone(&self.producer))?;
+            let read_ahead = ReadAhead::new(&self.kafka, self.partitions, Arc::clone(&self.metrics));
+            let from = Place { topic: Arc::clone(&self.topic), partition, offset: from };
+            let reader = KafkaReader::new(&self.kafka.brokers, from, read_ahead, Arc::clone(&self.producer))?;
             let reader: Box<dyn Reader> = Box::new(reader);
             Ok(reader)
         })

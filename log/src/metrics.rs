@@ -19,6 +19,9 @@ pub const APPENDS_TOTAL: &str = "peep_log_appends_total";
 /// Stored bytes of a topic, Postgres backend only (Kafka reports its own).
 pub const STORED_BYTES: &str = "peep_log_stored_bytes";
 
+/// Bytes that librdkafka has fetched ahead of the readers, as of the last few seconds; Kafka backend only.
+pub const READ_AHEAD_BYTES: &str = "peep_log_read_ahead_bytes";
+
 /// 1 while the Postgres log refuses appends because records that are not rolled up use all of its space, by topic.
 pub const FULL: &str = "peep_log_full";
 
@@ -33,6 +36,7 @@ pub fn describe() {
     describe_histogram!(APPEND_SECONDS, Unit::Seconds, "Time from an append to its answer.");
     describe_counter!(APPENDS_TOTAL, "Appends by outcome.");
     describe_gauge!(STORED_BYTES, Unit::Bytes, "Bytes the Postgres log occupies on disk, indexes included.");
+    describe_gauge!(READ_AHEAD_BYTES, Unit::Bytes, "Bytes fetched from Kafka ahead of the readers.");
     describe_gauge!(FULL, "1 while records that are not rolled up use all space of the Postgres log.");
 }
 
@@ -41,6 +45,7 @@ pub(crate) struct TopicMetrics {
     queue_bytes: Gauge,
     stored_bytes: Gauge,
     full: Gauge,
+    read_ahead_bytes: Gauge,
     append: Arc<AppendHandles>,
 }
 
@@ -61,6 +66,7 @@ impl TopicMetrics {
             queue_bytes: gauge!(QUEUE_BYTES, "topic" => topic),
             stored_bytes: gauge!(STORED_BYTES, "topic" => topic),
             full: gauge!(FULL, "topic" => topic),
+            read_ahead_bytes: gauge!(READ_AHEAD_BYTES, "topic" => topic),
             append: Arc::new(AppendHandles {
                 seconds: histogram!(APPEND_SECONDS, "topic" => topic),
                 acknowledged: outcome("acknowledged"),
@@ -82,6 +88,11 @@ impl TopicMetrics {
 
     pub(crate) fn full(&self, full: bool) {
         self.full.set(f64::from(u8::from(full)));
+    }
+
+    /// One reader had `before` and has `now`.
+    pub(crate) fn read_ahead_bytes(&self, before: u64, now: u64) {
+        self.read_ahead_bytes.increment(now as f64 - before as f64);
     }
 
     pub(crate) fn append(&self) -> AppendTimer {

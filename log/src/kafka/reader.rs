@@ -4,6 +4,7 @@
 //! log is an error (`auto.offset.reset=error`): a reader that silently starts elsewhere is how records get lost.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,13 +13,48 @@ use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{Consumer, ConsumerContext, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::{ClientContext, TopicPartitionList};
+use rdkafka::{ClientContext, Statistics, TopicPartitionList};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use super::client::{self, blocking};
 use super::producer::Producer;
+use crate::config::KafkaSettings;
+use crate::metrics::TopicMetrics;
 use crate::{BoxFuture, LogRecord, Offset, Partition, ReadError, Reader};
+
+/// Where a reader begins.
+pub(super) struct Place {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: Partition,
+    pub(super) offset: Offset,
+}
+
+/// How many bytes librdkafka may fetch ahead of one reader, and how many it has.
+pub(super) struct ReadAhead {
+    bytes_max: usize,
+    bytes: AtomicU64,
+    metrics: Arc<TopicMetrics>,
+}
+
+impl ReadAhead {
+    /// An even share, should this process read all partitions.
+    pub(super) fn new(kafka: &KafkaSettings, partitions: u32, metrics: Arc<TopicMetrics>) -> Self {
+        let share = kafka.read_ahead_bytes_max / partitions.max(1) as usize;
+        Self { bytes_max: share.max(READ_AHEAD_BYTES_MIN), bytes: AtomicU64::new(0), metrics }
+    }
+
+    fn set(&self, bytes: u64) {
+        let before = self.bytes.swap(bytes, Ordering::Relaxed);
+        self.metrics.read_ahead_bytes(before, bytes);
+    }
+}
+
+impl Drop for ReadAhead {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
 
 pub(super) struct KafkaReader {
     consumer: StreamConsumer<Context>,
@@ -33,13 +69,12 @@ pub(super) struct KafkaReader {
 impl KafkaReader {
     pub(super) fn new(
         brokers: &str,
-        topic: Arc<str>,
-        partition: Partition,
-        from: Offset,
+        from: Place,
+        read_ahead: ReadAhead,
         producer: Arc<Producer>,
     ) -> Result<Self, ReadError> {
-        let consumer = assign(brokers, &topic, partition, from).map_err(unavailable)?;
-        Ok(Self { consumer, partition, next: from, producer, held: None })
+        let consumer = assign(brokers, &from, read_ahead).map_err(unavailable)?;
+        Ok(Self { consumer, partition: from.partition, next: from.offset, producer, held: None })
     }
 
     async fn next_until(&mut self, bytes_max: usize, deadline: Instant) -> Result<Vec<LogRecord>, ReadError> {
@@ -124,12 +159,7 @@ impl Reader for KafkaReader {
     }
 }
 
-fn assign(
-    brokers: &str,
-    topic: &str,
-    partition: Partition,
-    from: Offset,
-) -> Result<StreamConsumer<Context>, KafkaError> {
+fn assign(brokers: &str, from: &Place, read_ahead: ReadAhead) -> Result<StreamConsumer<Context>, KafkaError> {
     let mut native = client::base(brokers);
     native
         // librdkafka wants a name even though there is no group.
@@ -140,15 +170,18 @@ fn assign(
         .set("allow.auto.create.topics", "false")
         .set("enable.partition.eof", "false")
         .set("check.crcs", "true")
-        // Read ahead per partition; the default of 64 MiB times all partitions is more than the rollup's whole budget.
-        .set("queued.max.messages.kbytes", "8192")
+        .set("queued.max.messages.kbytes", (read_ahead.bytes_max / 1024).to_string())
+        // One answer comes on top of what is queued. A record that is larger comes all the same, alone.
+        .set("fetch.message.max.bytes", read_ahead.bytes_max.min(ANSWER_BYTES_MAX).to_string())
+        .set("statistics.interval.ms", "5000")
         // How long fetching pauses after the read-ahead was full; the default of a second would show as a gap.
         .set("fetch.queue.backoff.ms", "10")
         .set("fetch.error.backoff.ms", "100")
         .set("fetch.wait.max.ms", "250");
-    let consumer: StreamConsumer<Context> = StreamConsumer::from_config_and_context(&native, Context)?;
+    let consumer: StreamConsumer<Context> = StreamConsumer::from_config_and_context(&native, Context { read_ahead })?;
     let mut assignment = TopicPartitionList::with_capacity(1);
-    assignment.add_partition_offset(topic, partition.0 as i32, rdkafka::Offset::Offset(from.0 as i64))?;
+    let (partition, offset) = (from.partition.0 as i32, rdkafka::Offset::Offset(from.offset.0 as i64));
+    assignment.add_partition_offset(&from.topic, partition, offset)?;
     consumer.assign(&assignment)?;
     Ok(consumer)
 }
@@ -165,7 +198,9 @@ fn unavailable(error: KafkaError) -> ReadError {
     ReadError::Unavailable { reason: error.to_string() }
 }
 
-struct Context;
+struct Context {
+    read_ahead: ReadAhead,
+}
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -176,9 +211,18 @@ impl ClientContext for Context {
         // Comes back from `recv` too, where it is judged.
         debug!(%error, reason, "Kafka consumer");
     }
+
+    fn stats(&self, statistics: Statistics) {
+        let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
+        self.read_ahead.set(partitions.map(|partition| partition.fetchq_size).sum());
+    }
 }
 
 impl ConsumerContext for Context {}
+
+const READ_AHEAD_BYTES_MIN: usize = 256 << 10;
+/// librdkafka's default.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// So that a flood of tiny records does not become one huge answer.
 const RECORDS_MAX: usize = 4096;
