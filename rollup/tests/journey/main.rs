@@ -2,6 +2,8 @@
 
 mod cardinality;
 
+mod dedup;
+
 mod stack;
 
 use std::collections::BTreeSet;

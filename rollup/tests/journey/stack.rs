@@ -15,7 +15,7 @@ use peep_wire::event::{EncodedAttrs, Event};
 use peep_wire::histogram::{Histogram, Totals};
 use peep_wire::method::Method;
 use peep_wire::record::RecordBuilder;
-use peep_wire::{KeyId, ProjectId};
+use peep_wire::{Identity, KeyId, ProjectId};
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -295,7 +295,23 @@ pub(crate) fn now_ms() -> i64 {
 }
 
 fn payload(events: &[Sent]) -> Bytes {
-    let mut builder = RecordBuilder::new(1 << 20);
+    let mut records = records(events, None, 1 << 20);
+    assert_eq!(records.len(), 1, "tests send small batches");
+    records.remove(0)
+}
+
+/// A batch with an identity, as often as a test wants to send it.
+pub(crate) fn identified(producer: u8, seq: u64, events: &[Sent]) -> Bytes {
+    identified_in_parts(producer, seq, events, 1 << 20).remove(0)
+}
+
+/// The same in as many records as it takes.
+pub(crate) fn identified_in_parts(producer: u8, seq: u64, events: &[Sent], record_bytes_max: usize) -> Vec<Bytes> {
+    records(events, Some(Identity { producer: [producer; 16], seq }), record_bytes_max)
+}
+
+fn records(events: &[Sent], identity: Option<Identity>, record_bytes_max: usize) -> Vec<Bytes> {
+    let mut builder = RecordBuilder::new(record_bytes_max);
     builder.start(now_ms());
     for sent in events {
         builder.push(&Event {
@@ -317,9 +333,7 @@ fn payload(events: &[Sent]) -> Bytes {
             attrs: EncodedAttrs::EMPTY,
         });
     }
-    let mut records = builder.finish(ProjectId(1), KeyId(1), None);
-    assert_eq!(records.len(), 1, "tests send small batches");
-    records.remove(0)
+    builder.finish(ProjectId(1), KeyId(1), identity)
 }
 
 fn logs(partitions: u32) -> (MemoryLog, MemoryLog) {
