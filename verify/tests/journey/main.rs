@@ -2,7 +2,12 @@
 
 mod world;
 
-use world::World;
+use std::time::Duration;
+
+use peep_log::{Offset, Partition};
+use peep_wire::Identity;
+
+use world::{Sent, World};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_rollup_and_the_oracle_agree() {
@@ -80,4 +85,121 @@ async fn whatever_is_changed_behind_the_rollups_back_is_found() {
     }
     let report = world.verify().await;
     assert!(report.equal, "everything was put back: {report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn minutes_and_hours_are_judged_with_what_they_have_not_got_yet() {
+    let mut world = World::new(2).await;
+    world.send_mixed_traffic(100).await;
+    world.set("PEEP_ROLLUP_LEVEL_INTERVAL", "100ms");
+    world.roll_up().await;
+    world.set("PEEP_ROLLUP_LEVEL_INTERVAL", "1h");
+    world.send_mixed_traffic(100).await;
+    world.roll_up().await;
+    let report = world.verify().await;
+    assert!(report.equal && report.complete, "{report}");
+    for (table, sql) in [
+        ("rollup_1m", "update rollup_1m set count = count + 1 where ctid = (select min(ctid) from rollup_1m)"),
+        ("rollup_1h", "update rollup_1h set sum_us = sum_us + 1 where ctid = (select min(ctid) from rollup_1h)"),
+        (
+            "rollup_1h",
+            "update rollup_1h set last_10s = last_10s + interval '10s' where ctid = (select max(ctid) from rollup_1h)",
+        ),
+        ("rollup_level", "update rollup_level set done_offset = done_offset + 1000 where level = '1h'"),
+    ] {
+        let report = world.verify_with(table, sql).await;
+        assert!(report.differences.iter().any(|difference| difference.table == table), "{sql}\n{report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_project_with_too_many_series_and_producers_is_judged_by_the_same_rules() {
+    let mut world = World::new(1).await;
+    world.set("PEEP_ROLLUP_SERIES_MAX", "10");
+    world.set("PEEP_ROLLUP_PRODUCERS_MAX", "3");
+    world.send_mixed_traffic(200).await;
+    world.roll_up().await;
+    let report = world.verify().await;
+    assert!(report.equal && report.complete, "{report}");
+    assert!(report.events.folded > 0 && report.events.uncertain > 0, "{:?}", report.events);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_whose_beginning_has_expired_is_verified_from_the_next_flush_on() {
+    let mut world = World::new(1).await;
+    world.set("PEEP_ROLLUP_SERIES_MAX", "20");
+    for _ in 0..3 {
+        world.send_mixed_traffic(80).await;
+        world.roll_up().await;
+    }
+    world.log.truncate(Partition(0), Offset(20));
+    let report = world.verify().await;
+    assert!(report.equal && !report.complete, "{report}");
+    assert!(report.partitions[0].from >= 20 && report.events.accepted > 0 && report.not_compared.len() == 1);
+    for (table, sql) in [
+        ("ledger", "update ledger set accepted = accepted + 1, duplicate = duplicate + 1 where from_offset >= 20"),
+        ("ledger_day", "update rollup_10s set count = count + 1 where ctid = (select min(ctid) from rollup_10s)"),
+        ("dead_letter", "delete from dead_letter where log_offset = (select max(log_offset) from dead_letter)"),
+    ] {
+        let changed = if sql.contains("rollup_10s") { "rollup_10s" } else { table };
+        let report = world.verify_with(changed, sql).await;
+        let found = report.differences.iter().any(|difference| difference.table == table);
+        assert!(found, "{sql}\n{report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_was_replaced_is_judged_from_the_accepted_break_on() {
+    let mut world = World::new(2).await;
+    world.send_mixed_traffic(100).await;
+    world.roll_up().await;
+    world.replace_log();
+    let report = world.verify().await;
+    assert!(!report.complete && report.events.records == 0, "nothing can be said: {report}");
+    assert_eq!(report.not_compared.len(), 2);
+    world.accept_break().await;
+    let sent = world.send_mixed_traffic(150).await;
+    world.roll_up().await;
+    let report = world.verify().await;
+    assert!(report.equal, "{report}");
+    assert_eq!(report.events.accepted, sent);
+    let lost = "delete from rollup_10s where ctid = (select max(ctid) from rollup_10s)";
+    assert!(!world.verify_with("rollup_10s", lost).await.equal);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_doubled_batch_is_named_by_producer_and_number() {
+    let world = World::new(1).await;
+    let identity = |number| Some(Identity { producer: [9; 16], seq: number });
+    let old = Sent { ended_ms: world::now_ms() - 3_600_000, ..Sent::now("/a", 77_000) };
+    world.send(0, identity(0), std::slice::from_ref(&old)).await;
+    world.send(0, identity(1), &[Sent::now("/b", 5)]).await;
+    world.send(0, identity(0), std::slice::from_ref(&old)).await;
+    world.roll_up().await;
+    assert!(world.verify().await.equal);
+    let sql = "update rollup_10s set count = 2, latency_count = 2 where sum_us = 77000";
+    let report = world.verify_with("rollup_10s", sql).await;
+    let suspect = &report.differences[0].suspects[0];
+    assert_eq!(suspect.producer.as_deref(), Some("09090909-0909-0909-0909-090909090909"));
+    assert_eq!((suspect.seq, suspect.position, suspect.came_again), (Some(0), 2, true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollup_at_work_is_not_disturbed_and_not_misjudged() {
+    let mut world = World::new(2).await;
+    world.send_mixed_traffic(50).await;
+    let (reports, ()) = tokio::join!(
+        async {
+            let mut reports = Vec::new();
+            for _ in 0..5 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                reports.push(world.verify().await);
+            }
+            reports
+        },
+        world.roll_up()
+    );
+    for report in reports {
+        assert!(report.equal, "{report}");
+    }
 }

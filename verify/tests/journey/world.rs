@@ -55,9 +55,21 @@ impl World {
             assert!(Instant::now() < deadline, "the rollup does not arrive");
             sleep(Duration::from_millis(20)).await;
         }
+        self.wait_for_levels(deadline).await;
         shutdown.request();
         let stopped = timeout(Duration::from_secs(20), task).await.expect("stops in time");
         stopped.expect("does not panic").expect("stops without an error");
+    }
+
+    /// Where the levels are asked for: until the hours have everything.
+    async fn wait_for_levels(&self, deadline: Instant) {
+        let behind = "select count(*) from rollup_cursor c left join rollup_level l using (log_partition)
+            where l.level is distinct from '1m' and next_offset > coalesce(done_offset, 0)";
+        let asked = self.settings.get("PEEP_ROLLUP_LEVEL_INTERVAL") == Some(&"100ms");
+        while asked && self.number(behind).await > 0 {
+            assert!(Instant::now() < deadline, "the levels are not made");
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     async fn is_counted(&self) -> bool {
@@ -138,6 +150,25 @@ impl World {
         sent.error = (random.below(50) == 0).then_some("timeout");
         sent.has_duration = random.below(10) > 0;
         sent
+    }
+
+    /// The same database, and a log that knows nothing of it.
+    pub(crate) fn replace_log(&mut self) {
+        self.log = log(self.partitions, Topic::Events);
+    }
+
+    /// As when a person accepts that the log was replaced.
+    pub(crate) async fn accept_break(&self) {
+        self.execute(
+            "insert into log_break (log_partition, position_before, position_after, kind, reason, accepted_by)
+            select log_partition, next_offset, ((next_offset >> 40) + 1) << 40, 'replaced', 'test', 'test' from rollup_cursor",
+        )
+        .await;
+        self.execute(
+            "update rollup_cursor set next_offset = ((next_offset >> 40) + 1) << 40, fingerprint = null, epoch = epoch + 1,
+            owner = null, lease_until = null, broken_reason = null, broken_at = null",
+        )
+        .await;
     }
 
     /// Runs a statement, asks the oracle, and puts the table back as it was.
