@@ -231,10 +231,17 @@ async fn attempt(world: &World, log: &dyn Log, batch: &Batch, random: &mut Rando
     let hostile = world.shape.faults.hostile_clients;
     // An ingest whose clock is wrong.
     let skew_ms = if hostile && random.chance(50) { random.within(0..=7_200_000) as i64 - 3_600_000 } else { 0 };
-    // An ingest that was configured anew between two tries cuts the same request elsewhere.
-    let cut_anew = hostile && random.chance(50);
-    let mut builder = RecordBuilder::new(if cut_anew { 200 } else { batch.record_bytes_max });
-    let mut records = batch.records(&mut builder, world.now_ms() + skew_ms);
+    let mut builder = RecordBuilder::new(batch.record_bytes_max);
+    let received_ms = world.now_ms() + skew_ms;
+    let mut records = batch.records(&mut builder, received_ms);
+    // An ingest of another version cuts the same request elsewhere. Into another number of records: that a request was cut
+    // elsewhere into as many is not recognised.
+    if hostile && random.chance(50) {
+        let anew = batch.records(&mut RecordBuilder::new(200), received_ms);
+        if anew.len() != records.len() {
+            records = anew;
+        }
+    }
     let is_damaged = hostile && random.chance(20);
     if is_damaged {
         let record = random.below(records.len() as u64) as usize;
