@@ -158,9 +158,10 @@ pub(crate) fn stream_address(settings: &mut Settings<'_>) -> SocketAddr {
 
 /// The buckets of every histogram of every crate.
 pub(crate) fn buckets() -> Vec<Buckets> {
-    let own: [Buckets; 4] = [
+    let own: [Buckets; 5] = [
         (peep_log::metrics::APPEND_SECONDS, peep_log::metrics::APPEND_SECONDS_BUCKETS),
         (peep_rollup::metrics::FLUSH_SECONDS, peep_rollup::metrics::FLUSH_SECONDS_BUCKETS),
+        (peep_rollup::metrics::LEVEL_SECONDS, peep_rollup::metrics::FLUSH_SECONDS_BUCKETS),
         (peep_stream::metrics::QUERY_SECONDS, peep_stream::metrics::SECONDS_BUCKETS),
         (peep_stream::metrics::REQUEST_SECONDS, peep_stream::metrics::SECONDS_BUCKETS),
     ];
