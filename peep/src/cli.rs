@@ -2,6 +2,8 @@
 
 use clap::{Args, Parser, Subcommand};
 use peep_chassis::keys::Scope;
+use peep_log::Offset;
+use peep_rollup::breaks::ResumeAt;
 
 /// Observe HTTP services: exact counts and percentiles, live.
 #[derive(Debug, Parser)]
@@ -34,6 +36,9 @@ pub(crate) enum Command {
     /// List, show and replay dead letters: what was accepted and could not be counted.
     #[command(subcommand)]
     Rejects(RejectsCommand),
+    /// Show how far the log is counted, and accept a log that is not the one that was counted.
+    #[command(subcommand)]
+    Log(LogCommand),
     /// Ship nginx or Apache access logs as events.
     Ship(peep_ship::Args),
     /// Count the log again with independent code and compare every table with it. Reads only; may run beside the services.
@@ -197,6 +202,46 @@ pub(crate) struct Verify {
     /// How many series and ten-second windows of a partition to hold in memory, a few hundred bytes each.
     #[arg(long, value_name = "COUNT", default_value_t = 8_000_000)]
     pub(crate) cells_max: usize,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Show every partition: its cursor, its log, who counts it, and why not.
+    Status,
+    /// Go on with a partition whose log expired unread, was cut off or replaced. Says what that costs, and asks.
+    AcceptBreak(AcceptBreak),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AcceptBreak {
+    /// The partition, as `peep log status` shows it.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) partition: u32,
+    /// Where to go on: low (the first record), high (behind the last one) or an offset. Without it, where least is lost.
+    #[arg(long, value_name = "low|high|OFFSET")]
+    pub(crate) resume_at: Option<ResumePlace>,
+    /// Who accepts it, for the books (default: the user's name).
+    #[arg(long, value_name = "NAME")]
+    pub(crate) by: Option<String>,
+    /// Do not ask.
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// A place in a log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ResumePlace(pub(crate) ResumeAt);
+
+impl std::str::FromStr for ResumePlace {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(match text {
+            "low" => ResumeAt::Low,
+            "high" => ResumeAt::High,
+            offset => ResumeAt::Offset(Offset(offset.parse().map_err(|_| "expected low, high or an offset")?)),
+        }))
+    }
 }
 
 #[derive(Debug, Args)]

@@ -20,6 +20,8 @@ mod keys;
 
 mod rejects;
 
+mod log;
+
 mod verify;
 
 /// jemalloc: bursts of bodies and histograms leave less behind in it than in the system's allocator.
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         cli::Command::Key(command) => keys::main(command),
         cli::Command::LoginLink(link) => keys::login_link(&link),
         cli::Command::Rejects(command) => rejects::main(command),
+        cli::Command::Log(command) => log::main(command),
         cli::Command::Ship(args) => peep_ship::run(args),
         cli::Command::Verify(arguments) => verify::main(&arguments),
         cli::Command::CheckConfig(check) => configuration::main(check.markdown),

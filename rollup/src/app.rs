@@ -299,7 +299,8 @@ impl Supervisor {
             let range = running.progress.range();
             reports.push(Report { partition: *partition, epoch: running.epoch, range, verdict });
         }
-        for (partition, trouble) in self.troubles.iter().filter(|(partition, _)| !self.running.contains_key(partition)) {
+        for (partition, trouble) in self.troubles.iter().filter(|(partition, _)| !self.running.contains_key(partition))
+        {
             if let Trouble::Broken { reason, epoch, range } = trouble {
                 let verdict = Verdict::Broken { reason: reason.clone() };
                 reports.push(Report { partition: *partition, epoch: *epoch, range: *range, verdict });
@@ -387,8 +388,12 @@ impl Supervisor {
 
     /// A consumer that works again clears its partition's name.
     fn settle_troubles(&mut self) {
-        let sound: Vec<u32> =
-            self.running.iter().filter(|(_, running)| running.progress.is_sound()).map(|(partition, _)| *partition).collect();
+        let sound: Vec<u32> = self
+            .running
+            .iter()
+            .filter(|(_, running)| running.progress.is_sound())
+            .map(|(partition, _)| *partition)
+            .collect();
         for partition in sound {
             if self.troubles.remove(&partition).is_some() {
                 metrics::partition_state(partition, State::Running);

@@ -16,10 +16,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use peep_chassis::clock::Clock;
 use peep_chassis::failpoint;
 use peep_chassis::lifecycle::Shutdown;
-use parking_lot::Mutex;
 use peep_log::{Log, LogRecord, Offset, ReadError, Reader, Watermarks};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -158,11 +158,7 @@ enum OpenError {
 }
 
 /// Everything that a consumer needs before the first record.
-async fn begin(
-    worker: &Worker,
-    lease: &Lease,
-    progress: &Progress,
-) -> Result<(Box<dyn Reader>, Restored), OpenError> {
+async fn begin(worker: &Worker, lease: &Lease, progress: &Progress) -> Result<(Box<dyn Reader>, Restored), OpenError> {
     let reader = open(&*worker.events, lease, progress).await?;
     let again = |reason: String| OpenError::Again(format!("restore: {reason}"));
     match timeout(RESTORE_DEADLINE, worker.store.restore(lease.partition)).await {
@@ -173,11 +169,7 @@ async fn begin(
 }
 
 /// A reader at the cursor, once the log has proved to be the one the cursor was moved over.
-async fn open(
-    events: &dyn Log,
-    lease: &Lease,
-    progress: &Progress,
-) -> Result<Box<dyn Reader>, OpenError> {
+async fn open(events: &dyn Log, lease: &Lease, progress: &Progress) -> Result<Box<dyn Reader>, OpenError> {
     let partition = peep_log::Partition(lease.partition);
     let watermarks = events.watermarks(partition).await?;
     progress.set_range(lease, watermarks);

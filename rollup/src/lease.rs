@@ -115,11 +115,7 @@ impl Leases {
         in_time(self.store.release(self.owner, None)).await
     }
 
-    fn forget_lost(
-        &mut self,
-        renewed: &BTreeMap<u32, HeldLease>,
-        committed: &BTreeMap<u32, Position>,
-    ) -> Vec<u32> {
+    fn forget_lost(&mut self, renewed: &BTreeMap<u32, HeldLease>, committed: &BTreeMap<u32, Position>) -> Vec<u32> {
         let is_lost = |(partition, held): &(&u32, &Held)| match (held, renewed.get(partition)) {
             (_, None) => true,
             (Held::Running(epoch) | Held::Leaving(epoch), Some(lease)) => {
@@ -176,9 +172,8 @@ impl Leases {
             None => !given.contains(partition),
         };
         let again: Vec<u32> = renewed.keys().filter(is_due).copied().collect();
-        let is_busy = |(partition, held): &(&u32, &Held)| {
-            !matches!(held, Held::Leaving(_)) && !again.contains(partition)
-        };
+        let is_busy =
+            |(partition, held): &(&u32, &Held)| !matches!(held, Held::Leaving(_)) && !again.contains(partition);
         let busy = self.held.iter().filter(is_busy).count();
         let count_max = u64::from(share).saturating_sub(busy as u64);
         if count_max == 0 {

@@ -9,6 +9,7 @@
 //! - [`publish`]: live frames to whoever streams them;
 //! - [`flush`]: slots and deadlines; [`store`]: the compare-and-swap that counts each flush once; [`postgres`]: the same as SQL;
 //! - [`level`]: minutes out of ten seconds, hours out of minutes;
+//! - [`breaks`]: a log that is not the one that was counted, and the person who accepts it;
 //! - [`limits`]: the byte budget; [`retention`]: partitions of the tables; [`metrics`]: what it says about itself.
 //!
 //! Next station: `peep-stream`, which reads the tables, takes the frames, and stitches both at the cursor.
@@ -46,6 +47,8 @@ pub mod flush;
 pub mod store;
 
 pub mod postgres;
+
+pub mod breaks;
 
 pub mod level;
 

@@ -26,6 +26,8 @@ pub(crate) mod budget;
 
 mod ledger;
 
+pub(crate) mod breaks;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
