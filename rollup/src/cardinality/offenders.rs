@@ -14,6 +14,7 @@
 //! Does not: decide anything. Which series has a place is the budget's business alone.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -60,11 +61,13 @@ pub(super) struct Offenders {
 impl Offenders {
     /// Looks at a series; when it is folded, its event is counted under the name that is answered.
     pub(super) fn watch(&mut self, project: ProjectId, fields: &Fields<'_>, log_ms: i64, folded: bool) -> Name {
-        if !self.projects.contains_key(&project) {
-            self.projects.insert(project, Tree::default());
-            self.bytes += size_of::<Tree>();
-        }
-        let Some(tree) = self.projects.get_mut(&project) else { return Name::REST };
+        let tree = match self.projects.entry(project) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                self.bytes += size_of::<Tree>();
+                place.insert(Tree::default())
+            }
+        };
         let bytes_before = tree.bytes;
         let name = tree.watch(fields, folded);
         self.bytes += tree.bytes - bytes_before;
