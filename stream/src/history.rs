@@ -234,13 +234,7 @@ pub async fn events_by_day(
             table(part.level),
             part.condition()
         );
-        let rows = sqlx::query(AssertSqlSafe(sql))
-            .bind(signed(project.0))
-            .bind(part.from_s as f64)
-            .bind(part.to_s as f64)
-            .bind(part.above.clone())
-            .fetch_all(&mut *connection)
-            .await?;
+        let rows = part.bind(sqlx::query(AssertSqlSafe(sql)), project).fetch_all(&mut *connection).await?;
         for row in &rows {
             let partition: i32 = row.try_get(1)?;
             *days.entry((row.try_get(0)?, partition.unsigned_abs())).or_default() += unsigned(row.try_get(2)?);
@@ -250,27 +244,69 @@ pub async fn events_by_day(
 }
 
 /// Rows of one table to read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 struct Part {
     level: Level,
     from_s: i64,
     to_s: i64,
+    /// Only these buckets. `None`: all from end to end.
+    buckets: Option<Vec<f64>>,
     /// By partition: only pieces beyond this offset. `None`: all.
     above: Option<Vec<i64>>,
 }
 
+type PgQuery<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
+
 impl Part {
-    /// With the project, both ends and `above` as parameters 1 to 4.
+    /// For the parameters of [`Part::bind`]. Each case has a text of its own: a condition that may or may not apply would keep
+    /// the planner from the index. The ends are there in any case, to leave out partitions of the table.
     fn condition(&self) -> &'static str {
-        match self.above {
-            None => {
-                "project_id = $1 and bucket >= to_timestamp($2) and bucket < to_timestamp($3) and $4::bigint[] is null"
-            }
-            Some(_) => {
+        match (&self.above, &self.buckets) {
+            (None, _) => {
                 "project_id = $1 and bucket >= to_timestamp($2) and bucket < to_timestamp($3)
-                    and up_to_offset > ($4::bigint[])[log_partition + 1]"
+                    and $4::bigint[] is null and $5::double precision[] is null"
+            }
+            (Some(_), None) => {
+                "project_id = $1 and bucket >= to_timestamp($2) and bucket < to_timestamp($3)
+                    and up_to_offset > ($4::bigint[])[log_partition + 1] and $5::double precision[] is null"
+            }
+            (Some(_), Some(_)) => {
+                "project_id = $1 and bucket >= to_timestamp($2) and bucket < to_timestamp($3)
+                    and up_to_offset > ($4::bigint[])[log_partition + 1]
+                    and bucket = any (array(select to_timestamp(b) from unnest($5::double precision[]) as b))"
             }
         }
+    }
+
+    /// Parameters 1 to 5.
+    fn bind<'q>(&'q self, query: PgQuery<'q>, project: ProjectId) -> PgQuery<'q> {
+        query
+            .bind(signed(project.0))
+            .bind(self.from_s as f64)
+            .bind(self.to_s as f64)
+            .bind(self.above.as_deref())
+            .bind(self.buckets.as_deref())
+    }
+
+    /// Of the finer level, what lies in these buckets of the target and beyond its offsets.
+    fn beyond(target: Level, finer: Level, touched: &[i64], above: &[i64]) -> Vec<Part> {
+        let part = |(from_s, to_s)| Part { level: finer, from_s, to_s, buckets: None, above: Some(above.to_vec()) };
+        let width_s = target.width_s();
+        let each = spans(touched, width_s, usize::MAX);
+        if each.len() <= SPANS_MAX {
+            return each.into_iter().map(part).collect();
+        }
+        // An old log is being shipped. Beyond a bound, more is looked at than was touched.
+        let per_bucket = width_s / finer.width_s();
+        if touched.len() as i64 * per_bucket > BUCKETS_MAX {
+            return spans(touched, width_s, SPANS_MAX).into_iter().map(part).collect();
+        }
+        let inside = |bucket_s: &i64| {
+            let bucket_s = *bucket_s;
+            (0..per_bucket).map(move |number| (bucket_s + number * finer.width_s()) as f64)
+        };
+        let ends = (each[0].0, each[each.len() - 1].1);
+        vec![Part { buckets: Some(touched.iter().flat_map(inside).collect()), ..part(ends) }]
     }
 }
 
@@ -282,7 +318,7 @@ async fn parts(
 ) -> Result<Vec<Part>, sqlx::Error> {
     let own = |segment: &Segment| {
         let Segment { level, from_s, to_s } = *segment;
-        Part { level, from_s, to_s, above: None }
+        Part { level, from_s, to_s, buckets: None, above: None }
     };
     let mut parts: Vec<Part> = segments.iter().map(own).collect();
     let coarse: Vec<Segment> = segments.iter().filter(|segment| segment.level > Level::TenSeconds).copied().collect();
@@ -307,9 +343,7 @@ async fn parts(
         for segment in coarse.iter().filter(|segment| segment.level >= target) {
             let inside: Vec<i64> =
                 buckets.iter().copied().filter(|bucket| (segment.from_s..segment.to_s).contains(bucket)).collect();
-            for (from_s, to_s) in spans(&inside, target.width_s(), SPANS_MAX) {
-                parts.push(Part { level: source, from_s, to_s, above: Some(above.clone()) });
-            }
+            parts.extend(Part::beyond(target, source, &inside, &above));
         }
     }
     Ok(parts)
@@ -381,16 +415,13 @@ async fn pour_part(
     let sql = format!(
         "select extract(epoch from bucket)::bigint, series_id, count, errors, sum_us, min_us, max_us, histogram,
             extract(epoch from {last})::bigint
-        from {} where {} {} limit $5",
+        from {} where {} {} limit $6",
         table(part.level),
         part.condition(),
-        ids.map_or("", |_| "and series_id = any ($6)")
+        ids.map_or("", |_| "and series_id = any ($7)")
     );
-    let pieces = sqlx::query(AssertSqlSafe(sql))
-        .bind(signed(project.0))
-        .bind(part.from_s as f64)
-        .bind(part.to_s as f64)
-        .bind(part.above.as_deref())
+    let pieces = part
+        .bind(sqlx::query(AssertSqlSafe(sql)), project)
         // One more than allowed tells that there were too many; without a limit the rest would have to be read off the
         // wire.
         .bind(signed(rows_max.saturating_add(1)));
@@ -423,20 +454,19 @@ async fn count_pieces(
     let mut all = 0;
     for part in parts {
         let sql = format!(
-            "select count(*) from (select from {} where {} and ($5::bigint[] is null or series_id = any ($5)) limit $6) counted",
+            "select count(*) from (
+                select from {} where {} and ($6::bigint[] is null or series_id = any ($6)) limit $7
+            ) counted",
             table(part.level),
             part.condition()
         );
-        let count: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
-            .bind(signed(project.0))
-            .bind(part.from_s as f64)
-            .bind(part.to_s as f64)
-            .bind(part.above.as_deref())
+        let row = part
+            .bind(sqlx::query(AssertSqlSafe(sql)), project)
             .bind(ids.as_deref())
             .bind(signed(rows_max.saturating_mul(32)))
             .fetch_one(&mut *connection)
             .await?;
-        all += unsigned(count);
+        all += unsigned(row.try_get(0)?);
     }
     Ok(all)
 }
@@ -489,6 +519,8 @@ fn signed(number: u64) -> i64 {
 const QUERY_CANCELED: &str = "57014";
 /// Usually there are two: the last minutes, and a late straggler's.
 const SPANS_MAX: usize = 16;
+/// Buckets named one by one in a statement: one step down the index each.
+const BUCKETS_MAX: i64 = 50_000;
 const RANGES_S: [i64; 11] = [60, 300, 900, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86_400, 7 * 86_400, 30 * 86_400];
 
 #[cfg(test)]
