@@ -4,6 +4,8 @@ mod clocks;
 
 mod database;
 
+mod lies;
+
 mod log;
 
 mod network;
@@ -41,6 +43,7 @@ pub fn all() -> Vec<Fault> {
         network::faults(),
         database::faults(),
         clocks::faults(),
+        lies::faults(),
     ]
     .concat();
     all.sort_by_key(|fault| fault.id);
@@ -53,4 +56,4 @@ fn fault(id: &'static str, title: &'static str, deed: Deed) -> Fault {
 }
 
 /// What `make test` runs.
-pub const SHORT: &[&str] = &["F01", "F02", "F06", "F19", "F24", "F32"];
+pub const SHORT: &[&str] = &["F01", "F02", "F06", "F19", "F24", "F32", "S01", "S02", "S03"];

@@ -3,11 +3,12 @@
 //! Arrives: a fault and a number of events. Leaves: a verdict, "0 of N acknowledged lost, 0 doubled, balanced", or the
 //! producer and the batch that it fails for.
 //!
-//! Three judges, none of which knows the others: the *auditor* compares what its clients were told with the sums in the
-//! rollups; the *books* are checked by SQL; and the *oracle* (`peep verify`) counts the whole log again with code of its own.
+//! Four judges, none of which knows the others: the *auditor* compares what its clients were told with the sums in the
+//! rollups; the *books* are checked by SQL; the *oracle* (`peep verify`) counts the whole log again with code of its own; and
+//! peep itself is asked, by the receipts that its clients were given and for its own reconciliation.
 //!
 //! Promises: every run can be repeated from its seed (the chances taken, that is; processes keep their own time), a
-//! judge that cannot judge is a failure, and [`tamper`](campaign) runs show that the judges see what they are there for.
+//! judge that cannot judge is a failure, and [`tamper`] shows that the judges see what they are there for.
 //!
 //! Does not: lose what a disk has not written yet. `kill -9` leaves the kernel's page cache alone, so a power cut is not
 //! what is tested here.
@@ -28,6 +29,8 @@ pub mod random;
 pub mod site;
 
 pub mod world;
+
+pub mod tamper;
 
 pub mod scene;
 

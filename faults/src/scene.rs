@@ -16,6 +16,7 @@ use crate::books;
 use crate::observer::Observer;
 use crate::random::Random;
 use crate::site::Site;
+use crate::tamper::Tamper;
 use crate::world::{Shape, World};
 
 /// What a fault has in its hands.
@@ -30,6 +31,8 @@ pub struct Scene<'s> {
     /// What the report says beside the verdict.
     pub notes: Vec<String>,
     pub expect: Expectations,
+    /// What to do behind the judges' backs.
+    pub tamper: Option<Tamper>,
     journal: PathBuf,
     _dir: TempDir,
 }
@@ -98,6 +101,7 @@ impl<'s> Scene<'s> {
             events,
             notes: Vec::new(),
             expect: Expectations::default(),
+            tamper: None,
             journal: path,
             _dir: dir,
         })
@@ -190,6 +194,10 @@ impl<'s> Scene<'s> {
         }
 
         let entries = journal::read(&self.journal)?;
+        let lie = match self.tamper {
+            Some(tamper) => Some(tamper.apply(&self.world.pool, &entries, &mut self.random).await?),
+            None => None,
+        };
         let findings = audit::audit(&entries, &books::counted(&self.world.pool).await?);
         let imbalances = books::imbalances(&self.world.pool).await?;
         let ledger = books::ledger(&self.world.pool).await?;
@@ -222,12 +230,35 @@ impl<'s> Scene<'s> {
         if self.expect.exact_duplicates && ledger.duplicate != extra {
             failures.push(format!("{} events are booked as duplicates, {extra} were sent again", ledger.duplicate));
         }
+        failures.extend(self.ask_peep().await.err().map(|error| format!("{error:#}")));
         let mut notes = std::mem::take(&mut self.notes);
         if ledger.duplicate > 0 {
             notes.push(format!("{} duplicates recognised", ledger.duplicate));
         }
         self.world.stop().await;
-        Ok(Verdict { findings, progress, settled: took, takeover, imbalances, oracle, failures, notes })
+        let mut verdict = Verdict { findings, progress, settled: took, takeover, imbalances, oracle, failures, notes };
+        if let Some(lie) = lie {
+            lie.judge_the_judges(&mut verdict)?;
+        }
+        Ok(verdict)
+    }
+
+    /// Its own books, and what it says to whoever holds a receipt.
+    async fn ask_peep(&self) -> anyhow::Result<()> {
+        let answer = self.world.read.get("/v1/reconcile").await;
+        let books = answer.json();
+        anyhow::ensure!(books["balanced"] == true && books["in_flight"] == 0, "/v1/reconcile: {}", answer.body);
+        if self.expect.lost_batches > 0 {
+            return Ok(());
+        }
+        for receipt in self.load.receipts().await {
+            let answer = self.world.read.get(&format!("/v1/receipts/{receipt}")).await;
+            let said = answer.json();
+            // Another try may have been counted, and this one be the duplicate.
+            let settled = said["status"] == "duplicate" || (said["status"] == "applied" && said["counted"] == "all");
+            anyhow::ensure!(settled, "/v1/receipts/{receipt}: {} {}", answer.status, answer.body);
+        }
+        Ok(())
     }
 
     /// Nothing is sent any more, so a partition may have nothing left to count: an owner is enough.

@@ -86,6 +86,8 @@ struct Shared {
     /// Sends under way or being retried.
     busy: AtomicU64,
     progress: Mutex<(Progress, Instant)>,
+    /// Some of those that came with a 202.
+    receipts: Mutex<Vec<String>>,
 }
 
 enum Attempt {
@@ -110,6 +112,7 @@ impl Load {
             paused: AtomicBool::new(false),
             busy: AtomicU64::new(0),
             progress: Mutex::new((Progress::default(), Instant::now())),
+            receipts: Mutex::new(Vec::new()),
             journal,
             settings,
         });
@@ -145,6 +148,11 @@ impl Load {
     /// The silence so far is by design and does not count.
     pub async fn forget_silence(&self) {
         self.shared.progress.lock().await.1 = Instant::now();
+    }
+
+    /// One receipt in many.
+    pub async fn receipts(&self) -> Vec<String> {
+        self.shared.receipts.lock().await.clone()
     }
 
     pub async fn wait_for(&self, acked_events: u64, within: Duration) -> anyhow::Result<()> {
@@ -321,7 +329,11 @@ impl Shared {
         match answer {
             Ok(answer) if answer.status == 202 => {
                 // Anything less than all of it would be a lie of the plan, not of peep.
-                assert_eq!(answer.json()["accepted"].as_u64(), Some(BATCH_EVENTS), "{}", answer.body);
+                let said = answer.json();
+                assert_eq!(said["accepted"].as_u64(), Some(BATCH_EVENTS), "{}", answer.body);
+                if progress.0.attempts.is_multiple_of(RECEIPTS_ONE_IN) {
+                    self.receipts.lock().await.extend(said["receipt"].as_str().map(str::to_owned));
+                }
                 Attempt::Acked
             }
             Ok(answer) if matches!(answer.status, 408 | 429 | 500..) => {
@@ -363,4 +375,6 @@ pub fn now_ms() -> i64 {
 const STRANGER: &str = "peep_dev_ingest_nobody";
 /// How long a batch may still be tried after the end of the load: whatever was broken is whole again by then.
 const GIVE_UP: Duration = Duration::from_secs(60);
+/// About a hundred receipts of a full run.
+const RECEIPTS_ONE_IN: u64 = 20;
 const COPIES_TOGETHER: usize = 8;

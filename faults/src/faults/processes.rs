@@ -169,10 +169,11 @@ async fn exhaust_descriptors(scene: &mut Scene<'_>) -> anyhow::Result<()> {
         let id = pod.id().context("ingest runs")?.to_string();
         let address = pod.address.clone();
         limit_descriptors(&id, "64:")?;
-        let hoard = address.clone();
-        // The kernel completes them whether or not they are ever accepted.
-        let held = tokio::task::spawn_blocking(move || {
-            (0..300).map_while(|_| TcpStream::connect(&hoard).ok()).collect::<Vec<_>>()
+        let held = tokio::task::spawn_blocking({
+            let address = address.parse().context("an address")?;
+            // The kernel completes them, until its queue is full, whether or not they are ever accepted.
+            let connect = move |_| TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok();
+            move || (0..150).map_while(connect).collect::<Vec<_>>()
         });
         let held = held.await?;
         anyhow::ensure!(held.len() > 64, "only {} connections could be opened", held.len());
@@ -228,7 +229,7 @@ async fn upgrade(scene: &mut Scene<'_>) -> anyhow::Result<()> {
         } else {
             scene.world.stream.terminate().await?;
             let unanswered = scene.load.progress().await.unanswered;
-            scene.note(format!("{unanswered} requests cut off by SIGTERM"));
+            scene.note(format!("{unanswered} requests had to be sent again for SIGTERM"));
         }
         scene.world.stream.start().await?;
     }
