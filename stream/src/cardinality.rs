@@ -26,7 +26,7 @@ async fn read(pool: &PgPool, project: ProjectId, time_max: Duration) -> Result<V
         "select service, segment, max(distinct_values), sum(events)::bigint, (array_agg(example order by last_at desc))[1],
             floor(extract(epoch from min(first_at)) * 1000)::bigint, floor(extract(epoch from max(last_at)) * 1000)::bigint
         from series_overflow where project_id = $1
-        group by service, segment order by 4 desc, 1, 2 limit $2",
+        group by service, segment order by 3 desc, 4 desc, 1, 2 limit $2",
     )
     .bind(project.0.cast_signed())
     .bind(SEGMENTS_MAX)
@@ -63,22 +63,34 @@ fn segment(row: &PgRow) -> Result<Value, sqlx::Error> {
         "example": example,
         "first_ms": first_ms,
         "last_ms": last_ms,
-        "advice": advice(&segment),
+        "advice": advice(&segment, distinct_values),
     }))
 }
 
 /// `/api/orders/*` should have been `/api/orders/{id}`.
-fn advice(segment: &str) -> String {
-    match segment.strip_suffix('*') {
-        Some(before) => {
-            format!(
-                "send the route as a template: `route` is `{before}{{id}}` for all of them, and not a path with a value in it"
-            )
+fn advice(segment: &str, distinct_values: i64) -> String {
+    match segment {
+        "(service)" => "name services after what they do, and not after an instance, a job or a tenant".to_owned(),
+        "(env)" => "send fewer environments: each multiplies all series of a service".to_owned(),
+        "(status)" => "send the status codes of HTTP, and details as `error` or in `attrs`".to_owned(),
+        OTHER => "many small causes: look at the segments with the most values first".to_owned(),
+        _ if distinct_values < BLAMELESS => {
+            "not too many by itself: it came when all places were taken, see the segments with more values".to_owned()
         }
-        None => "send fewer different names: each is a series of its own".to_owned(),
+        _ => match segment.split_once("?*") {
+            Some((path, _)) => format!("send the route without its query: `route` is `{path}`"),
+            None => format!(
+                "send the route as a template: `route` is `{}` for all of them, and not a path with a value in it",
+                segment.replace('*', "{id}")
+            ),
+        },
     }
 }
 
+/// What the rollup calls the rest.
+const OTHER: &str = "(other)";
+/// So few values of a segment are hardly a template gone wrong.
+const BLAMELESS: i64 = 50;
 const SEGMENTS_MAX: i64 = 100;
 
 #[cfg(test)]
@@ -87,7 +99,10 @@ mod tests {
 
     #[test]
     fn the_advice_names_the_template() {
-        assert!(advice("/api/orders/*").contains("`/api/orders/{id}`"));
-        assert!(advice("(other)").contains("fewer different names"));
+        assert!(advice("/api/orders/*", 9_000).contains("`/api/orders/{id}`"));
+        assert!(advice("/users/*/orders/*", 9_000).contains("`/users/{id}/orders/{id}`"));
+        assert!(advice("/search?*", 9_000).contains("`/search`"));
+        assert!(advice("(env)", 500).contains("environments"));
+        assert!(advice("/login*", 3).contains("not too many"));
     }
 }

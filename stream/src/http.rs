@@ -164,8 +164,9 @@ async fn receipt(
 ) -> Result<Response, ApiError> {
     let viewer = service.gate().viewer(&headers).await?;
     let (parts, time_max) = (Arc::clone(&service.parts), service.parts.limits.search_time_max);
+    let now_ms = service.now_ms();
     in_turn(&service, async move {
-        receipts::look_up(&parts.pool, parts.events.as_ref(), viewer.project, &receipt, time_max).await
+        receipts::look_up(&parts.pool, parts.events.as_ref(), viewer.project, &receipt, now_ms, time_max).await
     })
     .await
 }

@@ -33,6 +33,7 @@ pub async fn look_up(
     events: Option<&Arc<dyn Log>>,
     project: ProjectId,
     text: &str,
+    now_ms: i64,
     time_max: Duration,
 ) -> Result<Value, ApiError> {
     let receipt: Receipt = text.parse().map_err(|error: peep_wire::receipt::ReceiptError| {
@@ -41,7 +42,7 @@ pub async fn look_up(
     if receipt.project != project {
         return Err(not_found());
     }
-    let fate = find(pool, events, &receipt, time_max).await?;
+    let fate = find(pool, events, &receipt, now_ms, time_max).await?;
     let mut answer = fate.into_json();
     answer["receipt"] = text.into();
     answer["partition"] = receipt.partition.into();
@@ -100,6 +101,7 @@ async fn find(
     pool: &PgPool,
     events: Option<&Arc<dyn Log>>,
     receipt: &Receipt,
+    now_ms: i64,
     time_max: Duration,
 ) -> Result<Fate, ApiError> {
     let database = |error: sqlx::Error| ApiError::of_database(&error);
@@ -116,7 +118,7 @@ async fn find(
             }
             continue;
         }
-        if let Some(flush) = flush_of(&mut snapshot, receipt, place).await.map_err(database)? {
+        if let Some(flush) = flush_of(&mut snapshot, receipt, place, now_ms).await.map_err(database)? {
             let fate = settle(&mut snapshot, events, receipt, place, &flush).await?;
             snapshot.commit().await.map_err(database)?;
             return Ok(fate);
@@ -159,27 +161,41 @@ async fn is_in_log(events: Option<&Arc<dyn Log>>, receipt: &Receipt) -> bool {
     }
 }
 
-async fn flush_of(connection: &mut PgConnection, receipt: &Receipt, place: u64) -> Result<Option<Flush>, sqlx::Error> {
-    let row = sqlx::query(
-        "select from_offset, to_offset, dead_lettered, duplicate, records_unreadable, rolled_up,
-            floor(extract(epoch from recorded_at) * 1000)::bigint
-        from ledger where log_partition = $1 and to_offset > $2 order by to_offset limit 1",
-    )
-    .bind(receipt.partition.cast_signed())
-    .bind(place.cast_signed())
-    .fetch_optional(connection)
-    .await?;
-    let Some(row) = row else { return Ok(None) };
-    let flush = Flush {
-        from: row.try_get::<i64, _>(0)?.cast_unsigned(),
-        to: row.try_get::<i64, _>(1)?.cast_unsigned(),
-        dead_lettered: row.try_get(2)?,
-        duplicate: row.try_get(3)?,
-        records_unreadable: row.try_get(4)?,
-        rolled_up: row.try_get(5)?,
-        flushed_ms: row.try_get(6)?,
-    };
-    Ok((flush.from <= place).then_some(flush))
+/// The flush that took a record: mostly a recent one, and the books have a partition for each of hundreds of days.
+async fn flush_of(
+    connection: &mut PgConnection,
+    receipt: &Receipt,
+    place: u64,
+    now_ms: i64,
+) -> Result<Option<Flush>, sqlx::Error> {
+    for since_ms in [now_ms - RECENT_MS, 0] {
+        let row = sqlx::query(
+            "select from_offset, to_offset, dead_lettered, duplicate, records_unreadable, rolled_up,
+                floor(extract(epoch from recorded_at) * 1000)::bigint
+            from ledger
+            where log_partition = $1 and to_offset > $2 and appended_at >= to_timestamp($3::double precision / 1000)
+            order by to_offset limit 1",
+        )
+        .bind(receipt.partition.cast_signed())
+        .bind(place.cast_signed())
+        .bind(since_ms as f64)
+        .fetch_optional(&mut *connection)
+        .await?;
+        let Some(row) = row else { continue };
+        let flush = Flush {
+            from: row.try_get::<i64, _>(0)?.cast_unsigned(),
+            to: row.try_get::<i64, _>(1)?.cast_unsigned(),
+            dead_lettered: row.try_get(2)?,
+            duplicate: row.try_get(3)?,
+            records_unreadable: row.try_get(4)?,
+            rolled_up: row.try_get(5)?,
+            flushed_ms: row.try_get(6)?,
+        };
+        if flush.from <= place {
+            return Ok(Some(flush));
+        }
+    }
+    Ok(None)
 }
 
 async fn settle(
@@ -365,6 +381,8 @@ fn expired() -> ApiError {
 
 /// Reasons that set a record aside as a whole.
 const WHOLE_RECORD: [&str; 3] = ["checksum", "dedup_window_exceeded", "identity_conflict"];
+/// What is looked through first.
+const RECENT_MS: i64 = 2 * 86_400_000;
 const LOG_TIME_MAX: Duration = Duration::from_secs(2);
 /// Older generations are not looked at: each costs two look-ups, and each was a person's decision.
 const GENERATIONS_MAX: u64 = 16;
