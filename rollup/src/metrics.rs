@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 
 use crate::books::Counts;
 use crate::cardinality::{OTHER, Overflow};
-use crate::partition::{Cut, Partition};
 use crate::level::Level;
+use crate::partition::{Cut, Partition};
 use crate::poison::Reason;
 use crate::postgres::level::raise::Pass;
 
@@ -253,4 +253,42 @@ pub(crate) fn level_failed(level: Option<Level>, outcome: &'static str) {
 
 pub(crate) fn retention_failed() {
     counter!(RETENTION_FAILURES_TOTAL).increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use peep_chassis::telemetry::local_metrics;
+    use peep_wire::ProjectId;
+
+    use super::*;
+
+    #[test]
+    fn an_explosion_of_segments_is_no_explosion_of_labels() {
+        let row = |number: u64| Overflow {
+            project: ProjectId(number),
+            service: "shop".to_owned(),
+            segment: format!("/{number}/*"),
+            distinct_values: 9_000,
+            events: 3,
+            example: String::new(),
+            first_ms: 0,
+            last_ms: 0,
+        };
+        let (recorder, handle) = local_metrics(&[]).unwrap();
+        metrics::with_local_recorder(&recorder, || {
+            for _ in 0..2 {
+                folded(&(0..1_000).map(row).collect::<Vec<_>>());
+            }
+        });
+        let text = handle.render();
+        let lines: Vec<&str> =
+            text.lines().filter(|line| line.starts_with("peep_rollup_events_folded_total{")).collect();
+        assert_eq!(lines.len(), FOLDED_LABELS_MAX + 1);
+        assert!(
+            lines.contains(&r#"peep_rollup_events_folded_total{project="7",service="shop",segment="/7/*"} 6"#),
+            "{lines:?}"
+        );
+        let count = |line: &&str| line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok()).unwrap();
+        assert_eq!(lines.iter().map(count).sum::<u64>(), 6_000);
+    }
 }
