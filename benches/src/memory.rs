@@ -1,5 +1,7 @@
 //! How much the rollup holds while 10 000 series have open windows.
 
+use std::collections::BTreeMap;
+
 use peep_chassis::config::Settings;
 use peep_log::{LogRecord, Offset};
 use peep_rollup::Config;

@@ -1,4 +1,5 @@
-//! What counting costs without log and database: nanoseconds and bytes for each station of a partition.
+//! What counting costs without log and database: nanoseconds and bytes for each station of a partition, once with batches that
+//! carry an identity of one of a thousand producers, once with the same batches without.
 //!
 //! `cargo run --release -p peep-rollup --example floor [series] [events]`
 //!
@@ -17,17 +18,18 @@ use peep_rollup::partition::Partition;
 use peep_wire::event::{EncodedAttrs, Event};
 use peep_wire::method::Method;
 use peep_wire::record::{RecordBuilder, parse};
-use peep_wire::{KeyId, ProjectId};
+use peep_wire::{Identity, KeyId, ProjectId};
 
 const NOW_MS: i64 = 1_795_212_000_000;
 const BATCH: u64 = 100;
+const PRODUCERS: u64 = 1_000;
 const PUBLISH_EVERY: u64 = 20_000 / BATCH;
 
 fn main() {
     let argument =
         |at: usize, default: u64| std::env::args().nth(at).and_then(|text| text.parse().ok()).unwrap_or(default);
     let (series, events) = (argument(1, 1_000), argument(2, 2_000_000));
-    let records = traffic(series, events);
+    let records = traffic(series, events, false);
     let bytes: usize = records.iter().map(|record| record.payload.len()).sum();
     println!("{series} series, {events} events, {} B per event in the log", bytes as u64 / events);
 
@@ -40,6 +42,13 @@ fn main() {
     report("decode alone", started, events);
     assert!(seen > 0);
 
+    count("without identities", &records, events);
+    drop(records);
+    count("with identities", &traffic(series, events, true), events);
+}
+
+fn count(what: &str, records: &[LogRecord], events: u64) {
+    println!("{what}:");
     let no_env: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
     let config = Config::read(&mut Settings::new(&no_env));
     let mut partition = Partition::new(0, Offset(0), config.partition_limits(4));
@@ -62,8 +71,16 @@ fn main() {
     );
 
     partition.publish(1, NOW_MS);
-    println!("{} open windows: {} KiB in memory", partition.open_windows(), partition.memory_bytes() >> 10);
+    println!(
+        "  {} open windows: {} KiB in memory, {} of it for {} producers",
+        partition.open_windows(),
+        partition.memory_bytes() >> 10,
+        partition.dedup().memory_bytes() >> 10,
+        partition.dedup().len()
+    );
+    let started = cpu();
     let cut = partition.cut().expect("something was counted");
+    report("cut, per event", started, events);
     let started = cpu();
     let mut encoded = Vec::new();
     cut.pieces.iter().for_each(|piece| piece.cell.histogram.encode_v2(&mut encoded));
@@ -85,7 +102,7 @@ fn cpu() -> Duration {
 }
 
 /// Log-normal-like durations over twenty seconds of event time, popular series more often than others.
-fn traffic(series: u64, events: u64) -> Vec<LogRecord> {
+fn traffic(series: u64, events: u64, identified: bool) -> Vec<LogRecord> {
     let routes: Vec<String> = (0..series).map(|number| format!("/api/v1/resource-{number}/{{id}}")).collect();
     let mut state = 1u64;
     let mut random = move || {
@@ -116,7 +133,10 @@ fn traffic(series: u64, events: u64) -> Vec<LogRecord> {
                 attrs: EncodedAttrs::EMPTY,
             });
         }
-        let payload: Bytes = builder.finish(ProjectId(1), KeyId(1), None).remove(0);
+        let producer = (offset % PRODUCERS).to_le_bytes();
+        let producer: [u8; 16] = std::array::from_fn(|at| producer[at % producer.len()]);
+        let identity = identified.then_some(Identity { producer, seq: offset / PRODUCERS });
+        let payload: Bytes = builder.finish(ProjectId(1), KeyId(1), identity).remove(0);
         LogRecord { offset: Offset(offset), appended_ms: NOW_MS + (offset * BATCH * 20_000 / events) as i64, payload }
     };
     (0..events / BATCH).map(record).collect()
