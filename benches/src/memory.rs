@@ -33,7 +33,7 @@ pub struct Held {
 /// When the partition refuses a record or the process cannot be looked at.
 pub fn open_windows(series: u32, events_per_window: u32, now_ms: i64) -> anyhow::Result<Held> {
     let before = cpu::resident_bytes(std::process::id())?;
-    let no_env: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
+    let no_env: BTreeMap<String, String> = BTreeMap::new();
     let limits = Config::read(&mut Settings::new(&no_env)).partition_limits(1);
     let mut partition = Partition::new(0, Offset(0), limits);
     let mut builder = RecordBuilder::default();
