@@ -124,6 +124,7 @@ async fn watch(station: &Station, ready: &peep_chassis::admin::HealthHandle, shu
         }
         metrics::clock_drift(drift_ms.unwrap_or(0));
         metrics::in_flight(&station.admission);
+        metrics::producers(station.producers.len());
         tokio::select! {
             () = shutdown.requested() => break,
             () = tokio::time::sleep(WATCH_INTERVAL) => {}

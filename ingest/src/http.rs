@@ -33,7 +33,7 @@ use crate::{metrics, route, tenant};
 pub(crate) struct Station {
     pub(crate) config: Config,
     pub(crate) admission: Admission,
-    producers: Producers,
+    pub(crate) producers: Producers,
     pub(crate) keys: Arc<KeyStore>,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) clock: Clock,

@@ -23,6 +23,7 @@ const SHED: &str = "peep_ingest_shed_total";
 const CONNECTIONS: &str = "peep_ingest_connections";
 const REQUESTS_IN_FLIGHT: &str = "peep_ingest_requests_in_flight";
 const BYTES_IN_FLIGHT: &str = "peep_ingest_body_bytes_in_flight";
+const PRODUCERS: &str = "peep_ingest_producers";
 const CLOCK_DRIFT: &str = "peep_ingest_clock_drift_seconds";
 
 /// Histograms and their bounds, for the recorder. 202 answers wait for the log: from a local commit to its timeout.
@@ -40,6 +41,7 @@ struct Handles {
     connections: Gauge,
     requests_in_flight: Gauge,
     bytes_in_flight: Gauge,
+    producers: Gauge,
     clock_drift: Gauge,
 }
 
@@ -61,6 +63,7 @@ fn handles() -> &'static Handles {
             connections: gauge!(CONNECTIONS),
             requests_in_flight: gauge!(REQUESTS_IN_FLIGHT),
             bytes_in_flight: gauge!(BYTES_IN_FLIGHT),
+            producers: gauge!(PRODUCERS),
             clock_drift: gauge!(CLOCK_DRIFT),
         }
     })
@@ -81,6 +84,7 @@ fn describe() {
     describe_gauge!(CONNECTIONS, "Open connections.");
     describe_gauge!(REQUESTS_IN_FLIGHT, "Requests between head and answer.");
     describe_gauge!(BYTES_IN_FLIGHT, Unit::Bytes, "Body bytes held.");
+    describe_gauge!(PRODUCERS, "Producers that have a place, of all projects.");
     describe_gauge!(
         CLOCK_DRIFT,
         Unit::Seconds,
@@ -131,6 +135,10 @@ pub(crate) fn connection_opened() {
 
 pub(crate) fn connection_closed() {
     handles().connections.decrement(1.0);
+}
+
+pub(crate) fn producers(places: usize) {
+    handles().producers.set(places as f64);
 }
 
 pub(crate) fn clock_drift(drift_ms: i64) {

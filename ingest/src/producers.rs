@@ -47,6 +47,11 @@ impl Producers {
         let mut projects = self.projects.lock();
         projects.entry(project).or_insert_with(|| Heard::new(turn)).admit(hash, turn, self.max)
     }
+
+    /// Places taken, of all projects.
+    pub(crate) fn len(&self) -> usize {
+        self.projects.lock().values().map(|heard| heard.now.len() + heard.only_before).sum()
+    }
 }
 
 impl Heard {
@@ -100,6 +105,7 @@ mod tests {
         assert!((0..100).all(|number| admit(&producers, number, 0)));
         assert!(!admit(&producers, 100, 0));
         assert!((0..100).all(|number| admit(&producers, number, 0)));
+        assert_eq!(producers.len(), 100);
         assert!(producers.admit(ProjectId(8), &Identity { producer: [9; 16], seq: 0 }, 0), "others are not concerned");
     }
 

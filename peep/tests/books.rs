@@ -4,16 +4,25 @@ use std::time::{Duration, Instant};
 
 use peep_chassis::ExposeSecret;
 use peep_chassis::keys::{self, Scope};
-use peep_testkit::process::free_address;
-use peep_testkit::{Client, Database, Peep};
+use peep_testkit::process::{PeepCommand, free_address};
+use peep_testkit::{Client, Database, Peep, Topics};
 use serde_json::{Value, json};
 
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(30);
 
+/// Where the log is, and with it which processes there are.
+enum Kind {
+    /// `peep up`, the log in Postgres.
+    Single,
+    /// `peep ingest`, `peep rollup` and `peep stream`, the log in Kafka.
+    Kafka(Topics),
+}
+
 struct World {
     database: Database,
-    peep: Peep,
+    kind: Kind,
+    processes: Vec<Peep>,
     ingest: Client,
     read: Client,
     key: String,
@@ -21,18 +30,24 @@ struct World {
 
 impl World {
     /// Counts events that are up to an hour old.
-    async fn start() -> World {
+    async fn start(kind: Kind) -> World {
         let database = Database::fresh().await;
         let key = keys::create(&database.pool().await, "shop", None, Scope::Admin).await.expect("create a key");
         let key = key.secret.expose_secret().to_owned();
-        let (peep, ingest, read) = start(&database, &key, "1h").await;
-        World { database, peep, ingest, read, key }
+        let (processes, ingest, read) = start(&kind, &database, &key, "1h").await;
+        World { database, kind, processes, ingest, read, key }
     }
 
     /// The same, with another limit.
     async fn restart(&mut self, age_max: &str) {
-        assert!(self.peep.terminate(STOP).await.success(), "{}", self.peep.said());
-        (self.peep, self.ingest, self.read) = start(&self.database, &self.key, age_max).await;
+        self.stop().await;
+        (self.processes, self.ingest, self.read) = start(&self.kind, &self.database, &self.key, age_max).await;
+    }
+
+    async fn stop(&mut self) {
+        for mut process in self.processes.drain(..) {
+            assert!(process.terminate(STOP).await.success(), "{}", process.said());
+        }
     }
 
     /// Sends a batch and returns its answer.
@@ -71,26 +86,44 @@ impl World {
 
     async fn command(&self, arguments: &[&str]) -> String {
         let command = Peep::command(arguments.iter().copied()).env("DATABASE_URL", self.database.url());
-        let (status, said) = command.run(STOP).await;
+        let (status, said) = log_of(&self.kind, command).run(STOP).await;
         assert!(status.success(), "{said}");
         said
     }
 }
 
-async fn start(database: &Database, key: &str, age_max: &str) -> (Peep, Client, Client) {
-    let [admin, ingest, stream] = [free_address(), free_address(), free_address()];
-    let mut peep = Peep::command(["up"])
-        .env("DATABASE_URL", database.url())
-        .env("PEEP_ADMIN_LISTEN", &admin)
-        .env("PEEP_INGEST_LISTEN", &ingest)
-        .env("PEEP_STREAM_LISTEN", &stream)
-        .env("PEEP_ROLLUP_FLUSH_INTERVAL", "500ms")
-        .env("PEEP_ROLLUP_EVENT_AGE_MAX", age_max)
-        .start()
-        .await;
-    peep.wait_until_ready(START).await;
+fn log_of(kind: &Kind, command: PeepCommand) -> PeepCommand {
+    match kind {
+        Kind::Single => command,
+        Kind::Kafka(topics) => command
+            .env("PEEP_LOG", "kafka")
+            .env("PEEP_KAFKA_BROKERS", topics.brokers())
+            .env("PEEP_LOG_TOPIC_PREFIX", topics.prefix()),
+    }
+}
+
+async fn start(kind: &Kind, database: &Database, key: &str, age_max: &str) -> (Vec<Peep>, Client, Client) {
+    let [ingest, stream] = [free_address(), free_address()];
+    let services: &[&str] = match kind {
+        Kind::Single => &["up"],
+        Kind::Kafka(_) => &["ingest", "rollup", "stream"],
+    };
+    let mut processes = Vec::new();
+    for service in services {
+        let command = Peep::command([*service])
+            .env("DATABASE_URL", database.url())
+            .env("PEEP_ADMIN_LISTEN", free_address())
+            .env("PEEP_INGEST_LISTEN", &ingest)
+            .env("PEEP_STREAM_LISTEN", &stream)
+            .env("PEEP_ROLLUP_FLUSH_INTERVAL", "500ms")
+            .env("PEEP_ROLLUP_EVENT_AGE_MAX", age_max);
+        processes.push(log_of(kind, command).start().await);
+    }
+    for process in &mut processes {
+        process.wait_until_ready(START).await;
+    }
     let client = |address: &str| Client::new(format!("http://{address}")).with_key(key);
-    (peep, client(&ingest), client(&stream))
+    (processes, client(&ingest), client(&stream))
 }
 
 fn event(service: &str) -> Value {
@@ -109,7 +142,16 @@ const PRODUCER: &str = "0192f0c1-7a5e-7c3a-9d9e-1f2a3b4c5d6e";
 
 #[tokio::test]
 async fn every_batch_has_a_fate_and_the_books_know_them_all() {
-    let mut world = World::start().await;
+    fates(Kind::Single).await;
+}
+
+#[tokio::test]
+async fn every_batch_has_a_fate_over_kafka_too() {
+    fates(Kind::Kafka(Topics::fresh().await)).await;
+}
+
+async fn fates(kind: Kind) {
+    let mut world = World::start(kind).await;
     let first = world.send(Some((PRODUCER, 0)), &[event("shop"), event("shop")]).await;
     let retried = world.send(Some((PRODUCER, 0)), &[event("shop"), event("shop")]).await;
     let mixed = world.send(Some((PRODUCER, 1)), &[event("shop"), old_event("shop")]).await;
@@ -167,12 +209,21 @@ async fn every_batch_has_a_fate_and_the_books_know_them_all() {
     assert_eq!(books["balanced"], true, "{books}");
     let rows = world.read.get("/v1/summary?from=-6h").await.json();
     assert_eq!(rows["rows"][0]["count"], 8, "{rows}");
-    assert!(world.peep.terminate(STOP).await.success(), "{}", world.peep.said());
+    world.stop().await;
 }
 
 #[tokio::test]
 async fn the_books_balance_at_every_moment_while_events_stream_in() {
-    let world = World::start().await;
+    balance(Kind::Single).await;
+}
+
+#[tokio::test]
+async fn the_books_balance_at_every_moment_over_kafka_too() {
+    balance(Kind::Kafka(Topics::fresh().await)).await;
+}
+
+async fn balance(kind: Kind) {
+    let mut world = World::start(kind).await;
     let sending = async {
         for seq in 0..150u64 {
             let events: Vec<Value> = (0..40).map(|n| event(["shop", "search", "cart"][n % 3])).collect();
@@ -214,4 +265,5 @@ async fn the_books_balance_at_every_moment_while_events_stream_in() {
         (&json!(true), &json!(0), &json!(0)),
         "{books}"
     );
+    world.stop().await;
 }
