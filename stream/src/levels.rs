@@ -12,6 +12,8 @@
 //! taken from the finer one by offset ([`crate::history`]); a time whose fine level is gone is never answered from it.
 //! Does not: read anything.
 
+use axum::http::StatusCode;
+
 use crate::error::ApiError;
 use crate::query::{BUCKET_S, Window, show_span};
 
@@ -130,10 +132,11 @@ impl TooFine {
         };
         let since = jiff::Timestamp::from_second(since_s).map_or_else(|_| since_s.to_string(), |time| time.to_string());
         let step = show_span(self.step_s_min);
-        ApiError::too_wide(format!(
+        let message = format!(
             "times before {since} are only kept in buckets of {step}; use a `step` that is a multiple of {step}, or a later \
              `from`"
-        ))
+        );
+        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "step_too_fine", message)
     }
 }
 

@@ -12,13 +12,15 @@ import {
   type StatusClass,
   type View,
 } from '@/lib/series/types';
-import type { Filter, Window } from './http';
+import { type Filter, RequestFailed, type Window } from './http';
 import { fetchSeries } from './series';
 import { fetchServices } from './services';
 import { fetchSummary } from './summary';
 
 /** What the newest events need to be counted. */
 const SETTLE_MS = 1500;
+/** What older times are kept in. */
+const KEPT_STEPS_MS = [60_000, 3_600_000];
 
 export interface HistoryQuestion {
   filter: Filter;
@@ -28,11 +30,23 @@ export interface HistoryQuestion {
   window: { fromMs: number; toMs: number } | { lastMs: number; name: string };
 }
 
+/** In steps as fine as asked for, or as fine as the server still keeps of that time. */
 export async function fetchHistory(
   question: HistoryQuestion,
   now: number,
   signal: AbortSignal,
 ): Promise<View> {
+  const coarser = KEPT_STEPS_MS.find((stepMs) => stepMs > question.stepMs);
+  try {
+    return await fetchInSteps(question, now, signal);
+  } catch (cause) {
+    const tooFine = cause instanceof RequestFailed && cause.code === 'step_too_fine';
+    if (!tooFine || coarser === undefined) throw cause;
+    return fetchHistory({ ...question, stepMs: coarser }, now, signal);
+  }
+}
+
+async function fetchInSteps(question: HistoryQuestion, now: number, signal: AbortSignal): Promise<View> {
   const { filter, groupBy, stepMs } = question;
   const moving = 'lastMs' in question.window;
   const openT = Math.floor(now / stepMs) * stepMs;

@@ -49,7 +49,9 @@ fn what_is_gone_in_ten_seconds_is_read_in_minutes_or_refused() {
     let fine = Window { from_s: 9 * DAY_S, to_s: 11 * DAY_S, step_s: 30 };
     let error = plan(fine, kept).unwrap_err();
     assert_eq!(error.step_s_min, 60);
-    assert!(error.to_api().message.contains("times before 1970-01-11T00:00:00Z are only kept in buckets of 1m"));
+    let told = error.to_api();
+    assert_eq!((told.status.as_u16(), told.code), (422, "step_too_fine"));
+    assert!(told.message.contains("times before 1970-01-11T00:00:00Z are only kept in buckets of 1m"));
     assert_eq!(plan(Window { from_s: 0, to_s: 11 * DAY_S, step_s: 600 }, kept).unwrap_err().step_s_min, 3_600);
 }
 

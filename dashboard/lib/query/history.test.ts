@@ -1,0 +1,58 @@
+import { afterEach, expect, test, vi } from 'vitest';
+import { fetchHistory } from './history';
+
+afterEach(() => vi.unstubAllGlobals());
+
+const HOUR_MS = 3_600_000;
+
+/** A server that keeps steps of at least this width. */
+function keeping(stepMinMs: number): string[] {
+  const steps: string[] = [];
+  vi.stubGlobal('fetch', async (path: string) => {
+    const step = new URLSearchParams(path.split('?')[1]).get('step');
+    const range = { from_ms: 0, to_ms: HOUR_MS, error_bound: 0.001 };
+    if (step === null) return Response.json({ ...range, rows: [], services: [], envs: [] });
+    if (!steps.includes(step)) steps.push(step);
+    const stepMs = Number.parseInt(step, 10) * 1000;
+    if (stepMs >= stepMinMs) {
+      return Response.json({
+        ...range,
+        step_ms: stepMs,
+        t: [],
+        groups: [],
+        count: [],
+        errors: [],
+        latency_count: [],
+        mean_ms: [],
+        max_ms: [],
+        status: {},
+        quantiles_ms: {},
+      });
+    }
+    return Response.json(
+      { error: { code: 'step_too_fine', message: 'kept in buckets of 1m' } },
+      { status: 422 },
+    );
+  });
+  return steps;
+}
+
+const question = {
+  filter: { env: null },
+  groupBy: ['route'],
+  stepMs: 10_000,
+  window: { fromMs: 0, toMs: HOUR_MS },
+};
+
+test('an old window is drawn in the steps that are still kept', async () => {
+  const steps = keeping(60_000);
+  const view = await fetchHistory(question, 10 * HOUR_MS, new AbortController().signal);
+  expect([view.stepMs, view.total.columns.t.length]).toEqual([60_000, 60]);
+  expect(steps).toEqual(['10s', '60s']);
+});
+
+test('what is kept in nothing fit is said', async () => {
+  keeping(2 * HOUR_MS);
+  const asked = fetchHistory(question, 10 * HOUR_MS, new AbortController().signal);
+  await expect(asked).rejects.toThrow('kept in buckets of 1m');
+});
