@@ -234,7 +234,11 @@ impl Partition {
         if offset != self.next {
             return Err(ApplyError::Gap { expected: self.next, found: offset });
         }
-        let parsed = parse(&record.payload);
+        let parsed = parse(&record.payload).and_then(|batch| {
+            // The tables could not tell it from another such project.
+            let storable = i64::try_from(batch.header.project.0).is_ok();
+            if storable { Ok(batch) } else { Err(RecordError::Malformed("project out of range")) }
+        });
         if let Err(RecordError::Format(format)) = parsed {
             return Err(ApplyError::NewerFormat { offset, format });
         }

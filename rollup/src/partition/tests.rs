@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
 
+use peep_wire::KeyId;
 use peep_wire::event::Event;
 use peep_wire::histogram::Histogram;
 use peep_wire::live::LiveFrame;
-use peep_wire::record::SeriesKey;
+use peep_wire::record::{RecordBuilder, SeriesKey};
 use proptest::prelude::*;
 
 use super::*;
@@ -196,6 +197,22 @@ fn a_leap_of_the_logs_clock_makes_no_producer_forgotten() {
     }
     partition.apply(&record(40, NOW_MS + 1000 * HOUR_MS, batch)).unwrap();
     assert_eq!(flush(&mut partition).books.total.duplicate, 0);
+}
+
+#[test]
+fn a_project_that_no_table_can_hold_is_not_believed() {
+    let mut partition = partition();
+    for project in [i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX] {
+        let mut builder = RecordBuilder::default();
+        builder.start(NOW_MS);
+        builder.push(&event("shop", "/", NOW_MS, 1));
+        let next = partition.next().0;
+        let payload = builder.finish(ProjectId(project), KeyId(1), None).remove(0);
+        partition.apply(&record(next, NOW_MS, payload)).unwrap();
+    }
+    let cut = flush(&mut partition);
+    assert_eq!((cut.books.total.rolled_up, cut.books.records_unreadable), (1, 2));
+    assert!(cut.balances() && cut.dead_letters.iter().all(|letter| letter.project.is_none()));
 }
 
 #[test]
