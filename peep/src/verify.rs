@@ -77,6 +77,7 @@ fn rules(config: &peep_rollup::Config, log: &Arc<dyn Log>) -> Rules {
         dedup_bytes_max: limits.dedup.bytes_max,
         series_max: limits.series.series_max,
         series_total_max: limits.series.total_max,
+        folds_max: limits.series.folds_max,
     }
 }
 

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::options::Rules;
-use crate::record::Series;
+use crate::record::{SERIES_BYTES_MAX, Series};
 
 /// All projects of a partition.
 #[derive(Debug, Default)]
@@ -56,7 +56,9 @@ impl Budgets {
         }
         let status = own.class();
         let fold = Series { route: OTHER.to_owned(), status, ..own.clone() };
-        let place = if self.see(rules, project, &fold, FOLDS_MAX) { fold } else { Series::last_resort(status) };
+        let fits = fold.to_bytes().len() <= SERIES_BYTES_MAX;
+        let place =
+            if fits && self.see(rules, project, &fold, rules.folds_max) { fold } else { Series::last_resort(status) };
         let folded = place != own;
         (place, folded)
     }
@@ -99,8 +101,6 @@ impl Series {
 }
 
 const OTHER: &str = "(other)";
-/// Room for folded series beyond the limits.
-const FOLDS_MAX: usize = 1_000;
 const DAY_MS: i64 = 86_400_000;
 
 #[cfg(test)]

@@ -69,6 +69,9 @@ pub(crate) struct SeriesNumbers {
 pub(crate) struct DeadLetter {
     pub(crate) reason: String,
     pub(crate) project: Option<i64>,
+    pub(crate) key: Option<i64>,
+    pub(crate) received_ms: Option<i64>,
+    pub(crate) appended_ms: i64,
     pub(crate) events: Option<u32>,
     pub(crate) bytes_len: u64,
     pub(crate) bytes_crc32: u32,
@@ -143,7 +146,7 @@ impl Counter {
         let mut outcome = match record::open(record.payload) {
             Opened::Batch(batch) => self.count_batch(record, &batch),
             Opened::Unreadable(reason) => {
-                self.bury(record.position, 0, reason, None, None, record.payload);
+                self.bury(record, None, 0, reason, None, record.payload);
                 Outcome { project: None, events: Books { records_unreadable: 1, ..Books::default() } }
             }
             Opened::OtherFormat(format) => return Err(OtherFormat(format)),
@@ -186,8 +189,8 @@ impl Counter {
                 }
                 self.witness_duplicate(record, batch);
             }
-            Some(Verdict::BelowWindow) => books.dead_lettered = self.bury_batch(record, batch, BELOW_WINDOW),
-            Some(Verdict::Conflict) => books.dead_lettered = self.bury_batch(record, batch, CONFLICT),
+            Some(Verdict::BelowWindow) => books.dead_lettered = self.bury_batch(record, header, BELOW_WINDOW),
+            Some(Verdict::Conflict) => books.dead_lettered = self.bury_batch(record, header, CONFLICT),
             Some(Verdict::Count { uncertain }) => {
                 self.count_events(record, batch, &mut books);
                 books.uncertain = if uncertain { books.rolled_up } else { 0 };
@@ -222,14 +225,16 @@ impl Counter {
         let header = &batch.header;
         let project = header.project_id as i64;
         // The ingest machine's clock, as far as the log's confirms it.
-        let received_ms =
-            header.received_ms.clamp(record.appended_ms - CLOCK_SKEW_MS_MAX, record.appended_ms + CLOCK_SKEW_MS_MAX);
+        let received_ms = header.received_ms.clamp(
+            record.appended_ms.saturating_sub(CLOCK_SKEW_MS_MAX),
+            record.appended_ms.saturating_add(CLOCK_SKEW_MS_MAX),
+        );
         let mut index = 0;
         for bytes in &batch.events {
             let Some(event) = Event::read(bytes) else { break };
             if index == header.event_count {
                 // More events than announced: noted, but the books are about what was announced.
-                self.bury(record.position, index, MALFORMED, Some(project), Some(0), record.payload);
+                self.bury(record, Some(header), index, MALFORMED, Some(0), record.payload);
                 return;
             }
             match self.place_event(project, header.received_ms, received_ms, &event) {
@@ -241,7 +246,7 @@ impl Counter {
                 }
                 Err(reason) => {
                     books.dead_lettered += 1;
-                    self.bury(record.position, index, reason, Some(project), Some(1), bytes);
+                    self.bury(record, Some(header), index, reason, Some(1), bytes);
                 }
             }
             index += 1;
@@ -249,7 +254,7 @@ impl Counter {
         let missing = header.event_count - index;
         if missing > 0 {
             books.dead_lettered += u64::from(missing);
-            self.bury(record.position, index, MALFORMED, Some(project), Some(missing), record.payload);
+            self.bury(record, Some(header), index, MALFORMED, Some(missing), record.payload);
         }
     }
 
@@ -338,24 +343,31 @@ impl Counter {
         }
     }
 
-    fn bury_batch(&mut self, record: Logged<'_>, batch: &Batch<'_>, reason: &str) -> u64 {
-        let (project, events) = (batch.header.project_id as i64, batch.header.event_count);
-        self.bury(record.position, 0, reason, Some(project), Some(events), record.payload);
-        u64::from(events)
+    fn bury_batch(&mut self, record: Logged<'_>, header: &Header, reason: &str) -> u64 {
+        self.bury(record, Some(header), 0, reason, Some(header.event_count), record.payload);
+        u64::from(header.event_count)
     }
 
     fn bury(
         &mut self,
-        position: u64,
+        record: Logged<'_>,
+        header: Option<&Header>,
         index: u32,
         reason: &str,
-        project: Option<i64>,
         events: Option<u32>,
         bytes: &[u8],
     ) {
-        let (reason, bytes_len, bytes_crc32) = (reason.to_owned(), bytes.len() as u64, crc32fast::hash(bytes));
-        let dead_letter = DeadLetter { reason, project, events, bytes_len, bytes_crc32 };
-        self.counted.dead_letters.insert((position, index), dead_letter);
+        let dead_letter = DeadLetter {
+            reason: reason.to_owned(),
+            project: header.map(|header| header.project_id as i64),
+            key: header.map(|header| header.key_id as i64),
+            received_ms: header.map(|header| header.received_ms),
+            appended_ms: ledger_ms(record.appended_ms),
+            events,
+            bytes_len: bytes.len() as u64,
+            bytes_crc32: crc32fast::hash(bytes),
+        };
+        self.counted.dead_letters.insert((record.position, index), dead_letter);
     }
 }
 
@@ -404,8 +416,11 @@ impl Row for DeadLetter {
     fn columns(&self) -> Vec<(&'static str, String)> {
         vec![
             ("reason", self.reason.clone()),
-            ("project_id", self.project.map_or_else(|| "null".to_owned(), |project| project.to_string())),
-            ("events", self.events.map_or_else(|| "null".to_owned(), |events| events.to_string())),
+            ("project_id", or_null(self.project)),
+            ("key_id", or_null(self.key)),
+            ("received_ms", or_null(self.received_ms)),
+            ("appended_at", self.appended_ms.to_string()),
+            ("events", or_null(self.events)),
             ("length of bytes", self.bytes_len.to_string()),
             ("CRC-32 of bytes", format!("{:08x}", self.bytes_crc32)),
         ]
@@ -422,6 +437,10 @@ impl Row for Duplicate {
             ("events", self.events.to_string()),
         ]
     }
+}
+
+fn or_null(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "null".to_owned(), |value| value.to_string())
 }
 
 /// Length and first bytes, which hold the checksum.

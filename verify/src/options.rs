@@ -17,6 +17,8 @@ pub struct Rules {
     pub series_max: usize,
     /// The same for all projects of a partition together.
     pub series_total_max: usize,
+    /// Room for folded series beyond both.
+    pub folds_max: usize,
     /// Bytes that a partition's memory of producers may take. Where they may have been exceeded, the tables are believed.
     pub dedup_bytes_max: usize,
 }
@@ -30,6 +32,7 @@ impl Rules {
         producers_max: 20_000,
         series_max: 10_000,
         series_total_max: 100_000,
+        folds_max: 1_000,
         dedup_bytes_max: 16 << 20,
     };
 }

@@ -168,8 +168,7 @@ impl Series {
     pub(crate) fn read(bytes: &[u8]) -> Option<Series> {
         let fields = SeriesFields::decode(bytes).ok()?;
         let texts = [&fields.service, &fields.env, &fields.route];
-        let storable = !fields.service.is_empty()
-            && texts.iter().all(|text| !text.contains('\0'))
+        let storable = texts.iter().all(|text| !text.is_empty() && !text.contains('\0'))
             && bytes.len() <= SERIES_BYTES_MAX
             && i16::try_from(fields.status).is_ok();
         let canonical = fields.encode_to_vec() == bytes;
@@ -226,10 +225,10 @@ const FORMAT: u32 = 1;
 const HEADER_FIELDS: std::ops::RangeInclusive<u32> = 2..=10;
 const EVENTS_FIELD: u32 = 11;
 /// Longer keys have no place in an index.
-const SERIES_BYTES_MAX: usize = 2048;
+pub(crate) const SERIES_BYTES_MAX: usize = 2048;
 /// By their number in `peep.v1.Method`.
 const METHODS: [&str; 12] =
     ["", "_OTHER", "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -173,7 +173,8 @@ impl Snapshot {
         partition: u32,
         from: u64,
     ) -> sqlx::Result<BTreeMap<(u64, u32), DeadLetter>> {
-        let sql = "select log_offset, event_index, reason, project_id, events, bytes
+        let sql = "select log_offset, event_index, reason, project_id, events, bytes, key_id, received_ms,
+                coalesce(floor(extract(epoch from appended_at) * 1000)::bigint, 0)
             from dead_letter where log_partition = $1 and log_offset >= $2";
         let rows = sqlx::query(sql).bind(partition as i32).bind(from as i64).fetch_all(&mut *self.transaction).await?;
         let dead_letter = |row: sqlx::postgres::PgRow| {
@@ -181,6 +182,9 @@ impl Snapshot {
             let dead_letter = DeadLetter {
                 reason: row.try_get(2)?,
                 project: row.try_get(3)?,
+                key: row.try_get(6)?,
+                received_ms: row.try_get(7)?,
+                appended_ms: row.try_get(8)?,
                 events: row.try_get::<Option<i32>, _>(4)?.map(|events| events as u32),
                 bytes_len: bytes.len() as u64,
                 bytes_crc32: crc32fast::hash(bytes),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use peep_testkit::process::free_address;
+use peep_testkit::process::{PeepCommand, free_address};
 use peep_testkit::{Client, Database, Peep, Topics};
 use serde_json::{Value, json};
 
@@ -65,22 +65,28 @@ impl Stack {
             Kind::Kafka(_) => &["ingest", "rollup", "stream"],
         };
         for service in services {
-            let mut command = Peep::command([*service])
-                .env("DATABASE_URL", self.database.url())
+            let command = self
+                .configured(Peep::command([*service]))
                 .env("PEEP_ADMIN_LISTEN", free_address())
                 .env("PEEP_INGEST_LISTEN", &self.ingest_address)
                 .env("PEEP_STREAM_LISTEN", &self.stream_address)
                 .env("PEEP_TELEMETRY_FORMAT", "text");
-            if let Kind::Kafka(topics) = &self.kind {
-                command = command
-                    .env("PEEP_LOG", "kafka")
-                    .env("PEEP_KAFKA_BROKERS", topics.brokers())
-                    .env("PEEP_LOG_TOPIC_PREFIX", topics.prefix());
-            }
             self.processes.push(command.start().await);
         }
         for process in &mut self.processes {
             process.wait_until_ready(START).await;
+        }
+    }
+
+    /// With the stack's database and log.
+    pub(crate) fn configured(&self, command: PeepCommand) -> PeepCommand {
+        let command = command.env("DATABASE_URL", self.database.url());
+        match &self.kind {
+            Kind::Single => command,
+            Kind::Kafka(topics) => command
+                .env("PEEP_LOG", "kafka")
+                .env("PEEP_KAFKA_BROKERS", topics.brokers())
+                .env("PEEP_LOG_TOPIC_PREFIX", topics.prefix()),
         }
     }
 

@@ -36,7 +36,9 @@ fn services_that_explode_too_end_in_one_place_for_each_class() {
     let mut budgets = Budgets::default();
     let of = |number: usize| Series { service: format!("s{number}"), ..series("/", 302) };
     let services: BTreeSet<String> = (0..2_000)
-        .map(|number| budgets.place(&Rules { series_max: 10, ..Rules::DEFAULT }, 1, of(number)).0.service)
+        .map(|number| {
+            budgets.place(&Rules { series_max: 10, folds_max: 100, ..Rules::DEFAULT }, 1, of(number)).0.service
+        })
         .collect();
-    assert_eq!(services.len(), 10 + FOLDS_MAX + 1);
+    assert_eq!(services.len(), 10 + 100 + 1);
 }

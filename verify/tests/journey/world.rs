@@ -94,6 +94,7 @@ impl World {
             producers_max: limits.dedup.producers_max,
             series_max: limits.series.series_max,
             series_total_max: limits.series.total_max,
+            folds_max: limits.series.folds_max,
             dedup_bytes_max: limits.dedup.bytes_max,
         };
         let options = Options { rules, ..Options::default() };
