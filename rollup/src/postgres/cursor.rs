@@ -22,8 +22,10 @@ use crate::store::{Claim, HeldLease, LEASE, Lease, Owner, Renewed, Report, Verdi
 ///
 /// Never at the log's low watermark: a log that has already lost records is reported as broken, not skipped over.
 pub(super) async fn open(pool: &PgPool, partitions: u32) -> sqlx::Result<()> {
-    let sql =
-        "insert into rollup_cursor (log_partition) select n from generate_series(0, $1 - 1) n on conflict do nothing";
+    // Without the question first, the insert would wait for a flush that is moving one of the cursors.
+    let sql = "insert into rollup_cursor (log_partition)
+        select n from generate_series(0, $1 - 1) n where not exists (select from rollup_cursor where log_partition = n)
+        on conflict do nothing";
     sqlx::query(sql).bind(int4(partitions)).execute(pool).await?;
     Ok(())
 }

@@ -1,10 +1,14 @@
 //! From the log to rows in a real Postgres, through the public door of the rollup: `peep_rollup::run`.
 
+mod breaks;
+
 mod cardinality;
 
 mod dedup;
 
 mod stack;
+
+mod workers;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use peep_wire::histogram::{Histogram, Totals};
 use peep_wire::method::Method;
 use peep_wire::record::RecordBuilder;
 use peep_wire::{Identity, KeyId, ProjectId};
-use sqlx::PgPool;
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -138,6 +138,22 @@ impl Stack {
             live,
             partitions: self.partitions,
         }
+    }
+
+    /// The same database, and the log of partition 0 up to an offset.
+    pub(crate) async fn with_log_cut_off_at(&self, end: u64) -> Self {
+        let cut_off = self.with_new_log();
+        let mut reader = self.events.reader(Partition(0), Offset(0)).await.expect("the log answers");
+        while cut_off.events.watermarks(Partition(0)).await.expect("the log answers").high < Offset(end) {
+            let records = reader.next(1, Duration::from_secs(1)).await.expect("the log answers");
+            cut_off.events.append(Partition(0), records[0].payload.clone()).await.expect("the log takes it");
+        }
+        cut_off
+    }
+
+    /// A session of its own.
+    pub(crate) async fn connection(&self) -> PgConnection {
+        PgConnection::connect_with(&self.database.options()).await.expect("connect")
     }
 
     pub(crate) fn start(&self) -> Running {
@@ -263,6 +279,15 @@ impl Running {
     /// As close to SIGKILL as a task can get: nothing is said goodbye to.
     pub(crate) fn kill(self) {
         self.task.abort();
+    }
+
+    /// Waits until readiness says yes.
+    pub(crate) async fn ready(&self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.health.parts().remove("rollup").flatten().is_some() {
+            assert!(Instant::now() < deadline, "not ready in time");
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Waits until readiness says no with a reason that contains `part`.
