@@ -116,6 +116,7 @@ async fn start(kind: &Kind, database: &Database, key: &str, age_max: &str) -> (V
             .env("PEEP_INGEST_LISTEN", &ingest)
             .env("PEEP_STREAM_LISTEN", &stream)
             .env("PEEP_ROLLUP_FLUSH_INTERVAL", "500ms")
+            .env("PEEP_ROLLUP_LEVEL_INTERVAL", "200ms")
             .env("PEEP_ROLLUP_EVENT_AGE_MAX", age_max);
         processes.push(log_of(kind, command).start().await);
     }
@@ -265,5 +266,19 @@ async fn balance(kind: Kind) {
         (&json!(true), &json!(0), &json!(0)),
         "{books}"
     );
+    // Also while events move on into the minutes and the hours.
+    let pool = world.database.pool().await;
+    let in_hours = async || -> i64 {
+        let sql = "select coalesce(sum(count), 0)::bigint from rollup_1h";
+        sqlx::query_scalar(sql).fetch_one(&pool).await.expect("count the hours")
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while in_hours().await < 6000 && Instant::now() < deadline {
+        let books = world.books().await;
+        assert_eq!((&books["balanced"], &books["rolled_up"]), (&json!(true), &json!(6000)), "{books}");
+    }
+    assert_eq!(in_hours().await, 6000);
+    let books = world.books().await;
+    assert_eq!((&books["balanced"], &books["checks"]["days"]["ok"]), (&json!(true), &json!(true)), "{books}");
     world.stop().await;
 }
