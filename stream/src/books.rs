@@ -27,7 +27,7 @@ use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{PgConnection, Row};
 
 use crate::error::ApiError;
-use crate::history::set_statement_timeout;
+use crate::history::{events_by_day, read_horizons, set_statement_timeout};
 use crate::query::ReconcileQuery;
 use tail::{Tail, TailLimits};
 
@@ -281,40 +281,51 @@ async fn unaccepted(
                 c.next_offset
             from rollup_cursor c
         )
-        select log_partition, ends, continues from pair where ends is distinct from continues order by 1, 2",
+        select log_partition, ends, continues from pair where ends is distinct from continues order by 1, 2 limit $4",
     )
     .bind(query.from_ms as f64)
     .bind(query.to_ms as f64)
     .bind(since_ms as f64)
+    .bind(GAPS_MAX)
     .fetch_all(&mut *connection)
     .await?;
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let breaks = accepted_breaks(connection).await?;
     let mut gaps = Vec::new();
     for row in &rows {
         let (partition, ends, continues) = (row.try_get(0)?, row.try_get::<Option<i64>, _>(1)?, row.try_get(2)?);
         // Nothing before it: of everything, that is where the books begin; of the last days, it has to be looked for.
         let is_beginning = ends.is_none() && (since_ms == 0 || continues == 0);
         let gap = Gap { partition, ends: ends.unwrap_or(0), continues };
-        if !is_beginning && !is_accepted(connection, &gap).await? {
+        if !is_beginning && !gap.is_accepted(&breaks) {
             gaps.push(gap);
         }
     }
     Ok(gaps)
 }
 
-/// Whether breaks that a person accepted lead from one end of the gap to the other.
-async fn is_accepted(connection: &mut PgConnection, gap: &Gap) -> Result<bool, sqlx::Error> {
-    let mut at = gap.ends;
-    while at < gap.continues {
-        let sql = "select max(position_after) from log_break where log_partition = $1 and position_before = $2";
-        let after: Option<i64> =
-            sqlx::query_scalar(sql).bind(gap.partition).bind(at).fetch_one(&mut *connection).await?;
-        // Every break leads forward: the database checks it.
-        match after {
-            Some(after) => at = after,
-            None => return Ok(false),
+/// Where every accepted break leads, by partition and where it begins. Each was a person's decision: there are few.
+async fn accepted_breaks(connection: &mut PgConnection) -> Result<BTreeMap<(i32, i64), i64>, sqlx::Error> {
+    let sql = "select log_partition, position_before, max(position_after) from log_break group by 1, 2";
+    let rows = sqlx::query(sql).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok(((row.try_get(0)?, row.try_get(1)?), row.try_get(2)?))).collect()
+}
+
+impl Gap {
+    /// Whether accepted breaks lead from one end to the other.
+    fn is_accepted(&self, breaks: &BTreeMap<(i32, i64), i64>) -> bool {
+        let mut at = self.ends;
+        while at < self.continues {
+            // Every break leads forward: the database checks it.
+            match breaks.get(&(self.partition, at)) {
+                Some(after) => at = *after,
+                None => return false,
+            }
         }
+        at == self.continues
     }
-    Ok(at == gap.continues)
 }
 
 async fn breaks(connection: &mut PgConnection, query: ReconcileQuery) -> Result<Vec<Value>, sqlx::Error> {
@@ -336,75 +347,65 @@ async fn breaks(connection: &mut PgConnection, query: ReconcileQuery) -> Result<
     rows.iter().map(row).collect()
 }
 
-/// Whole days (UTC) that overlap the range and whose rollups are kept: how many were compared, and those that
-/// differ.
-///
-/// An event is in exactly one of: a row of the hours; a row of the minutes beyond what the hours hold; a row of the ten
-/// seconds beyond what the minutes hold. `rollup_touched` says where the latter two are, so that a day is not searched for
-/// them; a touched bucket that it does not name would be missed by the levels too, and is a difference here. Days before the horizon of the hours are gone and cannot be compared.
+/// Whole days (UTC) that overlap the range and whose rollups are kept: how many were compared, and those that differ. Days
+/// before the horizon of the hours are gone and cannot be compared.
 async fn days(connection: &mut PgConnection, project: i64, query: ReconcileQuery) -> Result<Days, sqlx::Error> {
+    let up = |second: i64| (second + DAY_S - 1).div_euclid(DAY_S) * DAY_S;
+    let kept_s = up(read_horizons(connection).await?.hour_s);
+    let low_s = (query.from_ms.div_euclid(1000 * DAY_S) * DAY_S).max(kept_s);
+    let high_s = up(query.to_ms.div_euclid(1000) + i64::from(query.to_ms.rem_euclid(1000) > 0));
+    let mut sums: BTreeMap<(i64, u32), (i64, i64)> = BTreeMap::new();
     let rows = sqlx::query(
-        "with span as (
-            select greatest(date_trunc('day', to_timestamp($2::double precision / 1000), 'UTC'),
-                    date_trunc('day', since + interval '1 day' - interval '1 microsecond', 'UTC')) as low,
-                date_trunc('day', to_timestamp($3::double precision / 1000) - interval '1 microsecond', 'UTC')
-                    + interval '1 day' as high
-            from rollup_horizon where level = '1h'
-        ), done as (
-            select c.log_partition, coalesce(m.done_offset, 0) as minutes, coalesce(h.done_offset, 0) as hours
-            from rollup_cursor c
-            left join rollup_level m on m.log_partition = c.log_partition and m.level = '1m'
-            left join rollup_level h on h.log_partition = c.log_partition and h.level = '1h'
-        ), touched as materialized (
-            select distinct level, to_timestamp(b) as bucket from rollup_touched, unnest(buckets) b, span
-            where project_id = $1 and b >= extract(epoch from span.low) and b < extract(epoch from span.high)
-        ), piece as (
-            select r.bucket, r.log_partition, r.count
-            from rollup_1h r, span where r.project_id = $1 and r.bucket >= span.low and r.bucket < span.high
-            union all
-            select r.bucket, r.log_partition, r.count
-            from touched t cross join lateral (
-                select m.* from rollup_1m m
-                where m.project_id = $1 and m.bucket >= t.bucket and m.bucket < t.bucket + interval '1 hour'
-            ) r join done d using (log_partition)
-            where t.level = '1m' and r.up_to_offset > d.hours
-            union all
-            select r.bucket, r.log_partition, r.count
-            from touched t cross join lateral (
-                select s.* from rollup_10s s
-                where s.project_id = $1 and s.bucket >= t.bucket and s.bucket < t.bucket + interval '1 minute'
-            ) r join done d using (log_partition)
-            where t.level = '10s' and r.up_to_offset > d.minutes
-        ), counted as (
-            select (bucket at time zone 'UTC')::date as day, log_partition, sum(count) as events from piece group by 1, 2
-        ), booked as (
-            select day, log_partition, rolled_up as events from ledger_day, span
-            where project_id = $1 and day >= (span.low at time zone 'UTC')::date
-                and day < (span.high at time zone 'UTC')::date
-        )
-        select to_char(day, 'YYYY-MM-DD'), log_partition, coalesce(b.events, 0)::bigint, coalesce(c.events, 0)::bigint,
-            (select to_char(low at time zone 'UTC', 'YYYY-MM-DD') from span)
-        from booked b full join counted c using (day, log_partition)
-        order by 1, 2",
+        "select extract(epoch from day)::bigint, log_partition, rolled_up from ledger_day
+        where project_id = $1 and day >= (to_timestamp($2) at time zone 'UTC')::date
+            and day < (to_timestamp($3) at time zone 'UTC')::date",
     )
     .bind(project)
-    .bind(query.from_ms as f64)
-    .bind(query.to_ms as f64)
-    .fetch_all(connection)
+    .bind(low_s as f64)
+    .bind(high_s as f64)
+    .fetch_all(&mut *connection)
     .await?;
-    let (mut off, mut compared) = (Vec::new(), BTreeSet::new());
-    let since = rows.first().map(|row| row.try_get(4)).transpose()?;
     for row in &rows {
-        let day = DayOff {
-            day: row.try_get(0)?,
-            partition: row.try_get(1)?,
-            booked: row.try_get(2)?,
-            rollups: row.try_get(3)?,
-        };
-        compared.insert(day.day.clone());
-        if day.booked != day.rollups {
-            off.push(day);
+        let partition: i32 = row.try_get(1)?;
+        sums.entry((row.try_get(0)?, partition.unsigned_abs())).or_default().0 = row.try_get(2)?;
+    }
+    let rolled_up = events_by_day(connection, ProjectId(project.cast_unsigned()), low_s, high_s).await?;
+    for (place, events) in rolled_up {
+        sums.entry(place).or_default().1 = events.cast_signed();
+    }
+    let (mut off, mut compared) = (Vec::new(), BTreeSet::new());
+    let since = (!sums.is_empty()).then(|| date(low_s));
+    for ((day_s, partition), (booked, rollups)) in sums {
+        compared.insert(day_s);
+        if booked != rollups {
+            off.push(DayOff { day: date(day_s), partition: partition.cast_signed(), booked, rollups });
         }
     }
     Ok(Days { since, compared: compared.len(), off })
+}
+
+/// `2026-11-20`
+fn date(second: i64) -> String {
+    let timestamp = jiff::Timestamp::from_second(second);
+    timestamp.map_or_else(|_| second.to_string(), |time| time.strftime("%Y-%m-%d").to_string())
+}
+
+const DAY_S: i64 = 86_400;
+
+/// More would not say more.
+const GAPS_MAX: i64 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_is_accepted_when_breaks_lead_across_it_and_nowhere_else() {
+        let breaks = BTreeMap::from([((0, 10), 100), ((0, 100), 200), ((1, 10), 100)]);
+        let gap = |partition, ends, continues| Gap { partition, ends, continues }.is_accepted(&breaks);
+        assert!(gap(0, 10, 100) && gap(0, 10, 200) && gap(1, 10, 100));
+        assert!(!gap(0, 10, 150), "past the end of a break");
+        assert!(!gap(0, 9, 100) && !gap(1, 10, 200) && !gap(2, 10, 100));
+        assert!(!gap(0, 100, 10), "an overlap");
+    }
 }
