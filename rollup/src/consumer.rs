@@ -7,9 +7,10 @@
 //! loop goes on reading into the next delta; there is at most one flush under way, so they reach the cursor in order.
 //!
 //! Promises: reads begin at the cursor, after the log proved that it still has what the cursor says (watermarks, and the
-//! record before the cursor recognised by its fingerprint). If not, or if offsets are missing, the partition is broken and
-//! waits for a person: no offset is ever reset here. A failed flush ends the consumer and with it its memory; the next one
-//! begins at the cursor. A log that cannot be read for a while ends nothing: what is counted is still published and flushed.
+//! record before the cursor recognised by its fingerprint), and go on after a failure only when the same is true of what is in
+//! memory. If not, or if offsets are missing, the partition is broken and waits for a person: no offset is ever reset here. A
+//! failed flush ends the consumer and with it its memory; the next one begins at the cursor. A log that cannot be read for a
+//! while ends nothing: what is counted is still published and flushed.
 //!
 //! Does not: retry flushes, renew leases, or look into records.
 
@@ -173,19 +174,29 @@ async fn open(events: &dyn Log, lease: &Lease, progress: &Progress) -> Result<Bo
     let partition = peep_log::Partition(lease.partition);
     let watermarks = events.watermarks(partition).await?;
     progress.set_range(lease, watermarks);
-    let (low, next, high) = (watermarks.low, lease.next.offset(), watermarks.high);
+    reader_at(events, partition, watermarks, lease.next.offset(), lease.fingerprint.as_ref()).await
+}
+
+/// A reader at `next`, once the log has proved to hold, right before it, the record with that fingerprint.
+async fn reader_at(
+    events: &dyn Log,
+    partition: peep_log::Partition,
+    Watermarks { low, high }: Watermarks,
+    next: Offset,
+    fingerprint: Option<&Fingerprint>,
+) -> Result<Box<dyn Reader>, OpenError> {
     if next < low {
         let lost = low.0 - next.0;
         return Err(OpenError::Broken(format!(
-            "the log begins at offset {low}, the cursor is at {next}: {lost} records expired before they were counted"
+            "the log begins at offset {low}, the next to count is {next}: {lost} records expired before they were counted"
         )));
     }
     if next > high {
         return Err(OpenError::Broken(format!(
-            "the log ends at offset {high}, the cursor is at {next}: the log was truncated or replaced"
+            "the log ends at offset {high}, the next to count is {next}: the log was truncated or replaced"
         )));
     }
-    let Some(fingerprint) = lease.fingerprint.as_ref().filter(|_| next > low) else {
+    let Some(fingerprint) = fingerprint.filter(|_| next > low) else {
         return events.reader(partition, next).await.map_err(OpenError::from);
     };
     let mut reader = events.reader(partition, Offset(next.0 - 1)).await?;
@@ -278,7 +289,7 @@ impl Consumer {
                         return failed;
                     }
                 }
-                read = read(&mut self.source, &*self.worker.events, &self.partition, read_bytes_max), if reading => {
+                read = read(&mut self.source, &*self.worker.events, &self.partition, &self.lease, read_bytes_max), if reading => {
                     if let Err(ended) = self.take(read) {
                         return ended;
                     }
@@ -306,13 +317,13 @@ impl Consumer {
         ended
     }
 
-    fn take(&mut self, read: Result<Vec<LogRecord>, ReadError>) -> Result<(), Ended> {
+    fn take(&mut self, read: Result<Vec<LogRecord>, OpenError>) -> Result<(), Ended> {
         let records = match read {
             Ok(records) => records,
-            Err(error @ ReadError::OutOfRange { .. }) => return Err(Ended::Broken { reason: error.to_string() }),
-            Err(error) => {
+            Err(OpenError::Broken(reason)) => return Err(Ended::Broken { reason }),
+            Err(OpenError::Again(error)) => {
                 // Said by the log itself, once; here only the pace of retries.
-                tracing::debug!(partition = self.lease.partition, %error, "log not readable");
+                tracing::debug!(partition = self.lease.partition, error, "log not readable");
                 self.source = Source::Closed { retry_at: Instant::now() + LOG_RETRY_DELAY };
                 return Ok(());
             }
@@ -460,19 +471,26 @@ async fn landed(flush: &mut Option<Flush>) -> Landed {
 }
 
 /// The next records. Safe to drop: the reader gives them again.
+///
+/// Whatever broke a reader may have been a log that lost its end or was made anew, and that has grown beyond our place since:
+/// a new reader proves first that the log still ends, before our place, with what is in memory.
 async fn read(
     source: &mut Source,
     events: &dyn Log,
     partition: &Partition,
+    lease: &Lease,
     bytes_max: usize,
-) -> Result<Vec<LogRecord>, ReadError> {
+) -> Result<Vec<LogRecord>, OpenError> {
     loop {
         match source {
-            Source::Open(reader) => return reader.next(bytes_max, READ_WAIT).await,
+            Source::Open(reader) => return Ok(reader.next(bytes_max, READ_WAIT).await?),
             Source::Closed { retry_at } => {
                 sleep_until(*retry_at).await;
                 let number = peep_log::Partition(partition.number());
-                *source = Source::Open(events.reader(number, Position(partition.next().0).offset()).await?);
+                let next = Position(partition.next().0).offset();
+                let before = partition.fingerprint().or(lease.fingerprint.as_ref());
+                let watermarks = events.watermarks(number).await?;
+                *source = Source::Open(reader_at(events, number, watermarks, next, before).await?);
             }
         }
     }

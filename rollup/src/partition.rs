@@ -267,6 +267,11 @@ impl Partition {
         Offset(self.next)
     }
 
+    /// Of the last record applied; none, when nothing was applied to this value yet.
+    pub fn fingerprint(&self) -> Option<&Fingerprint> {
+        self.fingerprint.as_ref()
+    }
+
     /// Whether something was applied since the last publish.
     pub fn has_unpublished(&self) -> bool {
         self.published_to < self.next

@@ -9,7 +9,7 @@
 //!
 //! And the books balance, their ranges follow one another, and nobody wrote whose lease had been taken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ use crate::world::World;
 
 /// Compares what is with what should be; complaints go to the world.
 pub(crate) fn check(targets: &Targets, journal: &Journal, viewer: &Viewer) -> Facts {
-    let Targets { world, events, store, .. } = targets;
+    let Targets { world, store, .. } = targets;
     let state = store.snapshot();
     let mut facts =
         Facts { notes: world.trace.notes(), simulated_ms: world.elapsed().as_millis() as u64, ..Facts::default() };
@@ -51,11 +51,17 @@ pub(crate) fn check(targets: &Targets, journal: &Journal, viewer: &Viewer) -> Fa
         facts.takeovers += state.cursors[partition as usize].epoch;
         facts.flushes += flushes.len() as u64;
         counted.extend(records);
-        truths.insert(partition, replay.sums);
-        let _ = events;
+        let mut truth = replay.sums;
+        for known in state.breaks.iter().filter(|known| known.partition == partition) {
+            // A new generation begins with what the one before ended with.
+            let sums = truth.get(&known.before.0).copied().unwrap_or_default();
+            truth.entry(known.after.0).or_insert(sums);
+        }
+        truths.insert(partition, truth);
     }
     facts.events = check_journal(world, &state, journal, &counted, targets);
-    facts.views = check_views(world, viewer, &truths);
+    facts.views = check_views(targets, viewer, &truths);
+    facts.breaks = state.breaks.len() as u64;
     facts.rebuilds = viewer.rebuilds();
     facts
 }
@@ -283,7 +289,7 @@ fn check_journal(world: &World, state: &State, journal: &Journal, counted: &[Cou
     for key in counted.iter().flat_map(|counted| events_of(&counted.record.payload)) {
         *records.entry(key).or_default() += 1;
     }
-    let destroyed = destroyed(world, counted, targets);
+    let (present, gone) = events_in_log(targets);
     let mut events = 0;
     for batch in journal.batches() {
         for sent in &batch.events {
@@ -298,8 +304,10 @@ fn check_journal(world: &World, state: &State, journal: &Journal, counted: &[Cou
                 let identity = batch.identity.map(|identity| identity.seq);
                 tell_story(world, &key, counted);
                 world.violated(format!("event {key:?} of batch {identity:?} ({heard:?}) {wrong}: {fate:?}"));
-            } else if heard.acknowledged && fate.records == 0 && !destroyed.contains_key(&key) {
-                world.violated(format!("event {key:?} was acknowledged and never counted"));
+            } else if fate.records == 0 && present.contains(&key) {
+                world.violated(format!("event {key:?} is in the log and was never counted"));
+            } else if fate.records == 0 && heard.acknowledged && !gone.contains(&key) {
+                world.violated(format!("event {key:?} was acknowledged and is nowhere"));
             }
         }
     }
@@ -371,32 +379,31 @@ fn events_of(payload: &[u8]) -> Vec<EventKey> {
     batch.events().filter_map(|event| event_key(batch.header.project, &event.ok()?)).collect()
 }
 
-/// Events of records that the log lost, or removed before they were counted.
-fn destroyed(world: &World, counted: &[Counted], targets: &Targets) -> BTreeMap<EventKey, ()> {
-    let mut destroyed = BTreeMap::new();
-    if !world.shape.faults.damage() {
-        return destroyed;
-    }
-    let _ = counted;
-    for partition in 0..world.shape.partitions {
+/// Events that are in the log, and events that no longer are.
+fn events_in_log(targets: &Targets) -> (BTreeSet<EventKey>, BTreeSet<EventKey>) {
+    let (mut present, mut gone) = (BTreeSet::new(), BTreeSet::new());
+    for partition in 0..targets.world.shape.partitions {
         let kept = targets.events.kept(partition);
-        let present: Vec<&[u8]> =
-            kept.life()[kept.low as usize..].iter().map(|stored| &*stored.record.payload).collect();
-        for stored in kept.lives.iter().flatten() {
-            if !present.contains(&&*stored.record.payload) {
-                destroyed.extend(events_of(&stored.record.payload).into_iter().map(|key| (key, ())));
-            }
+        let readable = &kept.life()[kept.low as usize..];
+        present.extend(readable.iter().flat_map(|stored| events_of(&stored.record.payload)));
+        if kept.lives.len() > 1 || kept.low > 0 {
+            gone.extend(kept.lives.iter().flatten().flat_map(|stored| events_of(&stored.record.payload)));
         }
     }
-    destroyed
+    gone.retain(|key| !present.contains(key));
+    (present, gone)
 }
 
 /// Answers how many views were compared.
-fn check_views(world: &World, viewer: &Viewer, truths: &BTreeMap<u32, BTreeMap<u64, Sums>>) -> u64 {
-    let seen = viewer.seen();
-    // Where the log was another one for a while, viewers may have seen what no longer is.
-    let is_exact = !(world.shape.faults.truncation || world.shape.faults.recreation);
-    for seen in seen.iter().filter(|_| is_exact) {
+fn check_views(targets: &Targets, viewer: &Viewer, truths: &BTreeMap<u32, BTreeMap<u64, Sums>>) -> u64 {
+    let (world, seen) = (&targets.world, viewer.seen());
+    // Where the log lost something, viewers may have seen what no longer is, because it was never committed.
+    let is_intact = |partition: u32| {
+        let lives = targets.events.look(partition, |kept| kept.lives.len());
+        lives == 1 && targets.store.look(|state| state.breaks.iter().all(|known| known.partition != partition))
+    };
+    let intact: Vec<bool> = (0..world.shape.partitions).map(is_intact).collect();
+    for seen in seen.iter().filter(|seen| intact[seen.partition as usize]) {
         let truth = truths.get(&seen.partition).and_then(|sums| sums.get(&seen.position));
         if truth != Some(&seen.sums) {
             let at: Duration = seen.at.duration_since(world.started());

@@ -20,6 +20,8 @@ mod client;
 
 mod log;
 
+mod operator;
+
 mod process;
 
 mod random;

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::check;
 use crate::client::{self, Journal};
 use crate::log::SimLog;
+use crate::operator;
 use crate::random::Random;
 use crate::store::SimStore;
 use crate::storm::{self, Targets};
@@ -97,6 +98,7 @@ async fn simulate(seed: u64, readable: bool) -> Outcome {
         store: Arc::clone(&store),
         workers: Arc::clone(&workers),
     };
+    tokio::spawn(operator::watch(targets.clone(), random.fork()));
     storm::rage(&targets, world.shape.traffic, &mut random).await;
     let quiet = async { while clients.join_next().await.is_some() {} };
     if timeout(CLIENTS_WAIT, quiet).await.is_err() {

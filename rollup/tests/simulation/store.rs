@@ -85,7 +85,6 @@ pub(crate) struct Break {
     pub(crate) partition: u32,
     pub(crate) before: Position,
     pub(crate) after: Position,
-    pub(crate) records_lost: Option<u64>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -93,7 +92,7 @@ pub(crate) struct CursorRow {
     pub(crate) next: Position,
     pub(crate) epoch: u64,
     pub(crate) owner: Option<Owner>,
-    lease_until_ms: i64,
+    pub(crate) lease_until_ms: i64,
     pub(crate) fingerprint: Option<Fingerprint>,
     pub(crate) broken: Option<String>,
     pub(crate) range: Option<(Position, Position)>,
@@ -138,9 +137,11 @@ impl SimStore {
         look(&self.servers.lock().primary.state)
     }
 
-    /// Changes it from outside, as a person with the right tool does.
-    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.servers.lock().primary.state)
+    /// Changes it from outside, as a person with the right tool does. `change` hears the time of the server.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State, i64) -> T) -> T {
+        let mut servers = self.servers.lock();
+        let now_ms = self.world.now_ms() + servers.weather.clock_ahead_ms;
+        change(&mut servers.primary.state, now_ms)
     }
 
     /// A replica that begins to lag now.
@@ -296,7 +297,8 @@ impl Store for StoreHandle {
         self.statement(move |_, server, now_ms| {
             let lease_until_ms = now_ms + lease_ms();
             server.state.workers.insert(owner, (lease_until_ms, capacity));
-            let is_alive = |(_, (until_ms, _)): &(&Owner, &(i64, u32))| (now_ms..=now_ms + 2 * lease_ms()).contains(until_ms);
+            let is_alive =
+                |(_, (until_ms, _)): &(&Owner, &(i64, u32))| (now_ms..=now_ms + 2 * lease_ms()).contains(until_ms);
             let workers = server.state.workers.iter().filter(is_alive);
             let mut renewed =
                 Renewed { held: Vec::new(), workers: workers.map(|(owner, (_, max))| (*owner, *max)).collect() };
@@ -444,6 +446,11 @@ impl Store for StoreHandle {
                     Verdict::Sound => None,
                     Verdict::Broken { reason } => Some(reason),
                 };
+                if let Some(reason) = broken.as_ref().filter(|_| !world.shape.faults.damage()) {
+                    world.violated(format!(
+                        "partition {partition} is called broken while nothing damages logs: {reason}"
+                    ));
+                }
                 if broken.is_some() != cursor.broken.is_some() {
                     let numbers = [("partition", partition as u64), ("is_broken", u64::from(broken.is_some()))];
                     world.trace.note("verdict", &numbers);

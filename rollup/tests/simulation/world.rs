@@ -138,9 +138,9 @@ impl Faults {
             log_errors: is_on(),
             log_outages: is_on(),
             log_clock: is_on(),
-            retention: is_on() && DAMAGE,
-            truncation: is_on() && is_on() && DAMAGE,
-            recreation: is_on() && is_on() && DAMAGE,
+            retention: is_on(),
+            truncation: is_on() && is_on(),
+            recreation: is_on() && is_on(),
             lost_frames: is_on(),
             hostile_clients: is_on(),
         }
@@ -162,6 +162,10 @@ fn config(random: &mut Random) -> Config {
         config.flush_bytes_max = random.within(1_000..=20_000) as usize;
     }
     config.flushes_max = random.within(1..=4);
+    if random.chance(400) {
+        config.series_max = random.within(1..=20);
+        config.series_total_max = random.within(5..=40);
+    }
     config
 }
 
@@ -169,5 +173,3 @@ fn config(random: &mut Random) -> Config {
 const MIDNIGHT_MS: i64 = 1_714_521_600_000;
 /// More of them are seldom more wisdom.
 const VIOLATIONS_TOLD: usize = 6;
-/// Until somebody here accepts breaks.
-const DAMAGE: bool = false;
