@@ -2,7 +2,7 @@
 # Written for GNU make 3.81 and newer, which is what macOS ships.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev up down status logs reset demo check test bench
+.PHONY: help dev up down status logs reset demo check test bench faults
 
 help: ## this list
 	@scripts/help.sh
@@ -36,3 +36,6 @@ test: ## every test, against a real Postgres, a real Kafka and a real browser
 
 bench: ## the benchmarks; prints ratios, see benches/
 	@scripts/bench.sh
+
+faults: ## break everything under load and prove that nothing is lost or doubled (FAULT=F06 EVENTS=20000 SEED=1)
+	@scripts/faults.sh

@@ -25,6 +25,7 @@ rust_build() { cargo build --workspace --bins --tests --locked; }
 rust_tests() { cargo test --workspace --locked --no-fail-fast; }
 dashboard_tests() { npm test --prefix dashboard; }
 journey() { scripts/journey.sh; }
+faults() { SHORT=1 scripts/faults.sh; }
 
 # The dashboard in a real browser, against a real stack.
 browser_tests() {
@@ -48,5 +49,6 @@ step "build" rust_build
 step "Rust tests (real Postgres, real Kafka)" rust_tests
 step "dashboard tests" dashboard_tests
 step "journey: make up, an event in, its number out, crash, make down" journey
+step "faults: a short campaign under load" faults
 step "dashboard in a browser" browser_tests
 summary

@@ -35,7 +35,7 @@ struct Arguments {
     /// Write the results here as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write the table for the docs here.
+    /// Write the table of the results here; into a page with markers for it, between them.
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
 }
@@ -58,7 +58,9 @@ async fn main() -> anyhow::Result<ExitCode> {
         std::fs::write(path, text + "\n").with_context(|| format!("write {}", path.display()))?;
     }
     if let Some(path) = &arguments.markdown {
-        std::fs::write(path, report::markdown(&runs, &about)).with_context(|| format!("write {}", path.display()))?;
+        let page = std::fs::read_to_string(path).ok();
+        let text = report::into_page(page.as_deref(), &report::markdown(&runs, &about));
+        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
     }
     let failed: Vec<&str> = runs.iter().filter(|run| !run.passed()).map(|run| run.id).collect();
     println!(
@@ -105,6 +107,6 @@ fn date() -> String {
 }
 
 fn commit() -> String {
-    let output = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
+    let output = Command::new("git").args(["describe", "--always", "--dirty=+"]).output();
     output.map_or_else(|_| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

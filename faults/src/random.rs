@@ -12,10 +12,10 @@ impl Random {
     /// An independent stream, for one of several tasks.
     #[must_use]
     pub fn fork(&mut self, number: u64) -> Self {
-        Self(self.next() ^ number.wrapping_mul(0xd1b5_4a32_d192_ed03))
+        Self(self.number() ^ number.wrapping_mul(0xd1b5_4a32_d192_ed03))
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -25,12 +25,12 @@ impl Random {
 
     /// In `from..to`, which must not be empty. The bias of the remainder is of no matter here.
     pub fn between(&mut self, from: u64, to: u64) -> u64 {
-        from + self.next() % (to - from)
+        from + self.number() % (to - from)
     }
 
     /// True once in `times` on average.
     pub fn once_in(&mut self, times: u64) -> bool {
-        self.next().is_multiple_of(times)
+        self.number().is_multiple_of(times)
     }
 
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {

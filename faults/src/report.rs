@@ -42,9 +42,13 @@ fn result(run: &Run) -> String {
                 Oracle::Agrees(_) => "oracle agrees",
                 Oracle::Differs(_) => "ORACLE DIFFERS",
             };
+            let by_design = match verdict.lost_by_design {
+                0 => String::new(),
+                events => format!(" (beside {events} that the log itself lost, all booked)"),
+            };
             format!(
-                "{} of {} acknowledged lost, {} doubled, {balanced}, {oracle}",
-                findings.lost(),
+                "{} of {} acknowledged lost{by_design}, {} doubled, {balanced}, {oracle}",
+                verdict.lost(),
                 findings.acked_events,
                 findings.doubled()
             )
@@ -62,7 +66,8 @@ pub fn json(runs: &[Run], about: &About) -> Value {
             Ok(verdict) => json!({
                 "acknowledged_events": verdict.findings.acked_events,
                 "acknowledged_batches": verdict.findings.acked_batches,
-                "lost_events": verdict.findings.lost(),
+                "lost_events": verdict.lost(),
+                "lost_by_the_log_events": verdict.lost_by_design,
                 "doubled_events": verdict.findings.doubled(),
                 "unknown_batches": verdict.findings.unknown_batches,
                 "unknown_batches_counted": verdict.findings.unknown_counted,
@@ -105,6 +110,18 @@ pub struct About {
     pub events: u64,
 }
 
+/// Puts the table into a page: between its markers, or all of it when there is no such page.
+pub fn into_page(page: Option<&str>, table: &str) -> String {
+    let whole = || table.to_owned();
+    page.map_or_else(whole, |page| match (page.split_once(BEGIN), page.split_once(END)) {
+        (Some((before, _)), Some((_, after))) => format!("{before}{BEGIN}\n{table}{END}{after}"),
+        _ => whole(),
+    })
+}
+
+const BEGIN: &str = "<!-- campaign: begin -->";
+const END: &str = "<!-- campaign: end -->";
+
 /// The table of docs/guarantees.md.
 pub fn markdown(runs: &[Run], about: &About) -> String {
     let mut text = format!(
@@ -113,7 +130,8 @@ pub fn markdown(runs: &[Run], about: &About) -> String {
          | --- | --- | ---: | ---: | ---: | --- | ---: | --- |\n",
         about.date, about.commit, about.events
     );
-    for run in runs {
+    // The trials of the judges lose events on purpose: they have no place among the others.
+    for run in runs.iter().filter(|run| run.id.starts_with('F')) {
         let _ = match &run.verdict {
             Err(error) => writeln!(text, "| {} | {} | | | | no verdict | | {} |", run.id, run.title, cell(error)),
             Ok(verdict) => writeln!(
@@ -122,7 +140,7 @@ pub fn markdown(runs: &[Run], about: &About) -> String {
                 run.id,
                 run.title,
                 verdict.findings.acked_events,
-                verdict.findings.lost(),
+                verdict.lost(),
                 verdict.findings.doubled(),
                 match (verdict.imbalances.is_empty(), &verdict.oracle, run.passed()) {
                     (true, Oracle::Agrees(_), true) => "balanced, oracle agrees",
@@ -134,6 +152,11 @@ pub fn markdown(runs: &[Run], about: &About) -> String {
             ),
         };
     }
+    let trials: Vec<&Run> = runs.iter().filter(|run| !run.id.starts_with('F')).collect();
+    if !trials.is_empty() {
+        let noticed = trials.iter().filter(|run| run.passed()).count();
+        let _ = writeln!(text, "\nOf {} lies told to the judges, {noticed} were noticed by all of them.", trials.len());
+    }
     text
 }
 
@@ -143,4 +166,16 @@ fn seconds(span: Duration) -> String {
 
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_takes_the_place_of_the_one_before() {
+        let page = format!("before {BEGIN} old {END} after");
+        assert_eq!(into_page(Some(&page), "new\n"), format!("before {BEGIN}\nnew\n{END} after"));
+        assert_eq!(into_page(None, "new\n"), "new\n");
+    }
 }

@@ -57,6 +57,8 @@ impl Default for Expectations {
 #[derive(Clone, Debug)]
 pub struct Verdict {
     pub findings: Findings,
+    /// Of the lost ones: gone from the log itself, and on record.
+    pub lost_by_design: u64,
     pub progress: Progress,
     /// From the last batch sent to everything counted.
     pub settled: Duration,
@@ -75,6 +77,11 @@ pub enum Oracle {
 }
 
 impl Verdict {
+    /// Acknowledged events that nobody can account for.
+    pub fn lost(&self) -> u64 {
+        self.findings.lost().saturating_sub(self.lost_by_design)
+    }
+
     pub fn passed(&self) -> bool {
         self.failures.is_empty()
     }
@@ -236,7 +243,17 @@ impl<'s> Scene<'s> {
             notes.push(format!("{} duplicates recognised", ledger.duplicate));
         }
         self.world.stop().await;
-        let mut verdict = Verdict { findings, progress, settled: took, takeover, imbalances, oracle, failures, notes };
+        let mut verdict = Verdict {
+            findings,
+            lost_by_design: by_design,
+            progress,
+            settled: took,
+            takeover,
+            imbalances,
+            oracle,
+            failures,
+            notes,
+        };
         if let Some(lie) = lie {
             lie.judge_the_judges(&mut verdict)?;
         }

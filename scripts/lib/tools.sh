@@ -19,6 +19,7 @@ name_of() {
     postgres) echo "PostgreSQL server programs" ;;
     kafka) echo "Apache Kafka (from Maven Central), Java 17 or newer, Maven" ;;
     chromium) echo "Chromium" ;;
+    faketime) echo "libfaketime" ;;
     shellcheck) echo "shellcheck" ;;
     cargo_deny) echo "cargo-deny" ;;
   esac
@@ -46,6 +47,7 @@ have_node() {
 }
 have_postgres() { "$ROOT/scripts/postgres.sh" status --binaries >/dev/null 2>&1; }
 have_kafka() { "$ROOT/scripts/kafka.sh" status --binaries >/dev/null 2>&1; }
+have_faketime() { ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1; }
 have_chromium() { [ -n "$(chromium_path)" ]; }
 have_shellcheck() { command -v shellcheck >/dev/null; }
 have_cargo_deny() { cargo deny --version >/dev/null 2>&1; }
@@ -122,6 +124,7 @@ install_curl() { packages "curl ca-certificates" curl; }
 install_postgres() { "$ROOT/scripts/postgres.sh" install; }
 install_kafka() { "$ROOT/scripts/kafka.sh" install; }
 install_chromium() { packages chromium "--cask chromium"; }
+install_faketime() { packages libfaketime libfaketime; }
 install_shellcheck() { packages shellcheck shellcheck; }
 
 install_node() {

@@ -90,7 +90,7 @@ fn keep(mut file: File, queue: &Receiver<Line>) {
         let text: String = group.iter().map(|line| line.text.as_str()).collect();
         let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_data());
         for line in group {
-            let result = written.as_ref().map(|()| ()).map_err(|error| io::Error::new(error.kind(), error.to_string()));
+            let result = written.as_ref().copied().map_err(|error| io::Error::new(error.kind(), error.to_string()));
             // The writer may have been dropped; the line stands all the same.
             let _ = line.synced.send(result);
         }

@@ -191,7 +191,7 @@ struct Producer {
 
 impl Producer {
     fn new(shared: Arc<Shared>, number: u32, mut random: Random) -> Self {
-        let id = Uuid::from_u64_pair(random.next(), random.next());
+        let id = Uuid::from_u64_pair(random.number(), random.number());
         Self { shared, number, id, next_seq: 0, random }
     }
 

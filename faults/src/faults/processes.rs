@@ -25,6 +25,7 @@ pub(super) fn faults() -> Vec<Fault> {
         }),
         fault("F07", "a rollup frozen inside its transaction", |scene| Box::pin(freeze_in_transaction(scene))),
         fault("F08", "ingest frozen while clients wait", |scene| Box::pin(freeze_ingest(scene))),
+        fault("F43", "kill -9 of a rollup while it makes a coarser level", |scene| Box::pin(kill_leveler(scene))),
         fault("F36", "ingest out of file descriptors", |scene| Box::pin(exhaust_descriptors(scene))),
         fault("F38", "rolling upgrade, with SIGTERM and with kill -9", |scene| Box::pin(upgrade(scene))),
     ]
@@ -101,6 +102,26 @@ async fn kill_rollups(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     }
     scene.wait_for_takeover().await;
     scene.note(format!("{kills} kills at {} steps", steps.iter().collect::<std::collections::BTreeSet<_>>().len()));
+    Ok(())
+}
+
+/// Levels are made when the log has passed a minute, so this takes one or two.
+async fn kill_leveler(scene: &mut Scene<'_>) -> anyhow::Result<()> {
+    scene.pace(Duration::from_secs(120)).await;
+    let step = "rollup.level.before_commit";
+    for number in 0..scene.world.rollups.len() {
+        let pod = &mut scene.world.rollups[number];
+        pod.terminate().await?;
+        pod.set("PEEP_FAILPOINTS", format!("{step}=kill@{}", number + 1));
+        pod.launch().await;
+    }
+    for number in 0..scene.world.rollups.len() {
+        anyhow::ensure!(scene.rollup_ends(number, Duration::from_secs(150)).await, "{step} was never passed");
+        let pod = &mut scene.world.rollups[number];
+        pod.unset("PEEP_FAILPOINTS");
+        pod.start().await?;
+    }
+    scene.wait_for_takeover().await;
     Ok(())
 }
 
