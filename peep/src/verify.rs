@@ -78,6 +78,8 @@ fn rules(config: &peep_rollup::Config, log: &Arc<dyn Log>) -> Rules {
         series_max: limits.series.series_max,
         series_total_max: limits.series.total_max,
         folds_max: limits.series.folds_max,
+        letters_kept: config.retention_1m,
+        books_kept: config.retention_1h,
     }
 }
 

@@ -21,6 +21,10 @@ pub struct Rules {
     pub folds_max: usize,
     /// Bytes that a partition's memory of producers may take. Where they may have been exceeded, the tables are believed.
     pub dedup_bytes_max: usize,
+    /// Age at which dead letters and duplicates are swept. `PEEP_ROLLUP_RETENTION_1M`.
+    pub letters_kept: Duration,
+    /// Age at which the books are dropped. `PEEP_ROLLUP_RETENTION_1H`.
+    pub books_kept: Duration,
 }
 
 impl Rules {
@@ -34,6 +38,8 @@ impl Rules {
         series_total_max: 100_000,
         folds_max: 1_000,
         dedup_bytes_max: 16 << 20,
+        letters_kept: Duration::from_hours(35 * 24),
+        books_kept: Duration::from_hours(400 * 24),
     };
 }
 

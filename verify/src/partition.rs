@@ -10,7 +10,7 @@ use crate::count::{CLOCK_SKEW_MS_MAX, Cell, Counted, Counter, Logged, SeriesNumb
 use crate::findings::Findings;
 use crate::ledger::{self, DayRow, Ledger, ProjectRow};
 use crate::memory;
-use crate::options::{Options, Progress};
+use crate::options::{Options, Progress, Rules};
 use crate::past::Past;
 use crate::record::Series;
 use crate::report::{self, Column, PartitionReport, Place, instant};
@@ -90,8 +90,12 @@ impl Verification<'_> {
 
         let mut counter = Counter::new(self.options.rules, past.clone());
         let mut ledger = Ledger::over(&found_ledger);
-        self.read(range, &mut counter, &mut ledger, findings, progress).await?;
+        let mut swept = Swept::at(snapshot.taken_ms, &self.options.rules);
+        self.read(range, &mut counter, &mut ledger, &mut swept, findings, progress).await?;
         let mut counted = counter.finish();
+        counted.dead_letters.retain(|key, _| key.0 >= swept.letters_from || dead_letters.contains_key(key));
+        counted.duplicates.retain(|key, _| *key >= swept.letters_from || duplicates.contains_key(key));
+        ledger.unbooked.retain(|(from, _)| *from >= swept.books_from);
 
         if !counted.is_whole {
             // Whether a producer was unknown, and whether a series had found no place, only the past could tell.
@@ -248,6 +252,7 @@ impl Verification<'_> {
         range: Range,
         counter: &mut Counter,
         ledger: &mut Ledger,
+        swept: &mut Swept,
         findings: &mut Findings,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(), VerifyError> {
@@ -260,6 +265,7 @@ impl Verification<'_> {
             for record in &records {
                 let position = reading.position_of(record);
                 let logged = Logged { position, appended_ms: record.appended_ms, payload: &record.payload };
+                swept.see(position, record.appended_ms);
                 match counter.count(logged) {
                     Ok(outcome) => ledger.book(logged, &outcome),
                     Err(other) => {
@@ -299,6 +305,9 @@ impl Verification<'_> {
         findings: &mut Findings,
     ) -> Result<Result<Range, String>, VerifyError> {
         let partition = self.cursor.partition;
+        if partition >= self.log.partitions() {
+            return Ok(Err("the log has no such partition".to_owned()));
+        }
         let marks = self.log.watermarks(Partition(partition)).await;
         let marks = marks.map_err(|source| VerifyError::Log { partition, source })?;
         let to = self.cursor.next;
@@ -343,6 +352,33 @@ impl Verification<'_> {
         let column = Column::new("fingerprint", ledger::hex(&found), ledger::hex(expected));
         findings.differs("rollup_cursor", place, vec![column]);
         Ok(false)
+    }
+}
+
+/// Rows so old that their absence proves nothing: positions before these.
+#[derive(Debug, Clone, Copy)]
+struct Swept {
+    letters_before_ms: i64,
+    letters_from: u64,
+    books_before_ms: i64,
+    books_from: u64,
+}
+
+impl Swept {
+    fn at(now_ms: i64, rules: &Rules) -> Self {
+        let before = |kept: Duration| now_ms - i64::try_from(kept.as_millis()).unwrap_or(i64::MAX).min(now_ms);
+        // Books go by whole days.
+        let books_before_ms = before(rules.books_kept) + DAY_S * 1000;
+        Self { letters_before_ms: before(rules.letters_kept), letters_from: 0, books_before_ms, books_from: 0 }
+    }
+
+    fn see(&mut self, position: u64, appended_ms: i64) {
+        if appended_ms < self.letters_before_ms {
+            self.letters_from = position + 1;
+        }
+        if appended_ms < self.books_before_ms {
+            self.books_from = position + 1;
+        }
     }
 }
 

@@ -137,7 +137,8 @@ pub(crate) fn open(bytes: &[u8]) -> Opened<'_> {
     if header.format != FORMAT {
         return Opened::OtherFormat(header.format);
     }
-    if !matches!(header.producer_id.len(), 0 | 16) {
+    // No table can hold such a project, or such a producer.
+    if i64::try_from(header.project_id).is_err() || !matches!(header.producer_id.len(), 0 | 16) {
         return Opened::Unreadable("malformed");
     }
     Opened::Batch(Batch { header, events })

@@ -21,6 +21,8 @@ use crate::report::{Books, instant};
 /// See the module.
 pub(crate) struct Snapshot {
     pub(crate) transaction: Transaction<'static, Postgres>,
+    /// When it was taken, by the database's clock, Unix milliseconds.
+    pub(crate) taken_ms: i64,
 }
 
 /// A row of `rollup_cursor`.
@@ -53,7 +55,9 @@ impl Snapshot {
         ] {
             sqlx::query(sql).execute(&mut *transaction).await?;
         }
-        Ok(Self { transaction })
+        let now = "select floor(extract(epoch from now()) * 1000)::bigint";
+        let taken_ms = sqlx::query_scalar(now).fetch_one(&mut *transaction).await?;
+        Ok(Self { transaction, taken_ms })
     }
 
     pub(crate) async fn cursors(&mut self) -> sqlx::Result<Vec<Cursor>> {

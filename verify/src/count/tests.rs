@@ -23,6 +23,7 @@ const RULES: Rules = Rules {
     series_total_max: 9,
     folds_max: 3,
     dedup_bytes_max: 1 << 20,
+    ..Rules::DEFAULT
 };
 
 fn limits() -> PartitionLimits {
@@ -180,7 +181,8 @@ fn record() -> impl Strategy<Value = Sealed> {
     let parts = prop_oneof![6 => Just((0, 0)), 3 => (0..3_u32, 2..4_u32), 1 => (0..6_u32, 0..6_u32)];
     let events = prop::collection::vec(event(), 1..5);
     let announced = prop_oneof![20 => Just(0_i64), 1 => -1..3_i64];
-    (1..3_u64, identity, parts, events, announced, -8_000..8_000_i64, any::<prop::sample::Index>(), 0..40_u8).prop_map(
+    let project = prop_oneof![30 => 1..3_u64, 1 => Just(i64::MAX as u64), 1 => Just(1 << 63)];
+    (project, identity, parts, events, announced, -8_000..8_000_i64, any::<prop::sample::Index>(), 0..40_u8).prop_map(
         |(project, identity, parts, events, announced, skew_ms, at, damage)| Sealed {
             project,
             identity,

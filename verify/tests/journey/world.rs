@@ -95,6 +95,8 @@ impl World {
             series_max: limits.series.series_max,
             series_total_max: limits.series.total_max,
             folds_max: limits.series.folds_max,
+            letters_kept: config.retention_1m,
+            books_kept: config.retention_1h,
             dedup_bytes_max: limits.dedup.bytes_max,
         };
         let options = Options { rules, ..Options::default() };
