@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use peep_chassis::admin::Health;
@@ -116,7 +116,7 @@ fn work(
 async fn watch(station: &Station, ready: &peep_chassis::admin::HealthHandle, shutdown: Shutdown) {
     let mut drift = Drift::default();
     loop {
-        let drift_ms = drift.observe(Instant::now(), station.clock.now_ms());
+        let drift_ms = drift.look(&station.clock);
         match (station.log.ready(), drift_ms) {
             (Ok(()), None) => ready.set_ready(),
             (Err(reason), _) => ready.set_not_ready(reason),

@@ -8,15 +8,29 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use peep_chassis::clock::Clock;
+
 /// Both clocks over the last seconds.
 #[derive(Debug, Default)]
 pub(crate) struct Drift {
     seen: VecDeque<(Instant, i64)>,
+    verdict: Option<i64>,
 }
 
 impl Drift {
+    /// Reads both clocks; see [`Drift::observe`]. A thread that was kept waiting between the two readings has read nothing
+    /// that could be compared.
+    pub(crate) fn look(&mut self, wall: &Clock) -> Option<i64> {
+        let before = Instant::now();
+        let wall_ms = wall.now_ms();
+        if before.elapsed() < READING_MAX {
+            self.verdict = self.observe(before, wall_ms);
+        }
+        self.verdict
+    }
+
     /// Milliseconds by which the wall clock ran ahead (or behind, below zero), if that is suspicious.
-    pub(crate) fn observe(&mut self, time: Instant, wall_ms: i64) -> Option<i64> {
+    fn observe(&mut self, time: Instant, wall_ms: i64) -> Option<i64> {
         while self.seen.front().is_some_and(|(at, _)| time.duration_since(*at) > SPAN) {
             self.seen.pop_front();
         }
@@ -31,6 +45,7 @@ impl Drift {
     }
 }
 
+const READING_MAX: Duration = Duration::from_millis(100);
 const SPAN: Duration = Duration::from_secs(10);
 /// Clock daemons slew by at most half a millisecond per second; what moves a second within ten was set.
 const DRIFT_MS_MAX: u64 = 1_000;
