@@ -21,7 +21,7 @@ use crate::columns::{Columns, Totals};
 use crate::error::ApiError;
 use crate::feed::Feed;
 use crate::figures::Figures;
-use crate::grouped::{Group, Grouped, Question};
+use crate::grouped::{Group, Grouped, Question, Room};
 use crate::history::{self, Cursors, HistoryLimits};
 use crate::labels::{Dimension, Filters, GroupBy};
 use crate::levels::Horizons;
@@ -39,6 +39,8 @@ pub struct AnswerLimits {
     pub history: HistoryLimits,
     /// Memory of one answer.
     pub bytes_max: usize,
+    /// Memory of all answers together.
+    pub all_bytes_max: usize,
     /// Groups in one answer; the rest is one group `(other)`.
     pub groups_max: usize,
 }
@@ -51,6 +53,7 @@ pub struct Answers {
     clock: Clock,
     limits: AnswerLimits,
     turns: Arc<Semaphore>,
+    room: Room,
     /// As of the last answer: a question that finds others is planned again.
     horizons: Arc<Mutex<Horizons>>,
 }
@@ -59,7 +62,8 @@ impl Answers {
     /// `pool` is only read from.
     pub fn new(pool: PgPool, feed: Feed, clock: Clock, limits: AnswerLimits) -> Self {
         let turns = Arc::new(Semaphore::new(limits.queries_max));
-        Self { pool, feed, clock, limits, turns, horizons: Arc::default() }
+        let room = Room::new(limits.all_bytes_max);
+        Self { pool, feed, clock, limits, turns, room, horizons: Arc::default() }
     }
 
     /// `GET /v1/services`. With `env_shown`, other environments are not mentioned.
@@ -162,7 +166,7 @@ impl Answers {
 
     async fn read(&self, mut question: Question, asked: Option<Asked>) -> Result<(Grouped, Cursors), ApiError> {
         for attempt in 1.. {
-            let mut answer = Grouped::new(question.clone(), self.limits.bytes_max);
+            let mut answer = Grouped::within(question.clone(), self.limits.bytes_max, self.room.clone());
             let read = history::read(&self.pool, &mut answer, self.clock.now_ms(), self.limits.history).await;
             let cursors = match (read, asked) {
                 (Ok(cursors), _) => cursors,

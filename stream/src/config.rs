@@ -192,6 +192,12 @@ impl Config {
                 1 << 20..=16 << 30,
                 "Memory of one answer; larger ones are refused with 422.",
             ),
+            all_bytes_max: settings.bytes(
+                "PEEP_STREAM_QUERIES_BYTES_MAX",
+                512 << 20,
+                1 << 20..=64 << 30,
+                "Memory of all answers together; beyond it the one that grows is refused with 503.",
+            ),
             groups_max: usize::try_from(settings.u64(
                 "PEEP_STREAM_GROUPS_MAX",
                 500,

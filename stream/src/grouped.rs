@@ -6,6 +6,8 @@
 //! Does not: know where one source ends and the other begins ([`crate::stitch`]).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use foldhash::HashMap;
 use peep_wire::ProjectId;
@@ -15,6 +17,7 @@ use peep_wire::record::SeriesKey;
 
 use crate::figures::Figures;
 use crate::labels::{Filters, GroupBy, GroupKey, Labels};
+use crate::metrics;
 use crate::query::{BUCKET_S, Window};
 
 /// A question about the rollups.
@@ -83,7 +86,50 @@ pub struct Grouped {
     newest_event_ms: Option<i64>,
     bytes: usize,
     bytes_max: usize,
+    share: Share,
 }
+
+/// Memory that all answers of a process share. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Room {
+    used: Arc<AtomicUsize>,
+    max: usize,
+}
+
+/// What one answer has of it; given back when the answer is gone.
+#[derive(Debug)]
+struct Share {
+    room: Room,
+    bytes: usize,
+}
+
+impl Room {
+    /// Of `max` bytes.
+    pub fn new(max: usize) -> Self {
+        Self { used: Arc::default(), max }
+    }
+}
+
+impl Share {
+    fn grow_to(&mut self, bytes: usize) -> Result<(), PourError> {
+        // In steps, so that the counter is rarely touched.
+        let more = bytes.saturating_sub(self.bytes).next_multiple_of(SHARE_STEP);
+        let fits = |used: usize| used.checked_add(more).filter(|sum| *sum <= self.room.max);
+        let before = self.room.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
+        self.bytes += before.map(|_| more).map_err(|_| PourError::NoRoom)?;
+        metrics::query_bytes(self.room.used.load(Ordering::Relaxed));
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let before = self.room.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        metrics::query_bytes(before - self.bytes);
+    }
+}
+
+const SHARE_STEP: usize = 256 << 10;
 
 /// Why the answer cannot grow any more.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -91,14 +137,22 @@ pub enum PourError {
     /// The bound on memory is reached.
     #[error("the answer needs too much memory")]
     TooWide,
+    /// All answers together have used up their memory.
+    #[error("too many large answers at once")]
+    NoRoom,
     /// A stored histogram cannot be read.
     #[error("read stored histogram")]
     Histogram(#[from] HistogramError),
 }
 
 impl Grouped {
-    /// Nothing counted yet.
+    /// Nothing counted yet; alone.
     pub fn new(question: Question, bytes_max: usize) -> Self {
+        Self::within(question, bytes_max, Room::new(usize::MAX))
+    }
+
+    /// Nothing counted yet; one of several that share `room`.
+    pub fn within(question: Question, bytes_max: usize, room: Room) -> Self {
         Self {
             question,
             groups: Vec::new(),
@@ -108,6 +162,7 @@ impl Grouped {
             newest_event_ms: None,
             bytes: 0,
             bytes_max,
+            share: Share { room, bytes: 0 },
         }
     }
 
@@ -189,7 +244,10 @@ impl Grouped {
 
     fn grow(&mut self, bytes: usize) -> Result<(), PourError> {
         self.bytes += bytes;
-        if self.bytes > self.bytes_max { Err(PourError::TooWide) } else { Ok(()) }
+        if self.bytes > self.bytes_max {
+            return Err(PourError::TooWide);
+        }
+        if self.bytes > self.share.bytes { self.share.grow_to(self.bytes) } else { Ok(()) }
     }
 
     /// An environment the project has, whether or not it passes the filters.

@@ -88,6 +88,9 @@ impl HistoryError {
             }
             Self::Database(_) => ApiError::unavailable(),
             Self::TooFine(error) => error.to_api(),
+            Self::Pour(PourError::NoRoom) => {
+                ApiError::overloaded("too many large questions at once; try again in a moment, or use a shorter range")
+            }
             Self::Pour(PourError::Histogram(_)) => ApiError::new(
                 axum::http::StatusCode::INTERNAL_SERVER_ERROR,
                 "corrupt_history",
@@ -413,8 +416,8 @@ async fn pour_part(
 ) -> Result<Option<u64>, HistoryError> {
     let last = if part.level == Level::TenSeconds { "bucket" } else { "last_10s" };
     let sql = format!(
-        "select extract(epoch from bucket)::bigint, series_id, count, errors, sum_us, min_us, max_us, histogram,
-            extract(epoch from {last})::bigint
+        "select date_part('epoch', bucket)::bigint, series_id, count, errors, sum_us, min_us, max_us, histogram,
+            date_part('epoch', {last})::bigint
         from {} where {} {} limit $6",
         table(part.level),
         part.condition(),

@@ -9,6 +9,8 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 
 use crate::stitch::Held;
 
+/// Bytes of all answers that are being made.
+pub const QUERY_BYTES: &str = "peep_stream_query_bytes";
 /// Bytes of live frames that are held.
 pub const FEED_BYTES: &str = "peep_stream_feed_bytes";
 /// Live frames by what became of them: `appended`, `replaced`, `known`, `stale`.
@@ -60,6 +62,7 @@ pub const SECONDS_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0
 
 /// Registers the help texts.
 pub fn describe() {
+    describe_gauge!(QUERY_BYTES, Unit::Bytes, "Bytes of all answers that are being made.");
     describe_gauge!(FEED_BYTES, Unit::Bytes, "Bytes of live frames that are held.");
     describe_counter!(FEED_FRAMES_TOTAL, "Live frames by what became of them.");
     describe_counter!(FEED_EVICTIONS_TOTAL, "Live frames let go early because the memory budget was spent.");
@@ -126,6 +129,10 @@ pub(crate) fn history_rows_read(rows: u64) {
 pub(crate) struct QueryTimer {
     started: Instant,
     outcome: &'static str,
+}
+
+pub(crate) fn query_bytes(bytes: usize) {
+    gauge!(QUERY_BYTES).set(bytes as f64);
 }
 
 pub(crate) fn query_timer() -> QueryTimer {

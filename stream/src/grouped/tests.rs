@@ -76,6 +76,18 @@ fn memory_is_bounded() {
 }
 
 #[test]
+fn answers_share_their_memory_and_one_that_is_gone_gives_it_back() {
+    let room = Room::new(2 * SHARE_STEP);
+    let start = || Grouped::within(question(&[Dimension::Route]), 1 << 20, room.clone());
+    let wide = || frame((0..20).map(|n| cell(7, &format!("/{n}"), 1010, &[100])).collect());
+    let (mut first, mut second, mut third) = (start(), start(), start());
+    assert_eq!((first.add_frame(&wide()), second.add_frame(&wide())), (Ok(()), Ok(())));
+    assert_eq!(third.add_frame(&wide()), Err(PourError::NoRoom));
+    drop(first);
+    assert_eq!(third.add_frame(&wide()), Ok(()));
+}
+
+#[test]
 fn an_unreadable_series_is_skipped_and_the_others_count() {
     let mut grouped = Grouped::new(question(&[]), 1 << 20);
     let broken = LiveCell { series: vec![0xff; 3], ..cell(7, "/a", 1010, &[1]) };
