@@ -18,11 +18,16 @@ mod check;
 
 mod client;
 
+#[path = "../store/contract.rs"]
+mod contract;
+
 mod log;
 
 mod operator;
 
 mod process;
+
+mod promises;
 
 mod random;
 

@@ -468,6 +468,13 @@ impl State {
         check::restored(self.flushes_of(partition).map(|committed| &*committed.cut))
     }
 
+    /// As if time had passed without a sign of life from anybody.
+    pub(crate) fn age_leases(&mut self, by: Duration) {
+        let by_ms = by.as_millis() as i64;
+        self.cursors.iter_mut().for_each(|cursor| cursor.lease_until_ms -= by_ms);
+        self.workers.values_mut().for_each(|(alive_until_ms, _)| *alive_until_ms -= by_ms);
+    }
+
     /// The flushes of a partition, in order.
     pub(crate) fn flushes_of(&self, partition: u32) -> impl Iterator<Item = &Arc<Committed>> {
         self.flushes.iter().filter(move |committed| committed.cut.partition == partition)
