@@ -113,7 +113,23 @@ pub struct OpenBooks {
     total: Counts,
     minutes: BTreeMap<(ProjectId, i64), Counts>,
     days: BTreeMap<(ProjectId, i64), u64>,
+    line: Line,
     page: Page,
+}
+
+/// The minute of the last record, apart from `minutes`: records of a minute come one after the other.
+#[derive(Debug)]
+struct Line {
+    project: ProjectId,
+    minute_s: i64,
+    records: u64,
+    events: Counts,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self { project: ProjectId(0), minute_s: 0, records: 0, events: Counts::default() }
+    }
 }
 
 /// The day that the last event fell into, apart from `days`: almost every event falls into the same.
@@ -147,7 +163,11 @@ impl OpenBooks {
         self.records += 1;
         self.total.add(events);
         let minute_s = ledger_ms(appended_ms).div_euclid(MINUTE_MS) * (MINUTE_MS / 1000);
-        self.minutes.entry((project, minute_s)).or_default().add(events);
+        if self.line.minute_s != minute_s || self.line.project != project {
+            self.turn_line(project, minute_s);
+        }
+        self.line.records += 1;
+        self.line.events.add(events);
     }
 
     /// A record that nobody can read.
@@ -163,6 +183,7 @@ impl OpenBooks {
 
     /// Closes the books of a flush and opens new ones.
     pub fn cut(&mut self) -> Books {
+        self.turn_line(ProjectId(0), 0);
         self.turn_page(ProjectId(0), 0);
         let open = std::mem::take(self);
         let minute = |((project, minute_s), events)| ProjectMinute { project, minute_s, events };
@@ -173,6 +194,13 @@ impl OpenBooks {
             total: open.total,
             minutes: open.minutes.into_iter().map(minute).collect(),
             days: open.days.into_iter().map(day).collect(),
+        }
+    }
+
+    fn turn_line(&mut self, project: ProjectId, minute_s: i64) {
+        let line = std::mem::replace(&mut self.line, Line { project, minute_s, ..Line::default() });
+        if line.records > 0 {
+            self.minutes.entry((line.project, line.minute_s)).or_default().add(&line.events);
         }
     }
 

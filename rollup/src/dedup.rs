@@ -293,8 +293,11 @@ impl Dedup {
                     self.partial_bytes -= entry.window.partial_bytes();
                     entry.window = Window::begun(project, identity);
                 }
-                self.unlink(at);
-                self.link(at);
+                let list = self.entries[at as usize].list;
+                if self.lists[list as usize].newest != at {
+                    self.unlink(at);
+                    self.link(at);
+                }
                 at
             }
             None => self.add(hash, Window::begun(project, identity)),
