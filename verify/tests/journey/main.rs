@@ -5,6 +5,7 @@ mod world;
 use std::time::Duration;
 
 use peep_log::{Offset, Partition};
+use peep_rollup::breaks::{self, Damage, ResumeAt};
 use peep_wire::Identity;
 
 use world::{Sent, World};
@@ -113,6 +114,30 @@ async fn minutes_and_hours_are_judged_with_what_they_have_not_got_yet() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_older_than_a_level_are_looked_for_in_the_next() {
+    const DAY_MS: i64 = 86_400_000;
+    let mut world = World::new(1).await;
+    for (name, value) in [("PEEP_ROLLUP_RETENTION", "1d"), ("PEEP_ROLLUP_RETENTION_1M", "2d")] {
+        world.set(name, value);
+    }
+    // The first pass of retention moves the horizons.
+    world.send_mixed_traffic(20).await;
+    world.roll_up().await;
+    for days in [0, 2, 3, 7] {
+        let old = Sent { ended_ms: world::now_ms() - days * DAY_MS, ..Sent::now("/old", 1_000) };
+        world.send(0, None, &[old.clone(), old]).await;
+    }
+    world.roll_up().await;
+    assert!(world.number("select count(*) from rollup_1h").await > 0, "something went to the hours at once");
+    let report = world.verify().await;
+    assert!(report.equal && report.complete, "{report}");
+    for table in ["rollup_1m", "rollup_1h"] {
+        let report = world.verify_with(table, &format!("update {table} set count = count + 1")).await;
+        assert!(report.differences.iter().any(|difference| difference.table == table), "{report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_project_with_too_many_series_and_producers_is_judged_by_the_same_rules() {
     let mut world = World::new(1).await;
     world.set("PEEP_ROLLUP_SERIES_MAX", "10");
@@ -165,6 +190,30 @@ async fn a_log_that_was_replaced_is_judged_from_the_accepted_break_on() {
     assert_eq!(report.events.accepted, sent);
     let lost = "delete from rollup_10s where ctid = (select max(ctid) from rollup_10s)";
     assert!(!world.verify_with("rollup_10s", lost).await.equal);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_read_again_after_a_truncation_is_recognised() {
+    let mut world = World::new(1).await;
+    world.send_mixed_traffic(60).await;
+    world.roll_up().await;
+    let common = world.number("select next_offset from rollup_cursor").await as u64;
+    world.send_mixed_traffic(60).await;
+    world.roll_up().await;
+    // All but the last ten records are left.
+    world.truncate_log(10).await;
+    let broken = breaks::examine(&world.pool, &world.log, 0).await.expect("log and database answer");
+    assert!(matches!(broken.damage, Damage::Truncated { common: found } if found.0 >= common), "{broken}");
+    let plan = broken.plan(ResumeAt::Offset(Offset(common))).expect("a place in the log");
+    breaks::accept(&world.pool, &world.log, &plan, "test").await.expect("nobody was faster");
+    world.send_mixed_traffic(60).await;
+    world.roll_up().await;
+    let report = world.verify().await;
+    assert!(report.equal && !report.complete, "{report}");
+    let partition = &report.partitions[0];
+    assert!(partition.records_on_trust > 0 && partition.events.duplicate > 0, "{report}");
+    let forgotten = "delete from duplicate_batch where log_offset = (select min(log_offset) from duplicate_batch where log_offset >= 1::bigint << 40)";
+    assert!(!world.verify_with("duplicate_batch", forgotten).await.equal, "believed only where the rest agrees");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use peep_chassis::admin::Health;
 use peep_chassis::config::Settings;
 use peep_chassis::lifecycle::Shutdown;
-use peep_log::{Log, LogConfig, MemoryLog, Partition, Topic};
+use peep_log::{Log, LogConfig, MemoryLog, Offset, Partition, Topic};
 use peep_rollup::Config;
 use peep_testkit::Database;
 use peep_verify::{Options, Report, Rules, verify};
@@ -158,6 +158,16 @@ impl World {
     /// The same database, and a log that knows nothing of it.
     pub(crate) fn replace_log(&mut self) {
         self.log = log(self.partitions, Topic::Events);
+    }
+
+    /// The log of partition 0 loses its last records.
+    pub(crate) async fn truncate_log(&mut self, records: usize) {
+        let mut reader = self.log.reader(Partition(0), Offset(0)).await.expect("the log answers");
+        let kept = reader.next(usize::MAX, Duration::ZERO).await.expect("the log answers");
+        self.replace_log();
+        for record in &kept[..kept.len() - records] {
+            self.append(0, record.payload.clone()).await;
+        }
     }
 
     /// As when a person accepts that the log was replaced.
