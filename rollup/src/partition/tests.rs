@@ -331,8 +331,11 @@ fn merged(cells: impl IntoIterator<Item = (Vec<u8>, i64, Cell)>) -> Merged {
     by_place.into_iter().map(|(place, cell)| (place, figures(cell))).collect()
 }
 
+/// Records and events in all, by project and minute, and by project and day.
+type AddedUp = (u64, Counts, BTreeMap<(u64, i64), Counts>, BTreeMap<(u64, i64), u64>);
+
 /// The lines of all books, added up as a reader of the tables does.
-fn added_up(cuts: &[Cut]) -> (u64, Counts, BTreeMap<(u64, i64), Counts>, BTreeMap<(u64, i64), u64>) {
+fn added_up(cuts: &[Cut]) -> AddedUp {
     let (mut records, mut total) = (0, Counts::default());
     let (mut minutes, mut days) = (BTreeMap::<_, Counts>::new(), BTreeMap::new());
     for books in cuts.iter().map(|cut| &cut.books) {
