@@ -276,7 +276,7 @@ async fn take_back(
         where project_id = $1 and bucket = to_timestamp($2) and series_id = any ($3) and log_partition = $4
             and up_to_offset > $5 and up_to_offset <= $6
         returning series_id, count, errors, latency_count, sum_us, min_us, max_us, histogram,
-            extract(epoch from {last})::bigint, up_to_offset"
+            date_part('epoch', {last})::bigint, up_to_offset"
     );
     let mut rows = sqlx::query(AssertSqlSafe(sql))
         .bind(project)

@@ -57,7 +57,7 @@ async fn crowded(connection: &mut PgConnection, place: Place) -> sqlx::Result<BT
     let table = TimeTable::of(place.level).name();
     // Only columns of the primary key: no row is read for this.
     let sql = format!(
-        "select extract(epoch from bucket)::bigint, series_id from {table}
+        "select date_part('epoch', bucket)::bigint, series_id from {table}
         where project_id = $1 and bucket >= to_timestamp($2) and bucket < to_timestamp($3) and log_partition = $4
             and up_to_offset <= $5
         group by bucket, series_id having count(*) >= $6

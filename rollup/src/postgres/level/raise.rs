@@ -230,7 +230,7 @@ impl Step {
         let (table, last) = (TimeTable::of(self.source).name(), last_of(self.source));
         let sql = format!(
             "select series_id, count, errors, latency_count, sum_us, min_us, max_us, histogram,
-                extract(epoch from {last})::bigint
+                date_part('epoch', {last})::bigint
             from {table}
             where project_id = $1 and bucket >= to_timestamp($2) and bucket < to_timestamp($3)
                 and series_id between $4 and $5 and log_partition = $6 and up_to_offset > $7 and up_to_offset <= $8"
