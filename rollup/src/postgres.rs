@@ -176,8 +176,15 @@ impl Store for PostgresStore {
     fn claim(&self, owner: Owner, claim: Claim) -> BoxFuture<'_, Result<Vec<Lease>, StoreError>> {
         Box::pin(async move {
             let leases = cursor::claim(&self.pool, owner, &claim).await?;
-            if (leases.len() as u64) < claim.count_max && cursor::evict(&self.pool, claim.partitions).await? > 0 {
-                tracing::warn!("closed the connection of a worker that froze while it wrote; its partition is free");
+            if (leases.len() as u64) < claim.count_max {
+                match cursor::evict(&self.pool, claim.partitions).await {
+                    Ok(0) => {}
+                    Ok(_) => tracing::warn!(
+                        "closed the connection of a worker that froze while it wrote; its partition is free"
+                    ),
+                    // What was claimed is ours all the same.
+                    Err(error) => tracing::warn!(%error, "frozen workers not looked for"),
+                }
             }
             Ok(leases)
         })
