@@ -210,7 +210,7 @@ impl Grouped {
 
     fn add_cell(&mut self, cell: &LiveCell, newest_received_ms: i64) -> Result<(), PourError> {
         let Ok(series) = SeriesKey::parse(&cell.series).and_then(|key| key.decode()) else {
-            crate::metrics::live_cell_unreadable();
+            metrics::live_cell_unreadable();
             return Ok(());
         };
         let labels = Labels::from(series);
