@@ -34,8 +34,8 @@ pub(crate) struct Counted {
     pub(crate) budgets: Budgets,
     /// The log's own time.
     pub(crate) log_ms: i64,
-    /// Of the last record.
-    pub(crate) fingerprint: Option<Vec<u8>>,
+    /// When the log took the first record; 0 before there is one.
+    pub(crate) first_appended_ms: i64,
     pub(crate) events: Books,
     pub(crate) records_on_trust: u64,
     /// Whether all of it follows from the log.
@@ -142,7 +142,6 @@ impl Counter {
     /// [`OtherFormat`]: the rollup can not have passed it.
     pub(crate) fn count(&mut self, record: Logged<'_>) -> Result<Outcome, OtherFormat> {
         self.advance_log_time(record.appended_ms);
-        self.counted.fingerprint = Some(fingerprint_of(record.payload));
         let mut outcome = match record::open(record.payload) {
             Opened::Batch(batch) => self.count_batch(record, &batch),
             Opened::Unreadable(reason) => {
@@ -167,6 +166,9 @@ impl Counter {
     /// Never backwards, and never by more than an hour at once: a leap of the log's clock must not expire everything.
     fn advance_log_time(&mut self, appended_ms: i64) {
         let before = self.counted.log_ms;
+        if before == 0 {
+            self.counted.first_appended_ms = ledger_ms(appended_ms);
+        }
         self.counted.log_ms = match before {
             0 => ledger_ms(appended_ms),
             _ => ledger_ms(appended_ms).clamp(before, before + HOUR_MS),
@@ -211,7 +213,7 @@ impl Counter {
         let claim = Claim { project: header.project_id as i64, producer, seq, part, parts, events };
         let Counted { producers, log_ms, .. } = &mut self.counted;
         let by_the_log = producers.judge(&self.rules, &claim, record.position, *log_ms);
-        if producers.is_crowded(&self.rules) {
+        if self.past.is_whole() && producers.is_crowded(&self.rules, *log_ms) {
             self.past.becomes_forgetful();
         }
         let verdict = self.past.correct(record.position, by_the_log);

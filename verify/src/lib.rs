@@ -12,7 +12,7 @@
 //! Whether the log holds what clients were promised, nobody but the clients can say.
 //!
 //! The way: [`verify`] takes the snapshot and goes through the partitions one by one, which bounds the memory to one of them:
-//! `range` (what can be verified) → `record` → `count` (with `producers`, `budget`, `latency`, `past`) → `ledger`, `rollups`,
+//! `partition` (what can be verified) → `reading` → `record` → `count` (with `producers`, `budget`, `latency`, `past`) → `ledger`, `rollups`,
 //! `memory` (comparison) → `suspects` (a second reading for whoever differs) → `consistency` (what the tables must say to each
 //! other, also about what the log no longer has) → [`report`].
 
@@ -41,6 +41,8 @@ mod memory;
 mod consistency;
 
 mod suspects;
+
+mod reading;
 
 mod partition;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use peep_log::{Log, LogRecord, Offset, Partition, ReadError};
+use peep_log::{Log, Partition, Watermarks};
 
 use crate::VerifyError;
 use crate::count::{CLOCK_SKEW_MS_MAX, Cell, Counted, Counter, Logged, SeriesNumber, fingerprint_of};
@@ -12,6 +12,7 @@ use crate::ledger::{self, DayRow, Ledger, ProjectRow};
 use crate::memory;
 use crate::options::{Options, Progress, Rules};
 use crate::past::Past;
+use crate::reading::{ATTEMPTS_MAX, OFFSET_MASK, RETRY_PAUSE, Reading};
 use crate::record::Series;
 use crate::report::{self, Column, PartitionReport, Place, instant};
 use crate::rollups::{self, Scope, Source};
@@ -110,7 +111,7 @@ impl Verification<'_> {
             ..at(*position)
         });
         findings.compare("duplicate_batch", &counted.duplicates, &duplicates, |position| at(*position));
-        let first_s = self.first_whole_second(snapshot, range).await?;
+        let first_s = self.first_whole_second(snapshot, range, counted.first_appended_ms).await?;
         self.compare_days(snapshot, &counted, first_s, findings).await?;
         if range.whole && counted.log_ms != self.cursor.log_ms {
             let column = Column::new("log_ms", counted.log_ms, self.cursor.log_ms);
@@ -289,13 +290,20 @@ impl Verification<'_> {
     }
 
     /// From when on every event of a bucket lies in the range: events before it can not have ended later.
-    async fn first_whole_second(&self, snapshot: &mut Snapshot, range: Range) -> Result<i64, VerifyError> {
+    async fn first_whole_second(
+        &self,
+        snapshot: &mut Snapshot,
+        range: Range,
+        first_appended_ms: i64,
+    ) -> Result<i64, VerifyError> {
         if range.whole {
             return Ok(i64::MIN);
         }
-        let appended_ms = snapshot.appended_before(self.cursor.partition, range.from).await?.unwrap_or(i64::MIN / 2);
+        let booked_ms = snapshot.appended_before(self.cursor.partition, range.from).await?;
+        // Without books, the log's clock is believed within an hour.
+        let before_ms = booked_ms.unwrap_or(first_appended_ms.saturating_add(HOUR_MS));
         let ahead_ms = self.options.rules.event_ahead_max.as_millis() as i64 + CLOCK_SKEW_MS_MAX;
-        Ok((appended_ms + ahead_ms).div_euclid(1000) + 1)
+        Ok(before_ms.saturating_add(ahead_ms).div_euclid(1000) + 1)
     }
 
     /// What of the partition can be read again, or why nothing can.
@@ -308,21 +316,17 @@ impl Verification<'_> {
         if partition >= self.log.partitions() {
             return Ok(Err("the log has no such partition".to_owned()));
         }
-        let marks = self.log.watermarks(Partition(partition)).await;
-        let marks = marks.map_err(|source| VerifyError::Log { partition, source })?;
         let to = self.cursor.next;
         let generation = to & !OFFSET_MASK;
+        let marks = self.watermarks(to & OFFSET_MASK).await?;
         let (low, high) = (generation | marks.low.0, generation | marks.high.0);
         let begin = self.breaks.last().map_or(0, |last| last.after).max(low);
-        if to > high {
-            return Ok(Err(format!(
-                "the log ends at position {high}, the cursor is at {to}: it was truncated or replaced"
-            )));
-        }
-        if begin > to {
-            return Ok(Err(format!(
-                "the log begins at position {begin}, the cursor is at {to}: records have expired uncounted"
-            )));
+        if to > high || begin > to {
+            let place = Place { position: Some(to), ..Place::of(partition) };
+            let column = Column::new("next_offset", format!("within the log, {low} to {high}"), to);
+            findings.differs("rollup_cursor", place, vec![column]);
+            let why = if to > high { "the log was truncated or replaced" } else { "records have expired uncounted" };
+            return Ok(Err(why.to_owned()));
         }
         if begin < to && !self.ends_as_counted(findings).await? {
             return Ok(Err("the log is not the one that was counted".to_owned()));
@@ -339,18 +343,33 @@ impl Verification<'_> {
         Ok(Ok(Range { from, to, high, whole: false }))
     }
 
+    /// Of the log. A Kafka whose leader has just changed may be behind what it has already delivered.
+    async fn watermarks(&self, next: u64) -> Result<Watermarks, VerifyError> {
+        let partition = self.cursor.partition;
+        let mut attempts = 1;
+        loop {
+            let marks = self.log.watermarks(Partition(partition)).await;
+            let settled = marks.as_ref().is_ok_and(|marks| marks.high.0 >= next);
+            if settled || attempts == ATTEMPTS_MAX {
+                return marks.map_err(|source| VerifyError::Log { partition, source });
+            }
+            attempts += 1;
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
     /// Whether the record before the cursor is the one that was counted.
     async fn ends_as_counted(&self, findings: &mut Findings) -> Result<bool, VerifyError> {
-        let Some(expected) = &self.cursor.fingerprint else { return Ok(true) };
         let (partition, to) = (self.cursor.partition, self.cursor.next);
         let last = Reading::new(self.log, partition, to - 1, to).next().await?;
-        let found = last.first().map(|record| fingerprint_of(&record.payload)).unwrap_or_default();
-        if found == *expected {
+        let expected = last.first().map(|record| fingerprint_of(&record.payload)).unwrap_or_default();
+        let found = self.cursor.fingerprint.as_deref();
+        if found == Some(&expected) {
             return Ok(true);
         }
         let place = Place { position: Some(to), ..Place::of(partition) };
-        let column = Column::new("fingerprint", ledger::hex(&found), ledger::hex(expected));
-        findings.differs("rollup_cursor", place, vec![column]);
+        let found = found.map_or_else(|| "null".to_owned(), ledger::hex);
+        findings.differs("rollup_cursor", place, vec![Column::new("fingerprint", ledger::hex(&expected), found)]);
         Ok(false)
     }
 }
@@ -387,74 +406,5 @@ fn folding(by_project: &BTreeMap<(i64, i64, u64), ProjectRow>) -> BTreeSet<i64> 
     by_project.iter().filter(|(_, row)| row.0.folded > 0).map(|((project, _, _), _)| *project).collect()
 }
 
-/// Reads a range of one partition.
-pub(crate) struct Reading<'a> {
-    log: &'a dyn Log,
-    partition: u32,
-    next: u64,
-    to: u64,
-    reader: Option<Box<dyn peep_log::Reader>>,
-}
-
-impl<'a> Reading<'a> {
-    pub(crate) fn new(log: &'a dyn Log, partition: u32, from: u64, to: u64) -> Self {
-        Self { log, partition, next: from, to, reader: None }
-    }
-
-    /// The next records; none at the end of the range.
-    pub(crate) async fn next(&mut self) -> Result<Vec<LogRecord>, VerifyError> {
-        let mut attempts = 0;
-        while self.next < self.to {
-            match self.attempt().await {
-                Ok(records) if records.is_empty() => attempts += 1,
-                Ok(mut records) => {
-                    records.retain(|record| record.offset.0 < self.to & OFFSET_MASK);
-                    self.next += records.len() as u64;
-                    return Ok(records);
-                }
-                Err(source @ ReadError::OutOfRange { .. }) => return Err(self.failed(source)),
-                Err(source) => {
-                    attempts += 1;
-                    self.reader = None;
-                    if attempts == ATTEMPTS_MAX {
-                        return Err(self.failed(source));
-                    }
-                    tokio::time::sleep(RETRY_PAUSE).await;
-                }
-            }
-            if attempts == ATTEMPTS_MAX {
-                let reason = format!("record {} did not come", self.next & OFFSET_MASK);
-                return Err(self.failed(ReadError::Unavailable { reason }));
-            }
-        }
-        Ok(Vec::new())
-    }
-
-    /// The position of a record that was read.
-    pub(crate) fn position_of(&self, record: &LogRecord) -> u64 {
-        (self.to & !OFFSET_MASK) | record.offset.0
-    }
-
-    async fn attempt(&mut self) -> Result<Vec<LogRecord>, ReadError> {
-        let reader = match &mut self.reader {
-            Some(reader) => reader,
-            none => {
-                let from = Offset(self.next & OFFSET_MASK);
-                none.insert(self.log.reader(Partition(self.partition), from).await?)
-            }
-        };
-        reader.next(READ_BYTES_MAX, READ_WAIT).await
-    }
-
-    fn failed(&self, source: ReadError) -> VerifyError {
-        VerifyError::Log { partition: self.partition, source }
-    }
-}
-
-/// The part of a position that is the offset in the log; above it, how often the log began anew.
-const OFFSET_MASK: u64 = (1 << 40) - 1;
 const DAY_S: i64 = 86_400;
-const READ_BYTES_MAX: usize = 4 << 20;
-const READ_WAIT: Duration = Duration::from_secs(5);
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
-const ATTEMPTS_MAX: u32 = 6;
+const HOUR_MS: i64 = 3_600_000;

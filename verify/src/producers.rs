@@ -102,9 +102,19 @@ impl Producers {
         known.map(|(key, producer)| (*key, producer.clone())).collect()
     }
 
-    /// Whether the rollup may have run out of room for them.
-    pub(crate) fn is_crowded(&self, rules: &Rules) -> bool {
-        self.known.len() * PRODUCER_BYTES + self.parts_seen * PART_BYTES > rules.dedup_bytes_max
+    /// Whether the rollup may have run out of room for those who are not expired.
+    pub(crate) fn is_crowded(&mut self, rules: &Rules, log_ms: i64) -> bool {
+        if self.bytes() > rules.dedup_bytes_max {
+            let expired = self.known.iter().filter(|(_, producer)| producer.is_expired(rules, log_ms));
+            let expired: Vec<(i64, [u8; 16])> = expired.map(|(key, _)| *key).collect();
+            expired.into_iter().for_each(|key| drop(self.forget(key)));
+        }
+        self.bytes() > rules.dedup_bytes_max
+    }
+
+    /// What the rollup would take for them, generously.
+    fn bytes(&self) -> usize {
+        self.known.len() * PRODUCER_BYTES + self.parts_seen * PART_BYTES
     }
 
     fn remember(&mut self, key: (i64, [u8; 16]), producer: Producer) {
@@ -185,7 +195,6 @@ impl Producer {
 const WINDOW: u64 = 1024;
 /// Records that one request may become.
 const PARTS_MAX: u32 = 4096;
-/// What the rollup takes for a producer, and for a part of an incomplete request, generously.
 const PRODUCER_BYTES: usize = 640;
 const PART_BYTES: usize = 128;
 
