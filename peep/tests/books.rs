@@ -13,8 +13,8 @@ const STOP: Duration = Duration::from_secs(30);
 
 /// Where the log is, and with it which processes there are.
 enum Kind {
-    /// `peep up`, the log in Postgres.
-    Single,
+    /// `peep up`, the log in Postgres, in topics of this prefix.
+    Single(&'static str),
     /// `peep ingest`, `peep rollup` and `peep stream`, the log in Kafka.
     Kafka(Topics),
 }
@@ -94,7 +94,7 @@ impl World {
 
 fn log_of(kind: &Kind, command: PeepCommand) -> PeepCommand {
     match kind {
-        Kind::Single => command,
+        Kind::Single(prefix) => command.env("PEEP_LOG_TOPIC_PREFIX", prefix),
         Kind::Kafka(topics) => command
             .env("PEEP_LOG", "kafka")
             .env("PEEP_KAFKA_BROKERS", topics.brokers())
@@ -102,10 +102,19 @@ fn log_of(kind: &Kind, command: PeepCommand) -> PeepCommand {
     }
 }
 
+/// Started and ready.
 async fn start(kind: &Kind, database: &Database, key: &str, age_max: &str) -> (Vec<Peep>, Client, Client) {
+    let (mut processes, ingest, read) = spawn(kind, database, key, age_max).await;
+    for process in &mut processes {
+        process.wait_until_ready(START).await;
+    }
+    (processes, ingest, read)
+}
+
+async fn spawn(kind: &Kind, database: &Database, key: &str, age_max: &str) -> (Vec<Peep>, Client, Client) {
     let [ingest, stream] = [free_address(), free_address()];
     let services: &[&str] = match kind {
-        Kind::Single => &["up"],
+        Kind::Single(_) => &["up"],
         Kind::Kafka(_) => &["ingest", "rollup", "stream"],
     };
     let mut processes = Vec::new();
@@ -119,9 +128,6 @@ async fn start(kind: &Kind, database: &Database, key: &str, age_max: &str) -> (V
             .env("PEEP_ROLLUP_LEVEL_INTERVAL", "200ms")
             .env("PEEP_ROLLUP_EVENT_AGE_MAX", age_max);
         processes.push(log_of(kind, command).start().await);
-    }
-    for process in &mut processes {
-        process.wait_until_ready(START).await;
     }
     let client = |address: &str| Client::new(format!("http://{address}")).with_key(key);
     (processes, client(&ingest), client(&stream))
@@ -143,7 +149,7 @@ const PRODUCER: &str = "0192f0c1-7a5e-7c3a-9d9e-1f2a3b4c5d6e";
 
 #[tokio::test]
 async fn every_batch_has_a_fate_and_the_books_know_them_all() {
-    fates(Kind::Single).await;
+    fates(Kind::Single("peep")).await;
 }
 
 #[tokio::test]
@@ -215,7 +221,7 @@ async fn fates(kind: Kind) {
 
 #[tokio::test]
 async fn the_books_balance_at_every_moment_while_events_stream_in() {
-    balance(Kind::Single).await;
+    balance(Kind::Single("peep")).await;
 }
 
 #[tokio::test]
@@ -280,5 +286,64 @@ async fn balance(kind: Kind) {
     assert_eq!(in_hours().await, 6000);
     let books = world.books().await;
     assert_eq!((&books["balanced"], &books["checks"]["days"]["ok"]), (&json!(true), &json!(true)), "{books}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_log_that_was_replaced_and_accepted_leaves_books_that_balance_and_receipts_that_say_so() {
+    let mut world = World::start(Kind::Single("first")).await;
+    let counted = world.send(Some((PRODUCER, 0)), &[event("shop"), event("shop")]).await;
+    assert_eq!(world.settled(&counted).await["status"], "applied");
+    let uncounted = world.send(Some((PRODUCER, 1)), &[event("shop")]).await;
+    let path = format!("/v1/receipts/{}", uncounted["receipt"].as_str().expect("a receipt"));
+    let partition = world.read.get(&path).await.json()["partition"].to_string();
+    world.settled(&uncounted).await;
+
+    // Another log under the same cursors, as after a topic was deleted and made again.
+    world.stop().await;
+    world.kind = Kind::Single("second");
+    (world.processes, world.ingest, world.read) = spawn(&world.kind, &world.database, &world.key, "1h").await;
+    let deadline = Instant::now() + START;
+    while world.ingest.try_get("/").await.is_err() || world.read.try_get("/v1/session").await.is_err() {
+        assert!(Instant::now() < deadline, "{}", world.processes[0].said());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let waiting = world.send(Some((PRODUCER, 2)), &[event("shop"), event("shop"), event("shop")]).await;
+    let path = format!("/v1/receipts/{}", waiting["receipt"].as_str().expect("a receipt"));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let blocked = loop {
+        let fate = world.read.get(&path).await.json();
+        if fate["blocked"].is_string() || Instant::now() > deadline {
+            break fate;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    let why = blocked["blocked"].as_str().unwrap_or_default();
+    assert!(blocked["status"] == "pending" && why.contains("truncated or replaced"), "{blocked}");
+    let books = world.books().await;
+    assert_eq!((&books["in_flight_exact"], &books["balanced"]), (&json!(false), &json!(true)), "{books}");
+
+    let accept = ["log", "accept-break", "--partition", &partition, "--by", "ann", "--yes"];
+    let said = world.command(&accept).await;
+    assert!(said.contains("accepted by ann"), "{said}");
+    let path_of_first = format!("/v1/receipts/{}", counted["receipt"].as_str().expect("a receipt"));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let books = loop {
+        let books = world.books().await;
+        if books["rolled_up"] == 6 || Instant::now() > deadline {
+            break books;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(
+        (&books["rolled_up"], &books["balanced"], &books["in_flight_exact"]),
+        (&json!(6), &json!(true), &json!(true)),
+        "{books}"
+    );
+    let breaks = &books["checks"]["chain"]["breaks"];
+    assert_eq!((breaks.as_array().map(Vec::len), &breaks[0]["kind"]), (Some(1), &json!("replaced")), "{books}");
+    // The same offset in the newer log wins.
+    assert_eq!(world.read.get(&path_of_first).await.json()["status"], "applied");
+    assert_eq!(world.settled(&uncounted).await["status"], "applied");
     world.stop().await;
 }

@@ -53,8 +53,8 @@ pub async fn look_up(
 /// What became of a record.
 enum Fate {
     Pending {
-        /// Records that will be counted before it.
-        ahead: u64,
+        /// Records that will be counted before it; unknown while nobody knows which log it is in.
+        ahead: Option<u64>,
         /// Why counting stopped, when it did.
         blocked: Option<String>,
     },
@@ -109,12 +109,18 @@ async fn find(
     set_statement_timeout(&mut snapshot, time_max).await.map_err(database)?;
     let Cursor { next, blocked } = cursor(&mut snapshot, receipt).await.map_err(database)?;
     let newest = generation(next);
+    // While counting is stopped because the log is not the one that was counted, its offsets are not those of the books.
+    let uncertain = blocked.is_some() && position(newest, receipt.offset) < next;
+    if uncertain && in_log(events, receipt).await == InLog::Kept {
+        snapshot.commit().await.map_err(database)?;
+        return Ok(Fate::Pending { ahead: None, blocked });
+    }
     for number in (newest.saturating_sub(GENERATIONS_MAX)..=newest).rev() {
         let place = position(number, receipt.offset);
         if place >= next {
-            if is_in_log(events, receipt).await {
+            if in_log(events, receipt).await != InLog::Beyond {
                 snapshot.commit().await.map_err(database)?;
-                return Ok(Fate::Pending { ahead: place - next, blocked });
+                return Ok(Fate::Pending { ahead: Some(place - next), blocked });
             }
             continue;
         }
@@ -148,16 +154,26 @@ async fn cursor(connection: &mut PgConnection, receipt: &Receipt) -> Result<Curs
     Ok(Cursor { next: row.try_get::<i64, _>(0)?.cast_unsigned(), blocked: row.try_get(1)? })
 }
 
-/// Whether the log holds a record there. A log that does not answer is given the benefit of the doubt: an
-/// acknowledgement means that it does.
-async fn is_in_log(events: Option<&Arc<dyn Log>>, receipt: &Receipt) -> bool {
-    let Some(events) = events else { return true };
+/// Where an offset lies in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum InLog {
+    /// Its retention has been there.
+    Removed,
+    Kept,
+    /// Not written yet.
+    Beyond,
+}
+
+/// A log that does not answer is given the benefit of the doubt: an acknowledgement means that it has the record.
+async fn in_log(events: Option<&Arc<dyn Log>>, receipt: &Receipt) -> InLog {
+    let Some(events) = events else { return InLog::Kept };
     if receipt.partition >= events.partitions() {
-        return false;
+        return InLog::Beyond;
     }
     match tokio::time::timeout(LOG_TIME_MAX, events.watermarks(Partition(receipt.partition))).await {
-        Ok(Ok(marks)) => receipt.offset < marks.high.0,
-        Ok(Err(_)) | Err(_) => true,
+        Ok(Ok(marks)) if receipt.offset >= marks.high.0 => InLog::Beyond,
+        Ok(Ok(marks)) if receipt.offset < marks.low.0 => InLog::Removed,
+        _ => InLog::Kept,
     }
 }
 

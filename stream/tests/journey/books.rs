@@ -195,6 +195,12 @@ async fn receipts_of_a_log_that_was_given_up_are_lost_beyond_what_was_counted() 
     }
     let blocked = world.receipt(0, 11).await;
     assert_eq!((&blocked["status"], &blocked["blocked"]), (&json!("pending"), &json!("the log was replaced")));
+    let either = world.receipt(0, 3).await;
+    assert_eq!(
+        (&either["status"], &either["records_ahead"]),
+        (&json!("pending"), &Value::Null),
+        "in which of the logs?"
+    );
     // Records up to 30 were acknowledged; the new log begins with 0 and is counted from 5.
     let second = |offset: u64| (1u64 << 40) | offset;
     world
