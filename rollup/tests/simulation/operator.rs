@@ -31,7 +31,7 @@ pub(crate) async fn watch(targets: Targets, mut random: Random) {
 
 fn accept(targets: &Targets, partition: u32) {
     let kept = targets.events.kept(partition);
-    targets.store.change(|state, now_ms| {
+    targets.store.change(partition, |state, now_ms| {
         let row = &state.cursors[partition as usize];
         // Whatever it was, it is over: nobody may accept the loss of a log that is sound.
         let Some(at) = resume_at(state, partition, row, &kept) else { return };

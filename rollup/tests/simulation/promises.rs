@@ -33,7 +33,7 @@ impl Subject for Simulated {
     }
 
     fn let_leases_expire(&self) -> BoxFuture<'_, ()> {
-        self.store.change(|state, _| state.age_leases(LEASE));
+        self.store.change(0, |state, _| state.age_leases(LEASE));
         Box::pin(std::future::ready(()))
     }
 

@@ -137,11 +137,15 @@ impl SimStore {
         look(&self.servers.lock().primary.state)
     }
 
-    /// Changes it from outside, as a person with the right tool does. `change` hears the time of the server.
-    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State, i64) -> T) -> T {
+    /// Changes it from outside, as a person with the right tool does. `change` hears the time of the server. Who finds the row
+    /// of the partition locked changes nothing.
+    pub(crate) fn change(&self, partition: u32, change: impl FnOnce(&mut State, i64)) {
         let mut servers = self.servers.lock();
         let now_ms = self.world.now_ms() + servers.weather.clock_ahead_ms;
-        change(&mut servers.primary.state, now_ms)
+        let row = Arc::clone(&servers.primary.rows[partition as usize]);
+        if row.try_lock().is_ok() {
+            change(&mut servers.primary.state, now_ms);
+        }
     }
 
     /// A replica that begins to lag now.
