@@ -42,8 +42,14 @@ pub async fn run(site: &Site, fault: Fault, events: u64, seed: u64) -> Run {
 
 async fn play(site: &Site, fault: &Fault, events: u64, seed: u64) -> anyhow::Result<Verdict> {
     let mut scene = Scene::start(site, fault.shape, fault.load.clone(), events, seed).await?;
-    (fault.deed)(&mut scene).await?;
-    scene.finish().await
+    let verdict = match (fault.deed)(&mut scene).await {
+        Ok(()) => scene.finish().await,
+        Err(error) => Err(error),
+    };
+    if !verdict.as_ref().is_ok_and(Verdict::passed) {
+        scene.world.keep_logs(&site.logs, fault.id)?;
+    }
+    verdict
 }
 
 fn words(payload: &(dyn Any + Send)) -> String {

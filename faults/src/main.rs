@@ -32,6 +32,9 @@ struct Arguments {
     /// Where chance begins; printed with every verdict.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Where the processes of failed runs leave what they said.
+    #[arg(long, value_name = "DIR", default_value = "target/faults")]
+    logs: PathBuf,
     /// Write the results here as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -51,7 +54,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
     let faults = choose(&arguments)?;
     let seed = arguments.seed.unwrap_or_else(|| std::process::id().into());
-    let runs = run_all(faults, arguments.events, seed).await;
+    let runs = run_all(faults, arguments.events, seed, arguments.logs.clone()).await;
     let about = About { date: date(), commit: commit(), events: arguments.events };
     if let Some(path) = &arguments.json {
         let text = serde_json::to_string_pretty(&report::json(&runs, &about))?;
@@ -90,8 +93,8 @@ fn choose(arguments: &Arguments) -> anyhow::Result<Vec<Fault>> {
     Ok(known)
 }
 
-async fn run_all(faults: Vec<Fault>, events: u64, seed: u64) -> Vec<Run> {
-    let site = Site::default();
+async fn run_all(faults: Vec<Fault>, events: u64, seed: u64, logs: PathBuf) -> Vec<Run> {
+    let site = Site::new(logs);
     let mut runs = Vec::new();
     for fault in faults {
         println!("{} {} …", fault.id, fault.title);

@@ -1,5 +1,6 @@
 //! What a campaign prints: one line for each fault as it ends, and the same as JSON or as a table for the docs.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -15,7 +16,10 @@ pub fn line(run: &Run) -> String {
     match &run.verdict {
         Err(error) => format!("{head}  {}: {error} ({tail})", run.title),
         Ok(verdict) => {
-            let mut line = format!("{head}  {}: {}", run.title, result(run));
+            let mut line = format!("{head}  {}", run.title);
+            if !verdict.on_trial {
+                let _ = write!(line, ": {}", result(run));
+            }
             if let Some(takeover) = verdict.takeover {
                 let _ = write!(line, "; takeover {:.1} s", takeover.as_secs_f64());
             }
@@ -82,6 +86,7 @@ pub fn json(runs: &[Run], about: &About) -> Value {
                 "unanswered": verdict.progress.unanswered,
                 "slowest_refusal_s": verdict.progress.slowest_refusal.as_secs_f64(),
                 "longest_silence_s": verdict.progress.longest_silence.as_secs_f64(),
+                "rss_bytes_max": verdict.memory.iter().map(|(role, bytes)| (format!("{role:?}").to_lowercase(), *bytes)).collect::<BTreeMap<_, _>>(),
                 "settled_s": verdict.settled.as_secs_f64(),
                 "notes": verdict.notes,
                 "failures": verdict.failures,

@@ -17,7 +17,7 @@ use crate::observer::Observer;
 use crate::random::Random;
 use crate::site::Site;
 use crate::tamper::Tamper;
-use crate::world::{Shape, World};
+use crate::world::{Role, Shape, World};
 
 /// What a fault has in its hands.
 pub struct Scene<'s> {
@@ -65,6 +65,10 @@ pub struct Verdict {
     pub takeover: Option<Duration>,
     pub imbalances: Vec<String>,
     pub oracle: Oracle,
+    /// Most memory that any process of each kind was seen with.
+    pub memory: Vec<(Role, u64)>,
+    /// The numbers were changed on purpose.
+    pub on_trial: bool,
     pub failures: Vec<String>,
     pub notes: Vec<String>,
 }
@@ -188,7 +192,7 @@ impl<'s> Scene<'s> {
     }
 
     /// The curtain: the load reaches its number and ends, everything is counted, and then compared.
-    pub async fn finish(mut self) -> anyhow::Result<Verdict> {
+    pub async fn finish(&mut self) -> anyhow::Result<Verdict> {
         self.load.set_rate(RATE_MAX);
         self.load.wait_for(self.events, REACH).await?;
         let progress = self.load.finish().await?;
@@ -238,12 +242,25 @@ impl<'s> Scene<'s> {
             failures.push(format!("{} events are booked as duplicates, {extra} were sent again", ledger.duplicate));
         }
         failures.extend(self.ask_peep().await.err().map(|error| format!("{error:#}")));
+        let memory: Vec<(Role, u64)> = BUDGETS.iter().map(|(role, _)| (*role, self.world.memory_of(*role))).collect();
+        for ((role, used), (_, budget)) in memory.iter().zip(BUDGETS) {
+            if used > budget {
+                failures.push(format!(
+                    "a {role:?} had {} MiB in memory, {} MiB is its budget",
+                    used >> 20,
+                    budget >> 20
+                ));
+            }
+        }
         let mut notes = std::mem::take(&mut self.notes);
         if ledger.duplicate > 0 {
             notes.push(format!("{} duplicates recognised", ledger.duplicate));
         }
         self.world.stop().await;
+        let on_trial = lie.is_some();
         let mut verdict = Verdict {
+            memory,
+            on_trial,
             findings,
             lost_by_design: by_design,
             progress,
@@ -325,6 +342,8 @@ async fn verify(world: &World) -> Oracle {
 
 /// The number of events for which repetitions are written down.
 const FULL_EVENTS: u64 = 200_000;
+/// Resident, of one process.
+const BUDGETS: &[(Role, u64)] = &[(Role::Ingest, 256 << 20), (Role::Rollup, 512 << 20), (Role::Stream, 512 << 20)];
 /// Enough to notice a fault, and not so much that two cores do nothing else.
 const RATE_MIN: u64 = 1_000;
 const RATE_MAX: u64 = 25_000;

@@ -1,5 +1,7 @@
 //! The servers a campaign runs on: one of each kind for all faults that do not break more than they mend.
 
+use std::path::PathBuf;
+
 use peep_testkit::chaos::Proxy;
 use peep_testkit::{Broker, Cluster, Database, Server, Topics};
 use tokio::sync::OnceCell;
@@ -7,8 +9,9 @@ use tokio::sync::OnceCell;
 use crate::world::{Role, Shape};
 
 /// Servers, started when first needed, for faults one after the other.
-#[derive(Default)]
 pub struct Site {
+    /// Where the processes of a failed run leave what they said.
+    pub logs: PathBuf,
     server: OnceCell<Server>,
     small_server: OnceCell<Server>,
     database_door: OnceCell<Proxy>,
@@ -17,6 +20,18 @@ pub struct Site {
 }
 
 impl Site {
+    /// Nothing runs yet.
+    pub fn new(logs: PathBuf) -> Self {
+        Self {
+            logs,
+            server: OnceCell::new(),
+            small_server: OnceCell::new(),
+            database_door: OnceCell::new(),
+            broker: OnceCell::new(),
+            cluster: OnceCell::new(),
+        }
+    }
+
     pub async fn server(&self, shape: Shape) -> &Server {
         if shape.small_disk {
             self.small_server.get_or_init(|| Server::start_on_volume(VOLUME_BYTES)).await

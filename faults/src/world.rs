@@ -7,6 +7,7 @@
 //! say.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -150,6 +151,11 @@ impl World {
         .collect()
     }
 
+    /// Most that any process of this kind was seen with.
+    pub fn memory_of(&self, role: Role) -> u64 {
+        self.pods().filter(|pod| pod.role == role).map(|pod| pod.rss_bytes_max).max().unwrap_or(0)
+    }
+
     /// Everything that all processes have said.
     pub fn said(&self) -> String {
         self.pods().map(Pod::said).collect()
@@ -162,6 +168,16 @@ impl World {
             .env("PEEP_LOG", "kafka")
             .env("PEEP_LOG_TOPIC_PREFIX", self.topics.prefix())
             .env("PEEP_KAFKA_BROKERS", self.topics.brokers())
+    }
+
+    /// What every process has said, a file each.
+    pub fn keep_logs(&self, dir: &Path, name: &str) -> anyhow::Result<()> {
+        std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        for (number, pod) in self.pods().enumerate() {
+            let file = dir.join(format!("{name}-{number}-{:?}.log", pod.role).to_lowercase());
+            std::fs::write(&file, pod.said()).with_context(|| format!("write {}", file.display()))?;
+        }
+        Ok(())
     }
 
     /// Ends all processes.
@@ -313,6 +329,14 @@ impl Pod {
     pub async fn is_ready(&self) -> bool {
         let client = Client::new(format!("http://{}", self.admin)).with_timeout(Duration::from_secs(1));
         client.try_get("/readyz").await.is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// A counter or gauge, by the beginning of its line: name and labels.
+    pub async fn metric(&self, line: &str) -> Option<f64> {
+        let client = Client::new(format!("http://{}", self.admin)).with_timeout(Duration::from_secs(2));
+        let answer = client.try_get("/metrics").await.ok()?;
+        let value = answer.body.lines().find_map(|text| text.strip_prefix(line))?;
+        value.trim().parse().ok()
     }
 
     /// Everything all its lives have written.

@@ -133,9 +133,8 @@ async fn freeze_rollup(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     sleep(frozen).await;
     scene.wait_for_takeover().await;
     scene.world.rollups[0].thaw();
-    // Time for the zombie to try what it was about to do.
-    sleep(Duration::from_secs(4)).await;
-    scene.note(format!("frozen for {} s", frozen.as_secs()));
+    let fenced = zombie_gives_up(scene).await?;
+    scene.note(format!("frozen for {} s; {fenced} flushes of the zombie fenced", frozen.as_secs()));
     Ok(())
 }
 
@@ -160,9 +159,25 @@ async fn freeze_in_transaction(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     anyhow::ensure!(counted < scene.expect.takeover_max, "counted again only after {counted:?}");
     scene.note(format!("another had committed within {:.1} s", counted.as_secs_f64()));
     scene.world.rollups[0].thaw();
-    sleep(Duration::from_secs(4)).await;
+    zombie_gives_up(scene).await?;
     scene.world.rollups[0].unset("PEEP_FAILPOINTS");
     Ok(())
+}
+
+/// It finds out that its partitions are no longer its own; says how many flushes it had to try for that.
+async fn zombie_gives_up(scene: &Scene<'_>) -> anyhow::Result<u64> {
+    let pod = &scene.world.rollups[0];
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let fenced = pod.metric("peep_rollup_flushes_total{outcome=\"fenced\"}").await.unwrap_or(0.0) as u64;
+        if fenced > 0 || pod.said().contains("partition lost") {
+            // Time for whatever else it was about to do.
+            sleep(Duration::from_secs(2)).await;
+            return Ok(fenced);
+        }
+        anyhow::ensure!(Instant::now() < deadline, "the zombie does not notice that it is one");
+        sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// One, then the other, then both: clients give up waiting and try again elsewhere.
@@ -178,6 +193,9 @@ async fn freeze_ingest(scene: &mut Scene<'_>) -> anyhow::Result<()> {
         }
         sleep(Duration::from_secs(1)).await;
     }
+    let unanswered = scene.load.progress().await.unanswered;
+    anyhow::ensure!(unanswered > 0, "nobody waited in vain");
+    scene.note(format!("{unanswered} requests given up without an answer"));
     Ok(())
 }
 
@@ -210,6 +228,8 @@ async fn exhaust_descriptors(scene: &mut Scene<'_>) -> anyhow::Result<()> {
         limit_descriptors(&id, "20000:")?;
         sleep(Duration::from_secs(2)).await;
     }
+    let paused = scene.world.said().matches("cannot accept a connection").count();
+    anyhow::ensure!(paused > 0, "ingest never ran out of descriptors");
     anyhow::ensure!(slowest < Duration::from_secs(1), "accepting again took {slowest:?}");
     scene.note(format!("accepting again within {} ms", slowest.as_millis()));
     Ok(())
