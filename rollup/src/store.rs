@@ -145,6 +145,6 @@ impl StoreError {
     }
 }
 
-/// How long a lease lasts without renewal, by the clock of the store. With a look for expired ones every second and a second
-/// to open the log, a partition of a dead worker is counted on within twelve seconds.
-pub const LEASE: Duration = Duration::from_secs(8);
+/// How long a lease lasts without renewal, by the clock of the store. With a look for expired ones every second, a partition of
+/// a dead worker is somebody else's after seven; twelve leave five to open the log, to catch up and to flush.
+pub const LEASE: Duration = Duration::from_secs(6);
