@@ -35,7 +35,11 @@ async fn main() {
     let chart = Window { step_s: 60, ..whole };
     ask(&pool, "one step, before", whole).await;
 
-    let limits = LevelerLimits { interval: Duration::from_mins(1), bytes_max: 32 << 20 };
+    let limits = LevelerLimits {
+        interval: Duration::from_mins(1),
+        bytes_max: 32 << 20,
+        flushes_max: LevelerLimits::FLUSHES_MAX,
+    };
     let started = Instant::now();
     let round = Leveler::new(limits).round(&database.options(), Due::Now).await.expect("levels");
     assert_eq!(round.failed, 0, "refused");

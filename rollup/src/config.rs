@@ -212,7 +212,11 @@ impl Config {
     /// What the leveler needs of it.
     pub fn leveler_limits(&self) -> LevelerLimits {
         // Beside the windows: an eighth of what they may take.
-        LevelerLimits { interval: self.level_interval, bytes_max: (self.memory_bytes_max / 8).max(8 * MIB) }
+        LevelerLimits {
+            interval: self.level_interval,
+            bytes_max: (self.memory_bytes_max / 8).max(8 * MIB),
+            flushes_max: LevelerLimits::FLUSHES_MAX,
+        }
     }
 
     /// What a partition needs of it, when the worker shares its memory between `partitions`.

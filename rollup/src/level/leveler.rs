@@ -32,6 +32,13 @@ pub struct LevelerLimits {
     pub interval: Duration,
     /// Memory of merged pieces.
     pub bytes_max: usize,
+    /// Flushes raised in one transaction; more are taken in several.
+    pub flushes_max: u32,
+}
+
+impl LevelerLimits {
+    /// Twenty minutes of flushes at the usual interval.
+    pub const FLUSHES_MAX: u32 = 256;
 }
 
 /// Makes levels of what is due, until shutdown.
@@ -150,7 +157,7 @@ impl Leveler {
         target: Level,
         round: &mut Round,
     ) -> Result<(), LevelError> {
-        let limits = RaiseLimits { bytes_max: self.limits.bytes_max, flushes_max: FLUSHES_PER_PASS };
+        let limits = RaiseLimits { bytes_max: self.limits.bytes_max, flushes_max: self.limits.flushes_max.into() };
         loop {
             let started = Instant::now();
             match raise(connection, partition, target, &self.known, limits).await? {
@@ -195,7 +202,5 @@ fn report(place: Option<(u32, Level)>, error: &LevelError) {
 
 /// An hour is looked at ten times less often than a minute.
 const HOURS_EVERY: u32 = 10;
-/// Twenty minutes of flushes at the usual interval: more than that is taken in several transactions.
-const FLUSHES_PER_PASS: i64 = 256;
 /// Everything that a night without levelers has left should fit; if not, the next round goes on.
 const ROUND_DEADLINE: Duration = Duration::from_secs(600);

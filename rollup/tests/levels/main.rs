@@ -20,6 +20,8 @@ use stack::{Sent, Stack, Traffic, config, now_ms};
 use view::View;
 
 const DAY_S: i64 = 86_400;
+const LIMITS: LevelerLimits =
+    LevelerLimits { interval: Duration::from_mins(1), bytes_max: 8 << 20, flushes_max: LevelerLimits::FLUSHES_MAX };
 
 /// A worker whose own leveler and retention have nothing to do, so that the test decides when.
 fn without_leveler() -> Config {
@@ -29,7 +31,7 @@ fn without_leveler() -> Config {
 }
 
 fn leveler() -> Leveler {
-    Leveler::new(LevelerLimits { interval: Duration::from_mins(1), bytes_max: 8 << 20 })
+    Leveler::new(LIMITS)
 }
 
 async fn round(stack: &Stack, leveler: &mut Leveler) -> Round {
@@ -180,8 +182,7 @@ async fn little_memory_takes_more_steps_to_the_same_sums() {
     stack.send(&Traffic::wide(1, 4, 200)).await;
     stack.send(&Traffic::random(2, 4, 200)).await;
     stack.wait_for_commit().await;
-    let limits = LevelerLimits { interval: Duration::from_mins(1), bytes_max: 16 << 10 };
-    round(&stack, &mut Leveler::new(limits)).await;
+    round(&stack, &mut Leveler::new(LevelerLimits { bytes_max: 16 << 10, ..LIMITS })).await;
     assert_same_answers(&stack).await;
     assert_eq!(stack.count("rollup_touched").await, 0);
     worker.stop().await;
@@ -205,6 +206,25 @@ async fn a_client_whose_clock_stands_still_does_not_leave_a_piece_with_every_flu
     assert!(view.pieces_per_series(Level::TenSeconds) < 8, "{}", view.pieces_per_series(Level::TenSeconds));
     assert_eq!([Level::Minute, Level::Hour].map(|level| view.pieces_per_series(level)), [1, 1]);
     assert_eq!(Level::ALL.map(|level| view.count(level)), [24; 3]);
+    assert_same_answers(&stack).await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn compaction_leaves_alone_what_the_next_level_has_not_read() {
+    let stack = Stack::new(1).await;
+    let worker = stack.start_with(without_leveler());
+    let stuck_ms = now_ms() - 3 * 3_600_000;
+    for number in 0..30 {
+        let sent = Sent { ended_ms: stuck_ms, ..Sent::now("shop", "/", 1000 + number) };
+        stack.send_batch(0, &[sent]).await;
+        stack.wait_for_commit().await;
+    }
+    // Thirty pieces in a bucket, of which each step reads ten.
+    let round = round(&stack, &mut Leveler::new(LevelerLimits { flushes_max: 10, ..LIMITS })).await;
+    assert!(round.rows_compacted > 0);
+    let view = View::read(&stack.pool).await;
+    assert_eq!(Level::ALL.map(|level| view.count(level)), [30; 3]);
     assert_same_answers(&stack).await;
     worker.stop().await;
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use peep_rollup::level::Level;
-use peep_rollup::level::leveler::{Due, Leveler, LevelerLimits};
+use peep_rollup::level::leveler::Due;
 use peep_rollup::retention;
 use peep_stream::grouped::{Grouped, Question};
 use peep_stream::history::{self, HistoryError, HistoryLimits};
@@ -140,8 +140,7 @@ async fn a_total_never_moves_backwards_and_no_moment_counts_twice() {
     let worker = stack.start_with(without_leveler());
     let (pool, options) = (stack.pool.clone(), stack.database.options());
     let levels = tokio::spawn(async move {
-        let limits = LevelerLimits { interval: Duration::from_mins(1), bytes_max: 8 << 20 };
-        let mut leveler = Leveler::new(limits);
+        let mut leveler = leveler();
         loop {
             let round = leveler.round(&options, Due::Now).await.expect("the database answers");
             assert_eq!(round.failed, 0);
