@@ -7,6 +7,9 @@
 //! minute after the last test process has ended, even when it was killed. Nothing is shared between two tests.
 //! Whatever cannot be had is a panic that says what is missing: a test is never skipped.
 //!
+//! What a test may break it gets for itself: [`Broker`], [`Cluster`] and [`Server`] can be killed, frozen and started again, a
+//! [`Proxy`] breaks the network between two of them.
+//!
 //! Deliberately absent: mocks and fakes. `PEEP_TEST_DATABASE_URL` names a server to use instead of a private one (its user
 //! must be allowed to create databases); `PEEP_TEST_DIR` moves the servers' files (default `target/testkit`).
 

@@ -56,17 +56,16 @@ impl Batch {
         Sums { count: BATCH_EVENTS as i64, sum_us }
     }
 
-    /// NDJSON, every event at `ts_ms`, or at the time of its receipt.
-    pub fn body(self, ts_ms: Option<i64>) -> Vec<u8> {
+    /// NDJSON, every event at `ts_ms`.
+    pub fn body(self, ts_ms: i64) -> Vec<u8> {
         let page = self.page();
         let (service, route) = (page.service(), page.route());
-        let ts = ts_ms.map_or_else(String::new, |ts_ms| format!("\"ts\":{ts_ms},"));
         let mut body = String::with_capacity(BATCH_EVENTS as usize * 128);
         for number in self.numbers() {
             let us = duration_us(number);
             let _ = writeln!(
                 body,
-                "{{\"service\":\"{service}\",\"route\":\"{route}\",\"method\":\"GET\",\"status\":200,{ts}\
+                "{{\"service\":\"{service}\",\"route\":\"{route}\",\"method\":\"GET\",\"status\":200,\"ts\":{ts_ms},\
                  \"duration_ms\":{}.{:03}}}",
                 us / 1000,
                 us % 1000
@@ -149,7 +148,7 @@ mod tests {
     #[test]
     fn the_body_says_what_the_sums_say() {
         let batch = Batch { producer: 0, seq: 19 };
-        let body = String::from_utf8(batch.body(Some(1_000))).unwrap();
+        let body = String::from_utf8(batch.body(1_000)).unwrap();
         let durations_ms: Vec<f64> = body
             .lines()
             .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())

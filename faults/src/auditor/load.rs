@@ -37,19 +37,11 @@ pub struct Settings {
     pub habit: Habit,
     /// Longest wait for one answer.
     pub answer_timeout: Duration,
-    /// Whether events carry their own time; without it peep takes the time of receipt.
-    pub with_time: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            producers: 24,
-            events_per_second: 10_000,
-            habit: Habit::Once,
-            answer_timeout: Duration::from_secs(6),
-            with_time: true,
-        }
+        Self { producers: 24, events_per_second: 10_000, habit: Habit::Once, answer_timeout: Duration::from_secs(6) }
     }
 }
 
@@ -235,7 +227,7 @@ impl Producer {
         let batch = self.next_batch();
         let (stranger, patient) = (self.random.once_in(50), !self.random.once_in(16));
         self.shared.journal.intent(batch).await?;
-        let body = self.body(batch);
+        let body = batch.body(now_ms());
         let outcome = self.shared.send(&self.id, batch, &body, stranger, patient, &mut self.random).await;
         let acks = u32::from(outcome == Outcome::Acked);
         self.shared.journal.outcome(batch, Entry { outcome, acks }).await?;
@@ -250,7 +242,7 @@ impl Producer {
         for position in 0..COPIES_TOGETHER {
             let batch = self.next_batch();
             self.shared.journal.intent(batch).await?;
-            let body = self.body(batch);
+            let body = batch.body(now_ms());
             let copies = self.random.between(1, u64::from(most) + 1);
             sends.extend((0..copies).map(|_| (position, batch, body.clone())));
             entries.push((batch, Entry { outcome: Outcome::Unknown, acks: 0 }));
@@ -273,10 +265,6 @@ impl Producer {
         let outcomes: Vec<Outcome> = entries.iter().map(|(_, entry)| entry.outcome).collect();
         self.shared.count(&outcomes).await;
         Ok(COPIES_TOGETHER as u64)
-    }
-
-    fn body(&self, batch: Batch) -> Vec<u8> {
-        batch.body(self.shared.settings.with_time.then(now_ms))
     }
 }
 
@@ -366,7 +354,7 @@ impl Shared {
     }
 }
 
-pub fn now_ms() -> i64 {
+fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_millis() as i64
 }

@@ -13,11 +13,12 @@ use crate::scene::Scene;
 use crate::world::Shape;
 
 pub(super) fn faults() -> Vec<Fault> {
-    let three_rollups = Shape { rollups: 3, ..Shape::default() };
+    // Three to die, and one to live on: without any there would be nobody to take over.
+    let four_rollups = Shape { rollups: 4, ..Shape::default() };
     vec![
         fault("F01", "kill -9 of ingest at random instants", |scene| Box::pin(kill_ingest(scene))),
         Fault {
-            shape: three_rollups,
+            shape: four_rollups,
             ..fault("F02", "kill -9 of a rollup at every step of a flush", |scene| Box::pin(kill_rollups(scene)))
         },
         fault("F06", "a rollup frozen for longer than its lease, which then wakes up", |scene| {
@@ -70,9 +71,9 @@ const FLUSH_STEPS: &[&str] = &[
     "rollup.lease.before_renew",
 ];
 
-/// Three rollups at a time, each with a step of its own to die at; then the next three.
+/// Three rollups at a time, each with a step of its own to die at; then the next three. The fourth lives.
 async fn kill_rollups(scene: &mut Scene<'_>) -> anyhow::Result<()> {
-    let together = scene.world.rollups.len();
+    let together = scene.world.rollups.len() - 1;
     let rounds = scene.scaled(3);
     let mut steps: Vec<&str> = (0..rounds).flat_map(|_| FLUSH_STEPS).copied().collect();
     if scene.is_short() {
