@@ -243,19 +243,21 @@ impl Revived {
     }
 }
 
-/// The same letter always has the same one, and no client makes it up by chance: a UUID of version 8 (RFC 9562).
+/// The same letter always has the same one, and no client makes it up by chance: a UUID of version 8 (RFC 9562). Letters of one
+/// record share a producer, as many as its window has numbers: a replay of many letters must not push live producers out.
 fn identity(project: ProjectId, id: LetterId) -> Identity {
+    let index = u64::from(id.index.unsigned_abs());
     let mut digest = Sha256::new();
     digest.update(b"peep replay\0");
     digest.update(project.0.to_be_bytes());
     digest.update(id.partition.to_be_bytes());
     digest.update(id.position.to_be_bytes());
-    digest.update(id.index.to_be_bytes());
+    digest.update((index / WINDOW).to_be_bytes());
     let mut producer = [0; 16];
     producer.copy_from_slice(&digest.finalize()[..16]);
     producer[6] = producer[6] & 0x0f | 0x80;
     producer[8] = producer[8] & 0x3f | 0x80;
-    Identity { producer, seq: 0 }
+    Identity { producer, seq: index % WINDOW }
 }
 
 /// What was done, in numbers.
@@ -304,6 +306,8 @@ fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
+/// Numbers of a producer that the rollup remembers.
+const WINDOW: u64 = peep_rollup::dedup::WINDOW;
 /// Somebody has to know that these were not counted: only by name.
 const IN_DOUBT: [&str; 2] = ["dedup_window_exceeded", "identity_conflict"];
 /// Appends at once; letters hold up to a megabyte each.

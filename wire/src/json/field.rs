@@ -50,6 +50,8 @@ pub(super) fn event(
     let version = fields.short("version", RejectionCode::InvalidVersion, limits::NAME_BYTES_MAX)?;
     let source = fields.short("source", RejectionCode::InvalidSource, limits::SOURCE_BYTES_MAX)?;
     let ended_ms = fields.ended_ms()?.unwrap_or(record.received_ms());
+    // Before the one check that a clock decides: a retry must go where the first try went, whatever is refused by then.
+    record.route_by(&service);
     check_time(ended_ms, record.received_ms(), context)?;
     fields.attrs(attrs)?;
     let event = Event {
@@ -262,7 +264,7 @@ fn refuse(code: RejectionCode, message: &str) -> Refusal {
 }
 
 /// A value as an error shows it: short, and on one line.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let visible = |char: char| if char.is_control() { '\u{fffd}' } else { char };
     let mut short: String = text.chars().take(40).map(visible).collect();
     if text.chars().nth(40).is_some() {

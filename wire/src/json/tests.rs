@@ -323,3 +323,17 @@ proptest! {
         prop_assert_eq!(accepted.len() + rejected.len(), events.len());
     }
 }
+
+#[test]
+fn a_retry_is_routed_like_the_first_try_although_its_first_event_is_too_old_by_then() {
+    let body = format!(r#"[{{"service":"a","ts":{}}},{{"service":"b"}}]"#, NOW_MS - context().age_ms_max);
+    let routed_by = |received_ms: i64| {
+        let mut record = RecordBuilder::default();
+        record.start(received_ms);
+        let mut rejected = Vec::new();
+        Decoder::default().decode(body.as_bytes(), &context(), &mut record, &mut rejected).unwrap();
+        (record.event_count(), record.routing_service().to_owned())
+    };
+    assert_eq!(routed_by(NOW_MS), (2, "a".to_owned()));
+    assert_eq!(routed_by(NOW_MS + 1), (1, "a".to_owned()));
+}

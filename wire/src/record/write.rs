@@ -78,7 +78,15 @@ impl RecordBuilder {
         self.received_ms
     }
 
-    /// The service of the first event, by which the whole request is routed; empty before the first push.
+    /// Routes the request by this service, unless an earlier event has decided already. For events that are well-formed and
+    /// may still be refused for reasons that change with time.
+    pub fn route_by(&mut self, service: &str) {
+        if self.routing_service.is_empty() {
+            self.routing_service.push_str(service);
+        }
+    }
+
+    /// The service of the first event, by which the whole request is routed; empty before it.
     pub fn routing_service(&self) -> &str {
         &self.routing_service
     }
@@ -169,7 +177,7 @@ impl RecordBuilder {
     fn open_event(&mut self, event_len: usize, event_len_max: usize, service: &str) {
         let event_bytes_max = EVENT_PREFIX_BYTES_MAX + event_len_max;
         if self.part_events == 0 && self.parts.is_empty() {
-            self.routing_service.push_str(service);
+            self.route_by(service);
         } else if self.part_events > 0 && self.part_bytes_max + event_bytes_max > self.record_bytes_max {
             self.cut();
         }
