@@ -205,7 +205,7 @@ impl Volume {
             printed.lines().last().and_then(|line| line.trim().parse().ok()).expect("df says a number");
         let bytes = available.saturating_sub(leave).to_string();
         // Short of space it takes what there is, which is what is wanted.
-        let _ = Command::new("fallocate").args(["-l", &bytes]).arg(self.path.join(FILLER)).status();
+        let _ = Command::new("fallocate").args(["-l", &bytes]).arg(self.path.join(FILLER)).output();
     }
 
     fn empty(&self) {
