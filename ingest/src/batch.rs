@@ -3,19 +3,31 @@
 use std::cell::RefCell;
 
 use bytes::Bytes;
-use peep_wire::json::{BodyError, Context, Decoder, Rejection, RejectionCode};
-use peep_wire::record::{RECORD_BYTES_MAX, RecordBuilder};
+use peep_wire::json::{self, BodyError, Context, Rejection, RejectionCode};
+use peep_wire::otlp::{self, Ignored, RequestError};
+use peep_wire::record::RecordBuilder;
 use peep_wire::{Identity, KeyId, ProjectId};
 
 use crate::outcome::{Reason, Refused};
 
+/// What a body is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Json,
+    /// NDJSON by its type.
+    Lines,
+    Otlp(otlp::Encoding),
+}
+
 /// A request ready for the log.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// One, or several when the request outgrows a record.
+    /// One, or several when the request outgrows a record; none when OTLP spans were no events.
     pub(crate) records: Vec<Bytes>,
     pub(crate) events: u32,
     pub(crate) rejected: Vec<Rejection>,
+    /// OTLP spans that were none of our business.
+    pub(crate) ignored: Ignored,
     /// What the partition is chosen by.
     pub(crate) service: String,
 }
@@ -30,23 +42,52 @@ pub(crate) struct Sender {
 }
 
 /// Decodes, checks and encodes.
-pub(crate) fn build(body: &[u8], context: &Context<'_>, sender: Sender) -> Result<Batch, Refused> {
+pub(crate) fn build(body: &[u8], form: Form, context: &Context<'_>, sender: Sender) -> Result<Batch, Refused> {
     thread_local! {
-        static SCRATCH: RefCell<(Decoder, RecordBuilder)> =
-            RefCell::new((Decoder::default(), RecordBuilder::new(RECORD_BYTES_MAX)));
+        static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::default());
     }
-    SCRATCH.with_borrow_mut(|(decoder, record)| {
+    SCRATCH.with_borrow_mut(|Scratch { json, otlp, record }| {
         let mut rejected = Vec::new();
         record.start(sender.received_ms);
-        decoder.decode(body, context, record, &mut rejected).map_err(refuse_body)?;
+        let ignored = match form {
+            Form::Json | Form::Lines => {
+                json.decode(body, context, record, &mut rejected).map_err(refuse_body)?;
+                None
+            }
+            Form::Otlp(encoding) => {
+                Some(otlp.decode(body, encoding, context, record, &mut rejected).map_err(refuse_spans)?)
+            }
+        };
         if record.is_empty() {
-            return Err(refuse_all(rejected));
+            return match ignored {
+                Some(ignored) if !all(&rejected, RejectionCode::EnvMismatch) => {
+                    Ok(Batch { records: Vec::new(), events: 0, rejected, ignored, service: String::new() })
+                }
+                _ => Err(refuse_all(rejected)),
+            };
         }
         let service = record.routing_service().to_owned();
         let events = record.event_count();
         let records = record.finish(sender.project, sender.key, sender.identity);
-        Ok(Batch { records, events, rejected, service })
+        Ok(Batch { records, events, rejected, ignored: ignored.unwrap_or_default(), service })
     })
+}
+
+/// Kept from one request of a thread to the next.
+#[derive(Default)]
+struct Scratch {
+    json: json::Decoder,
+    otlp: otlp::Decoder,
+    record: RecordBuilder,
+}
+
+fn refuse_spans(error: RequestError) -> Refused {
+    let reason = match error {
+        RequestError::InvalidProtobuf(_) => Reason::InvalidProtobuf,
+        RequestError::InvalidJson(_) => Reason::InvalidJson,
+        RequestError::TooManySpans(_) => Reason::PayloadTooLarge,
+    };
+    Refused::new(reason, error.to_string())
 }
 
 fn refuse_body(error: BodyError) -> Refused {
@@ -59,10 +100,9 @@ fn refuse_body(error: BodyError) -> Refused {
 
 /// Nothing to keep: the answer names the common cause when there is one.
 fn refuse_all(rejected: Vec<Rejection>) -> Refused {
-    let all = |code| !rejected.is_empty() && rejected.iter().all(|rejection: &Rejection| rejection.code == code);
-    let reason = if all(RejectionCode::InvalidJson) || all(RejectionCode::InvalidUtf8) {
+    let reason = if all(&rejected, RejectionCode::InvalidJson) || all(&rejected, RejectionCode::InvalidUtf8) {
         Reason::InvalidJson
-    } else if all(RejectionCode::EnvMismatch) {
+    } else if all(&rejected, RejectionCode::EnvMismatch) {
         Reason::Forbidden
     } else {
         Reason::NoValidEvent
@@ -72,4 +112,8 @@ fn refuse_all(rejected: Vec<Rejection>) -> Refused {
         Some(first) => format!("no event was accepted; event {}: {}", first.index, first.message),
     };
     Refused { reason, message, rejected }
+}
+
+fn all(rejected: &[Rejection], code: RejectionCode) -> bool {
+    !rejected.is_empty() && rejected.iter().all(|rejection| rejection.code == code)
 }

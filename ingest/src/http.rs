@@ -1,6 +1,5 @@
-//! Paths, and the single place that turns an outcome into a status, a body and `Retry-After`.
+//! Paths and headers, and the way of a request through the other modules.
 
-use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -8,21 +7,20 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
-use hyper::header::{
-    ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
-    TRANSFER_ENCODING,
-};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use hyper::{Method, Request, Response};
 use peep_chassis::clock::Clock;
 use peep_chassis::failpoint;
 use peep_chassis::keys::{ApiKey, KeyStore};
 use peep_log::{AppendError, Log, Offset};
-use peep_wire::json::{Context, Rejection};
+use peep_wire::json::Context;
+use peep_wire::otlp;
 use peep_wire::receipt::Receipt;
 use peep_wire::{Identity, KeyId, ProjectId};
 
 use crate::admission::{Admission, Permit};
-use crate::batch::{self, Batch, Sender};
+use crate::answer::{self, Dialect};
+use crate::batch::{self, Batch, Form, Sender};
 use crate::body::{self, BodyLimits, Encoding};
 use crate::config::Config;
 use crate::outcome::{Accepted, Delivery, Reason, Refused};
@@ -53,30 +51,29 @@ impl Station {
     /// Answers one request. Never fails: whatever happens becomes a response.
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let started = Instant::now();
+        let dialect = dialect(&request);
         let outcome = match (request.method(), request.uri().path()) {
-            (&Method::POST, "/v1/events") => self.events(request, started).await,
-            (method, path @ "/v1/events") => {
+            (&Method::POST, "/v1/events" | "/v1/traces") => self.take(request, started).await,
+            (method, path @ ("/v1/events" | "/v1/traces")) => {
                 let message = format!("{method} {path} is not possible; use POST");
                 Err(Refused::new(Reason::MethodNotAllowed, message))
             }
-            (_, path) => {
-                let path: String = path.chars().take(80).collect();
-                Err(Refused::new(Reason::NotFound, format!("there is no {path} here; events go to POST /v1/events")))
-            }
+            (_, path) => Err(not_found(path)),
         };
         match outcome {
-            Ok(accepted) => respond(StatusCode::ACCEPTED, accepted_body(&accepted)),
+            Ok(accepted) => answer::accepted(dialect, &accepted),
             Err(refused) => {
                 metrics::refused(refused.reason, &refused.rejected, started.elapsed());
-                self.respond_refused(&refused)
+                let number = self.requests.fetch_add(1, Ordering::Relaxed);
+                answer::refused(dialect, &refused, &format!("{:08x}-{number:x}", self.run))
             }
         }
     }
 
-    async fn events(&self, request: Request<Incoming>, started: Instant) -> Result<Accepted, Refused> {
+    async fn take(&self, request: Request<Incoming>, started: Instant) -> Result<Accepted, Refused> {
         let (head, body) = request.into_parts();
         let key = tenant::authenticate(&self.keys, &head.headers).await?;
-        let lines = is_lines(&head.headers)?;
+        let form = if head.uri.path() == "/v1/traces" { form_of_traces(&head.headers) } else { form(&head.headers) }?;
         let encoding = encoding(&head.headers)?;
         let identity = identity(&head.headers)?;
         check_length(&head.headers)?;
@@ -89,15 +86,20 @@ impl Station {
         let body = body::decompress(sent.clone(), encoding, &mut permit, limits)?;
 
         let sender = Sender { project, key: KeyId(key.key), identity, received_ms: self.clock.now_ms() };
-        let batch = batch::build(&body, &self.context(&key, lines), sender)?;
+        let batch = batch::build(&body, form, &self.context(&key, form), sender)?;
         drop(body);
         let record_bytes = batch.records.iter().map(Bytes::len).sum();
         failpoint::hit("ingest.before_append");
-        let receipt = self.append(&batch, &sender).await?;
+        // A request of nothing but spans that are no events has nothing to wait for.
+        let receipt = match batch.records.is_empty() {
+            true => None,
+            false => Some(self.append(&batch, &sender).await?.to_string()),
+        };
         failpoint::hit("ingest.before_reply");
         metrics::accepted(batch.events, &batch.rejected, sent.len(), record_bytes, started.elapsed());
+        metrics::ignored(&batch.ignored);
         let delivery = if identity.is_some() { Delivery::ExactlyOnce } else { Delivery::AtLeastOnce };
-        Ok(Accepted { events: batch.events, rejected: batch.rejected, receipt: receipt.to_string(), delivery })
+        Ok(Accepted { events: batch.events, rejected: batch.rejected, receipt, delivery })
     }
 
     fn find_place(&self, project: ProjectId, identity: Option<&Identity>) -> Result<(), Refused> {
@@ -155,7 +157,7 @@ impl Station {
         }
     }
 
-    fn context<'k>(&self, key: &'k ApiKey, lines: bool) -> Context<'k> {
+    fn context<'k>(&self, key: &'k ApiKey, form: Form) -> Context<'k> {
         let limits = &self.config.limits;
         Context {
             bound_env: key.env.as_deref(),
@@ -164,54 +166,69 @@ impl Station {
             events_max: limits.events_max,
             event_bytes_max: limits.event_bytes_max,
             depth_max: limits.depth_max,
-            lines,
+            lines: form == Form::Lines,
         }
-    }
-
-    fn respond_refused(&self, refused: &Refused) -> Response<Full<Bytes>> {
-        let status = refused.reason.status();
-        let number = self.requests.fetch_add(1, Ordering::Relaxed);
-        let request_id = format!("{:08x}-{number:x}", self.run);
-        let mut response = respond(status, refused_body(refused, &request_id));
-        let headers = response.headers_mut();
-        if let Some(seconds) = refused.reason.retry_after_s() {
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        match refused.reason {
-            Reason::MethodNotAllowed => drop(headers.insert(ALLOW, HeaderValue::from_static("POST"))),
-            Reason::Unauthorized => {
-                headers.insert(HeaderName::from_static("www-authenticate"), HeaderValue::from_static("Bearer"));
-            }
-            // The rest of the body is not worth reading: close instead.
-            Reason::PayloadTooLarge | Reason::RequestTimeout | Reason::ClientGone => {
-                headers.insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            _ => {}
-        }
-        response
     }
 }
 
-/// Whether the body is NDJSON by its type. Anything that is no JSON type is refused.
-fn is_lines(headers: &HeaderMap) -> Result<bool, Refused> {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(false) };
-    let value = value.to_str().unwrap_or_default();
-    let essence = value.split(';').next().unwrap_or_default().trim();
+/// OTLP's answers are in the encoding of the request; when that is unknown, in the one that people can read.
+fn dialect(request: &Request<Incoming>) -> Dialect {
+    match request.uri().path() {
+        "/v1/traces" => {
+            let encoding = media_type(request.headers()).and_then(otlp::Encoding::from_media_type);
+            Dialect::Otlp(encoding.unwrap_or(otlp::Encoding::Json))
+        }
+        _ => Dialect::Peep,
+    }
+}
+
+fn not_found(path: &str) -> Refused {
+    let message = match path {
+        "/v1/metrics" | "/v1/logs" => {
+            let signal = path.trim_start_matches("/v1/");
+            let variable = format!("OTEL_{}_EXPORTER=none", signal.to_ascii_uppercase());
+            format!("peep takes no {signal} over OTLP, only traces (POST /v1/traces); set {variable}")
+        }
+        path => {
+            let path: String = path.chars().take(80).collect();
+            format!("there is no {path} here; events go to POST /v1/events, OTLP traces to POST /v1/traces")
+        }
+    };
+    Refused::new(Reason::NotFound, message)
+}
+
+/// The `Content-Type` without its parameters; empty when it is no text.
+fn media_type(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(CONTENT_TYPE)?.to_str().unwrap_or_default();
+    value.split(';').next().map(str::trim)
+}
+
+/// Events: NDJSON or JSON by their type. Anything that is no JSON type is refused.
+fn form(headers: &HeaderMap) -> Result<Form, Refused> {
+    let Some(essence) = media_type(headers) else { return Ok(Form::Json) };
     match () {
-        () if essence.eq_ignore_ascii_case("application/json") => Ok(false),
+        () if essence.eq_ignore_ascii_case("application/json") => Ok(Form::Json),
         () if ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"]
             .iter()
             .any(|known| essence.eq_ignore_ascii_case(known)) =>
         {
-            Ok(true)
+            Ok(Form::Lines)
         }
-        () => {
-            let essence: String = essence.chars().take(80).collect();
-            let message =
-                format!("`Content-Type: {essence}` is not taken; send application/json or application/x-ndjson");
-            Err(Refused::new(Reason::UnsupportedMediaType, message))
-        }
+        () => Err(unsupported(essence, "application/json or application/x-ndjson")),
     }
+}
+
+/// OTLP knows two encodings and demands that one be named.
+fn form_of_traces(headers: &HeaderMap) -> Result<Form, Refused> {
+    let essence = media_type(headers).unwrap_or_default();
+    otlp::Encoding::from_media_type(essence)
+        .map(Form::Otlp)
+        .ok_or_else(|| unsupported(essence, "application/x-protobuf or application/json"))
+}
+
+fn unsupported(essence: &str, taken: &str) -> Refused {
+    let essence: String = essence.chars().take(80).collect();
+    Refused::new(Reason::UnsupportedMediaType, format!("`Content-Type: {essence}` is not taken; send {taken}"))
 }
 
 /// A POST that says nothing about its body has none (RFC 9112), which is never what the client meant.
@@ -262,48 +279,6 @@ fn refuse_append(error: AppendError) -> Refused {
         AppendError::TooLarge { .. } => (Reason::PayloadTooLarge, format!("{error}; send smaller batches")),
     };
     Refused::new(reason, message)
-}
-
-fn respond(status: StatusCode, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-/// Written by hand: it is on the way of every request, and a receipt needs no escaping.
-fn accepted_body(accepted: &Accepted) -> String {
-    let mut body = String::with_capacity(96 + accepted.rejected.len() * 160);
-    let _ = write!(body, "{{\"accepted\":{},\"rejected\":", accepted.events);
-    write_rejected(&mut body, &accepted.rejected);
-    let (receipt, delivery) = (&accepted.receipt, accepted.delivery.as_str());
-    let _ = write!(body, ",\"receipt\":\"{receipt}\",\"delivery\":\"{delivery}\"}}");
-    body
-}
-
-fn refused_body(refused: &Refused, request_id: &str) -> String {
-    let message = serde_json::Value::from(refused.message.as_str());
-    let mut body = format!(
-        "{{\"error\":{{\"code\":\"{}\",\"message\":{message},\"request_id\":\"{request_id}\"}}",
-        refused.reason.code()
-    );
-    if !refused.rejected.is_empty() {
-        body.push_str(",\"accepted\":0,\"rejected\":");
-        write_rejected(&mut body, &refused.rejected);
-    }
-    body.push('}');
-    body
-}
-
-fn write_rejected(body: &mut String, rejected: &[Rejection]) {
-    body.push('[');
-    for (position, rejection) in rejected.iter().enumerate() {
-        let comma = if position == 0 { "" } else { "," };
-        let message = serde_json::Value::from(rejection.message.as_str());
-        let (index, code) = (rejection.index, rejection.code.as_str());
-        let _ = write!(body, "{comma}{{\"index\":{index},\"code\":\"{code}\",\"message\":{message}}}");
-    }
-    body.push(']');
 }
 
 fn millis(span: Duration) -> i64 {

@@ -1,15 +1,16 @@
-//! HTTP socket to log: `POST /v1/events` becomes one durable record per batch, or a clear refusal.
+//! HTTP socket to log: `POST /v1/events` and `POST /v1/traces` (OTLP) become one durable record per batch, or a clear refusal.
 //!
 //! In the order a request meets them:
 //! - `listener`: accept, connection cap, time limits, drain;
-//! - `http`: paths, headers, and the only place that writes answers;
+//! - `http`: paths and headers, and the way through what follows;
 //! - `tenant`: key to project, from memory;
 //! - `producers`: a place for the sender's identity;
 //! - `admission`: room for the body, decided before it is read;
 //! - `body`: bounded read and decompression;
 //! - `batch`: decode, check and encode, through `peep_wire`;
 //! - `route`: which partition;
-//! - then the log, and only its acknowledgement makes the 202. `outcome` names every other end.
+//! - then the log, and only its acknowledgement makes the 202. `outcome` names every other end, and `answer` is the only place
+//!   that writes them down.
 //!
 //! Beside the way: `drift` watches the wall clock, whose readings become receive times.
 //!
@@ -37,6 +38,8 @@ mod batch;
 pub mod route;
 
 mod outcome;
+
+mod answer;
 
 mod drift;
 

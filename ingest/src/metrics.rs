@@ -9,6 +9,7 @@ use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 use peep_wire::json::{Rejection, RejectionCode};
+use peep_wire::otlp::{Ignored, NoEvent};
 
 use crate::admission::{Admission, Shed};
 use crate::outcome::Reason;
@@ -17,6 +18,7 @@ const REQUESTS: &str = "peep_ingest_requests_total";
 const REQUEST_SECONDS: &str = "peep_ingest_request_duration_seconds";
 const EVENTS_ACCEPTED: &str = "peep_ingest_events_accepted_total";
 const EVENTS_REJECTED: &str = "peep_ingest_events_rejected_total";
+const SPANS_IGNORED: &str = "peep_ingest_spans_ignored_total";
 const BODY_BYTES: &str = "peep_ingest_body_bytes_total";
 const RECORD_BYTES: &str = "peep_ingest_record_bytes_total";
 const SHED: &str = "peep_ingest_shed_total";
@@ -36,6 +38,7 @@ struct Handles {
     seconds: Histogram,
     events_accepted: Counter,
     events_rejected: Vec<Counter>,
+    spans_ignored: Vec<Counter>,
     body_bytes: Counter,
     record_bytes: Counter,
     connections: Gauge,
@@ -58,6 +61,10 @@ fn handles() -> &'static Handles {
                 .iter()
                 .map(|code| counter!(EVENTS_REJECTED, "code" => code.as_str()))
                 .collect(),
+            spans_ignored: NoEvent::ALL
+                .iter()
+                .map(|reason| counter!(SPANS_IGNORED, "reason" => reason.as_str()))
+                .collect(),
             body_bytes: counter!(BODY_BYTES),
             record_bytes: counter!(RECORD_BYTES),
             connections: gauge!(CONNECTIONS),
@@ -78,6 +85,10 @@ fn describe() {
     );
     describe_counter!(EVENTS_ACCEPTED, "Events acknowledged as durable.");
     describe_counter!(EVENTS_REJECTED, "Events refused one by one, by code.");
+    describe_counter!(
+        SPANS_IGNORED,
+        "OTLP spans that are no events, by their kind; unconventional: a server or consumer span without an attribute of HTTP, RPC, messaging or FaaS."
+    );
     describe_counter!(BODY_BYTES, Unit::Bytes, "Body bytes received, as sent.");
     describe_counter!(RECORD_BYTES, Unit::Bytes, "Record bytes appended to the log.");
     describe_counter!(SHED, "Requests turned away for lack of room, by the budget that was full.");
@@ -122,6 +133,13 @@ fn count_rejected(rejected: &[Rejection]) {
     for rejection in rejected {
         let at = RejectionCode::ALL.iter().position(|code| *code == rejection.code).expect("every code is listed");
         handles().events_rejected[at].increment(1);
+    }
+}
+
+pub(crate) fn ignored(ignored: &Ignored) {
+    for (counter, (_, spans)) in handles().spans_ignored.iter().zip(ignored.iter()).filter(|(_, (_, spans))| *spans > 0)
+    {
+        counter.increment(u64::from(spans));
     }
 }
 

@@ -8,7 +8,8 @@ use peep_wire::json::Rejection;
 pub(crate) struct Accepted {
     pub(crate) events: u32,
     pub(crate) rejected: Vec<Rejection>,
-    pub(crate) receipt: String,
+    /// None when there was nothing to make durable.
+    pub(crate) receipt: Option<String>,
     pub(crate) delivery: Delivery,
 }
 
@@ -43,6 +44,7 @@ pub(crate) struct Refused {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
     InvalidJson,
+    InvalidProtobuf,
     InvalidEncoding,
     InvalidIdentity,
     NoValidEvent,
@@ -67,6 +69,7 @@ impl Reason {
     /// Every reason, for metrics and documentation.
     pub(crate) const ALL: &'static [Reason] = &[
         Reason::InvalidJson,
+        Reason::InvalidProtobuf,
         Reason::InvalidEncoding,
         Reason::InvalidIdentity,
         Reason::NoValidEvent,
@@ -89,9 +92,11 @@ impl Reason {
 
     pub(crate) fn status(self) -> StatusCode {
         match self {
-            Reason::InvalidJson | Reason::InvalidEncoding | Reason::InvalidIdentity | Reason::ClientGone => {
-                StatusCode::BAD_REQUEST
-            }
+            Reason::InvalidJson
+            | Reason::InvalidProtobuf
+            | Reason::InvalidEncoding
+            | Reason::InvalidIdentity
+            | Reason::ClientGone => StatusCode::BAD_REQUEST,
             Reason::NoValidEvent => StatusCode::UNPROCESSABLE_ENTITY,
             Reason::Unauthorized => StatusCode::UNAUTHORIZED,
             Reason::Forbidden => StatusCode::FORBIDDEN,
@@ -110,6 +115,7 @@ impl Reason {
     pub(crate) fn code(self) -> &'static str {
         match self {
             Reason::InvalidJson => "invalid_json",
+            Reason::InvalidProtobuf => "invalid_protobuf",
             Reason::InvalidEncoding => "invalid_encoding",
             Reason::InvalidIdentity => "invalid_identity",
             Reason::NoValidEvent => "no_valid_event",

@@ -23,6 +23,8 @@ mod field;
 
 mod time;
 
+pub(crate) use field::shown;
+
 /// What the receiver knows and the event must agree with.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
@@ -334,7 +336,7 @@ fn check_time(ended_ms: i64, received_ms: i64, context: &Context<'_>) -> Outcome
     Ok(())
 }
 
-fn is_name(text: &str, bytes_max: usize) -> bool {
+pub(crate) fn is_name(text: &str, bytes_max: usize) -> bool {
     (1..=bytes_max).contains(&text.len()) && text.bytes().all(|byte| NAME_BYTES[usize::from(byte)])
 }
 
@@ -350,7 +352,7 @@ static NAME_BYTES: [bool; 256] = {
 };
 
 /// Printable text of a bounded length: no control characters, which break logs and terminals.
-fn is_plain(text: &str, bytes_max: usize) -> bool {
+pub(crate) fn is_plain(text: &str, bytes_max: usize) -> bool {
     text.len() <= bytes_max && !text.bytes().any(|byte| byte < 0x20 || byte == 0x7f)
 }
 
@@ -363,7 +365,7 @@ fn duration_us(duration_ms: f64) -> Option<u64> {
 
 /// `2 * N` hex digits to `N` bytes; no branch per digit, the verdict comes at the end.
 #[inline]
-fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+pub(crate) fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let mut out = [0u8; N];
     let mut seen = 0u8;
     let (pairs, rest) = text.as_chunks::<2>();

@@ -2,6 +2,7 @@
 //!
 //! In the order an event meets them:
 //! - [`json`]: the body of `POST /v1/events` to checked events, decoded once, borrowed;
+//! - [`otlp`]: the same for the body of `POST /v1/traces`;
 //! - [`event`], [`method`], [`limits`]: what a checked event is;
 //! - [`record`]: one accepted batch as one record of the log (`record.proto`);
 //! - [`histogram`]: durations as HdrHistogram buckets; quantiles; the V2 encoding;
@@ -12,6 +13,8 @@
 //! Next station: `peep-log`. This crate does no I/O and depends on nothing of ours.
 
 pub mod json;
+
+pub mod otlp;
 
 pub mod event;
 

@@ -1,0 +1,143 @@
+//! The single place that turns an outcome into a status, a body and `Retry-After`.
+//!
+//! Two dialects: peep's own JSON, and OTLP's responses in the encoding of the request, for exporters that know no other.
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+use peep_wire::json::Rejection;
+use peep_wire::otlp;
+
+use crate::outcome::{Accepted, Reason, Refused};
+
+/// How to talk to a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Peep,
+    Otlp(otlp::Encoding),
+}
+
+/// The answer to a request that was taken.
+pub(crate) fn accepted(dialect: Dialect, accepted: &Accepted) -> Response<Full<Bytes>> {
+    match dialect {
+        Dialect::Peep => respond(StatusCode::ACCEPTED, JSON, accepted_body(accepted)),
+        Dialect::Otlp(encoding) => {
+            let partial = accepted.rejected.first().map(|first| partial_message(accepted, first));
+            let refused = partial.as_deref().map(|message| (accepted.rejected.len() as u64, message));
+            let mut response = respond(StatusCode::OK, encoding.media_type(), otlp::success(encoding, refused));
+            // OTLP's body has no room for it.
+            if let Some(receipt) = accepted.receipt.as_deref().and_then(|receipt| HeaderValue::from_str(receipt).ok()) {
+                response.headers_mut().insert(HeaderName::from_static("peep-receipt"), receipt);
+            }
+            response
+        }
+    }
+}
+
+/// The answer to a request of which nothing is known to be kept.
+pub(crate) fn refused(dialect: Dialect, refused: &Refused, request_id: &str) -> Response<Full<Bytes>> {
+    let status = status(dialect, refused.reason);
+    let mut response = match dialect {
+        Dialect::Peep => respond(status, JSON, refused_body(refused, request_id)),
+        Dialect::Otlp(encoding) => {
+            let message = format!("{}: {} (request {request_id})", refused.reason.code(), refused.message);
+            respond(status, encoding.media_type(), otlp::failure(encoding, rpc_code(status), &message))
+        }
+    };
+    let headers = response.headers_mut();
+    if let Some(seconds) = refused.reason.retry_after_s() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    match refused.reason {
+        Reason::MethodNotAllowed => drop(headers.insert(ALLOW, HeaderValue::from_static("POST"))),
+        Reason::Unauthorized => {
+            headers.insert(HeaderName::from_static("www-authenticate"), HeaderValue::from_static("Bearer"));
+        }
+        // The rest of the body is not worth reading: close instead.
+        Reason::PayloadTooLarge | Reason::RequestTimeout | Reason::ClientGone => {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        _ => {}
+    }
+    response
+}
+
+/// OTLP exporters try again after 429, 502, 503 and 504, and after nothing else.
+fn status(dialect: Dialect, reason: Reason) -> StatusCode {
+    match (dialect, reason) {
+        (Dialect::Otlp(_), Reason::RequestTimeout) => StatusCode::SERVICE_UNAVAILABLE,
+        (_, reason) => reason.status(),
+    }
+}
+
+/// `google.rpc.Code`.
+fn rpc_code(status: StatusCode) -> u8 {
+    match status {
+        StatusCode::UNAUTHORIZED => 16,
+        StatusCode::FORBIDDEN => 7,
+        StatusCode::NOT_FOUND => 5,
+        StatusCode::METHOD_NOT_ALLOWED => 12,
+        StatusCode::TOO_MANY_REQUESTS => 8,
+        status if status.is_server_error() => 14,
+        // Invalid argument.
+        _ => 3,
+    }
+}
+
+fn respond(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
+
+/// Names the first span and why; the others are in the metrics.
+fn partial_message(accepted: &Accepted, first: &Rejection) -> String {
+    let (spans, events) = (accepted.rejected.len(), accepted.events);
+    format!(
+        "{spans} spans were refused, {events} became events; the first, number {} of the request: {}: {}",
+        first.index,
+        first.code.as_str(),
+        first.message
+    )
+}
+
+/// Written by hand: it is on the way of every request, and a receipt needs no escaping.
+fn accepted_body(accepted: &Accepted) -> String {
+    let mut body = String::with_capacity(96 + accepted.rejected.len() * 160);
+    let _ = write!(body, "{{\"accepted\":{},\"rejected\":", accepted.events);
+    write_rejected(&mut body, &accepted.rejected);
+    let (receipt, delivery) = (accepted.receipt.as_deref().unwrap_or_default(), accepted.delivery.as_str());
+    let _ = write!(body, ",\"receipt\":\"{receipt}\",\"delivery\":\"{delivery}\"}}");
+    body
+}
+
+fn refused_body(refused: &Refused, request_id: &str) -> String {
+    let message = serde_json::Value::from(refused.message.as_str());
+    let mut body = format!(
+        "{{\"error\":{{\"code\":\"{}\",\"message\":{message},\"request_id\":\"{request_id}\"}}",
+        refused.reason.code()
+    );
+    if !refused.rejected.is_empty() {
+        body.push_str(",\"accepted\":0,\"rejected\":");
+        write_rejected(&mut body, &refused.rejected);
+    }
+    body.push('}');
+    body
+}
+
+fn write_rejected(body: &mut String, rejected: &[Rejection]) {
+    body.push('[');
+    for (position, rejection) in rejected.iter().enumerate() {
+        let comma = if position == 0 { "" } else { "," };
+        let message = serde_json::Value::from(rejection.message.as_str());
+        let (index, code) = (rejection.index, rejection.code.as_str());
+        let _ = write!(body, "{comma}{{\"index\":{index},\"code\":\"{code}\",\"message\":{message}}}");
+    }
+    body.push(']');
+}
+
+const JSON: &str = "application/json";
