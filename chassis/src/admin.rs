@@ -2,7 +2,8 @@
 //!
 //! - `GET /metrics`: Prometheus text;
 //! - `GET /healthz`: the process is alive, always 200;
-//! - `GET /readyz`: 200 when the process may take traffic, 503 when not, with every part and its reason.
+//! - `GET /readyz`: 200 when the process may take traffic, 503 when not, with every part and its reason. A part that works
+//!   and needs a person all the same is `degraded`: still 200, with the reason.
 //!
 //! It answers while the process is overloaded or draining: nothing here waits for a permit, a pool or another service.
 //! There is no key, so it must not be reachable from outside; the default address is the loopback interface.
@@ -84,17 +85,19 @@ async fn alive() -> Json<Value> {
 }
 
 async fn ready(State(health): State<Health>) -> Response {
-    let status = match (health.is_draining(), health.is_ready()) {
+    let (ready, degraded) = (health.is_ready(), health.is_degraded());
+    let status = match (health.is_draining(), ready) {
         (true, _) => "draining",
+        (false, true) if degraded => "degraded",
         (false, true) => "ready",
         (false, false) => "not_ready",
     };
     let parts: Vec<Value> = health
         .parts()
         .into_iter()
-        .map(|(name, reason)| json!({ "name": name, "ready": reason.is_none(), "reason": reason }))
+        .map(|(name, reason)| json!({ "name": name, "ready": health.is_part_ready(&name), "reason": reason }))
         .collect();
-    let code = if status == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(json!({ "status": status, "components": parts }))).into_response()
 }
 

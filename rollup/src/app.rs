@@ -161,6 +161,8 @@ struct Supervisor {
 
 /// The one consumer that a partition should have.
 struct Running {
+    /// Its task. Not the epoch: a store that lost its end may give the same one twice.
+    id: Id,
     epoch: u64,
     lost: CancellationToken,
     /// Finish and end.
@@ -324,10 +326,11 @@ impl Supervisor {
             metrics::partition_state(partition, State::Running);
         }
         let progress = Progress::new(&lease);
-        let running = Running { epoch, lost: CancellationToken::new(), stop: self.shutdown.child(), progress };
-        let (progress, lost, stop) = (running.progress.clone(), running.lost.clone(), running.stop.clone());
-        let consumer = consumer::run(Arc::clone(&self.worker), lease, progress, lost, stop);
-        self.tasks.insert(self.consumers.spawn(consumer).id(), (partition, epoch));
+        let (lost, stop) = (CancellationToken::new(), self.shutdown.child());
+        let consumer = consumer::run(Arc::clone(&self.worker), lease, progress.clone(), lost.clone(), stop.clone());
+        let id = self.consumers.spawn(consumer).id();
+        self.tasks.insert(id, (partition, epoch));
+        let running = Running { id, epoch, lost, stop, progress };
         // A lease that lapsed and came back: what the consumer before it holds is fenced.
         if let Some(before) = self.running.insert(partition, running) {
             before.lost.cancel();
@@ -340,7 +343,7 @@ impl Supervisor {
             Err(error) => (error.id(), Ended::Failed { reason: error.to_string() }),
         };
         let (partition, epoch) = self.tasks.remove(&id).expect("every consumer is known by the id of its task");
-        if self.running.get(&partition).is_some_and(|running| running.epoch == epoch) {
+        if self.running.get(&partition).is_some_and(|running| running.id == id) {
             self.settle_troubles();
             let range = self.running.remove(&partition).and_then(|running| running.progress.range());
             self.ended(partition, epoch, range, ended);
@@ -424,9 +427,11 @@ impl Supervisor {
             _ => None,
         });
         let leases = self.lease_error.as_ref().map(|error| format!("leases not renewed: {error}"));
-        match broken.or(stuck).or(leases) {
-            Some(reason) => self.health.set_not_ready(reason),
-            None => self.health.set_ready(),
+        match (stuck.or(leases), broken) {
+            (Some(reason), _) => self.health.set_not_ready(reason),
+            // The log keeps what is not counted: refusing more would lose what is accepted today.
+            (None, Some(reason)) => self.health.set_degraded(reason),
+            (None, None) => self.health.set_ready(),
         }
     }
 }

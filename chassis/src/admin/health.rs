@@ -16,9 +16,31 @@ pub struct Health {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// `None` = ready; otherwise the reason why not. Ordered, so that answers and logs are stable.
-    parts: BTreeMap<String, Option<String>>,
+    /// Ordered, so that answers and logs are stable.
+    parts: BTreeMap<String, State>,
     draining: bool,
+}
+
+/// How a part is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Ready,
+    /// Takes its traffic, and somebody should look.
+    Degraded(String),
+    NotReady(String),
+}
+
+impl State {
+    fn is_ready(&self) -> bool {
+        !matches!(self, State::NotReady(_))
+    }
+
+    fn reason(&self) -> Option<&str> {
+        match self {
+            State::Ready => None,
+            State::Degraded(reason) | State::NotReady(reason) => Some(reason),
+        }
+    }
 }
 
 impl Health {
@@ -42,15 +64,26 @@ impl Health {
         self.shared.lock().draining
     }
 
-    /// Ready = at least one part, all of them ready, and not draining.
+    /// Ready = at least one part, all of them ready (if perhaps degraded), and not draining.
     pub fn is_ready(&self) -> bool {
         let shared = self.shared.lock();
-        !shared.draining && !shared.parts.is_empty() && shared.parts.values().all(Option::is_none)
+        !shared.draining && !shared.parts.is_empty() && shared.parts.values().all(State::is_ready)
     }
 
-    /// Each part with the reason why it is not ready, if it is not.
+    /// Whether a part that is ready has something to say.
+    pub fn is_degraded(&self) -> bool {
+        self.shared.lock().parts.values().any(|state| matches!(state, State::Degraded(_)))
+    }
+
+    /// Each part with the reason why it is not ready, or not as it should be.
     pub fn parts(&self) -> BTreeMap<String, Option<String>> {
-        self.shared.lock().parts.clone()
+        let shared = self.shared.lock();
+        shared.parts.iter().map(|(name, state)| (name.clone(), state.reason().map(str::to_owned))).collect()
+    }
+
+    /// Whether a part may take traffic.
+    pub fn is_part_ready(&self, name: &str) -> bool {
+        self.shared.lock().parts.get(name).is_some_and(State::is_ready)
     }
 }
 
@@ -63,25 +96,31 @@ pub struct HealthHandle {
 
 impl HealthHandle {
     pub fn set_ready(&self) {
-        self.set(None);
+        self.set(State::Ready);
+    }
+
+    /// Ready, but a person should look: taking the traffic away would make it worse.
+    pub fn set_degraded(&self, reason: impl Into<String>) {
+        self.set(State::Degraded(reason.into()));
     }
 
     /// `reason` is read by people: say what is missing, not what happened inside.
     pub fn set_not_ready(&self, reason: impl Into<String>) {
-        self.set(Some(reason.into()));
+        self.set(State::NotReady(reason.into()));
     }
 
     /// Changes are logged, repetitions are not: a part may report every second.
-    fn set(&self, state: Option<String>) {
+    fn set(&self, state: State) {
         let mut shared = self.health.shared.lock();
         let before = shared.parts.insert(self.name.clone(), state.clone());
         drop(shared);
-        crate::metrics::ready(&self.name, state.is_none());
+        crate::metrics::ready(&self.name, state.is_ready());
         match (&before, &state) {
             (Some(before), now) if before == now => {}
-            (_, None) => tracing::info!(part = %self.name, "ready"),
-            (None, Some(reason)) => tracing::debug!(part = %self.name, %reason, "registered"),
-            (Some(_), Some(reason)) => tracing::warn!(part = %self.name, %reason, "not ready"),
+            (_, State::Ready) => tracing::info!(part = %self.name, "ready"),
+            (_, State::Degraded(reason)) => tracing::warn!(part = %self.name, %reason, "degraded"),
+            (None, State::NotReady(reason)) => tracing::debug!(part = %self.name, %reason, "registered"),
+            (Some(_), State::NotReady(reason)) => tracing::warn!(part = %self.name, %reason, "not ready"),
         }
     }
 }
@@ -103,6 +142,14 @@ mod tests {
         assert!(health.is_ready());
         log.set_not_ready("no broker reachable");
         assert!(!health.is_ready());
+    }
+
+    #[test]
+    fn a_degraded_part_says_why_and_keeps_its_traffic() {
+        let health = Health::new();
+        health.register("rollup").set_degraded("partition 3 is broken");
+        assert!(health.is_ready() && health.is_degraded() && health.is_part_ready("rollup"));
+        assert_eq!(health.parts()["rollup"].as_deref(), Some("partition 3 is broken"));
     }
 
     #[test]
