@@ -1,5 +1,7 @@
 //! An ingest on a real socket with a memory log, and a client that can misbehave.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -33,6 +35,7 @@ pub(crate) struct Ingest {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
     pub(crate) json: serde_json::Value,
 }
 
@@ -143,19 +146,20 @@ pub(crate) fn read_answer(stream: &mut TcpStream) -> Answer {
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];
     loop {
-        let text = String::from_utf8_lossy(&bytes);
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+            let body = &bytes[end + 4..];
             let length =
                 head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
             if body.len() >= length.unwrap_or(0) {
                 let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-                let json = serde_json::from_str(body).unwrap_or_default();
-                return Answer { status, head: head.to_ascii_lowercase(), json };
+                let json = serde_json::from_slice(body).unwrap_or_default();
+                return Answer { status, head: head.to_ascii_lowercase(), body: body.to_vec(), json };
             }
         }
         match stream.read(&mut chunk) {
             Ok(read) if read > 0 => bytes.extend_from_slice(&chunk[..read]),
-            _ => return Answer { status: 0, head: String::new(), json: serde_json::Value::Null },
+            _ => return Answer { status: 0, head: String::new(), body: Vec::new(), json: serde_json::Value::Null },
         }
     }
 }

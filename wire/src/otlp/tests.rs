@@ -428,6 +428,21 @@ fn the_official_example_is_taken_and_is_no_event() {
     }
 }
 
+#[test]
+fn a_request_is_routed_by_its_first_event_even_when_a_clock_refuses_that_one() {
+    let of = |service: &str| one(&text_attribute("http.method", "GET"), &text_attribute("service.name", service));
+    let inner = |one: String| one["{\"resourceSpans\":[".len()..one.len() - 2].to_owned();
+    let end = (NOW_MS * 1_000_000).to_string();
+    let old =
+        inner(of("first").replace(&end, "2000000000").replace(&(NOW_MS * 1_000_000 - 1_000_000_000).to_string(), "1"));
+    let body = format!("{{\"resourceSpans\":[{old},{}]}}", inner(of("second")));
+    let (mut record, mut rejected) = (RecordBuilder::default(), Vec::new());
+    record.start(NOW_MS);
+    Decoder::default().decode(body.as_bytes(), Encoding::Json, &CONTEXT, &mut record, &mut rejected).unwrap();
+    assert_eq!((rejected[0].code, record.event_count()), (RejectionCode::TimestampTooOld, 1), "{rejected:?}");
+    assert_eq!(record.routing_service(), "first");
+}
+
 /// One server span in JSON, a second long, with these attributes of span and resource.
 fn one(attributes: &str, resource: &str) -> String {
     let end = NOW_MS * 1_000_000;
