@@ -75,6 +75,17 @@ function apply(mutant) {
   }
 }
 
+/** Applies, judges, and puts back, whatever happens in between. */
+function judge(mutant) {
+  const files = [...new Set(mutant.edits.map(({ file }) => file))].filter((file) => existsSync(join(copy, file)));
+  const before = files.map((file) => [file, readFileSync(join(copy, file))]);
+  const misfit = apply(mutant);
+  const built = misfit ? { error: misfit } : build(mutant.suite);
+  const ran = built.binary ? run(mutant.suite, built.binary) : undefined;
+  for (const [file, content] of before) put(file, content);
+  return { misfit, built, ran };
+}
+
 /** Builds the suite and answers its binary, or what the compiler says. */
 function build(suite) {
   const environment = { ...process.env, CARGO_TARGET_DIR: join(root, "target"), CARGO_INCREMENTAL: "1" };
@@ -112,6 +123,7 @@ if (mutants.length === 0) {
   process.exit(1);
 }
 mkdirSync(join(copy, "dashboard/out"), { recursive: true });
+copySources();
 /** A suite that is red without any mutant proves nothing. */
 const sound = new Set();
 function insistOnGreen(suite) {
@@ -128,11 +140,8 @@ function insistOnGreen(suite) {
 let survivors = 0;
 for (const mutant of mutants) {
   const started = Date.now();
-  copySources();
   insistOnGreen(mutant.suite);
-  const misfit = apply(mutant);
-  const built = misfit ? { error: misfit } : build(mutant.suite);
-  const ran = built.binary ? run(mutant.suite, built.binary) : undefined;
+  const { misfit, built, ran } = judge(mutant);
   const caught = ran && !ran.green && suites[mutant.suite].red.test(ran.text);
   survivors += caught ? 0 : 1;
   const verdict = caught ? "caught  " : ran?.green ? "SURVIVES" : "BROKEN  ";
@@ -140,6 +149,5 @@ for (const mutant of mutants) {
   console.log(`${verdict}  ${mutant.name}: ${mutant.title} (${mutant.suite}, ${seconds(started)})`);
   if (!ran?.green) console.log(`          ${why}`);
 }
-copySources();
 console.log(`${mutants.length - survivors} of ${mutants.length} mutants caught`);
 process.exit(survivors === 0 ? 0 : 1);

@@ -100,6 +100,29 @@ impl Journal {
     }
 }
 
+/// One event for a partition, from somebody new, when everything is quiet.
+pub(crate) async fn probe(world: &World, log: &dyn Log, journal: &Journal, partition: u32) {
+    let sent = Sent {
+        duration_us: 0,
+        route: "/probe".to_owned(),
+        method: "GET",
+        status: 200,
+        error: false,
+        ended_ms: world.now_ms(),
+    };
+    let batch = Arc::new(Batch {
+        producer: PROBES + u64::from(partition),
+        project: ProjectId(1),
+        identity: None,
+        events: vec![sent],
+        partition: Partition(partition),
+        record_bytes_max: 1 << 20,
+        heard: Mutex::default(),
+    });
+    journal.batches.lock().push(Arc::clone(&batch));
+    attempt(world, log, &batch, &mut Random::new(0)).await;
+}
+
 /// The service that all events of a producer name.
 pub(crate) fn service_of(producer: u64) -> String {
     format!("service-{producer}")
@@ -199,7 +222,7 @@ impl Producer {
         Sent {
             duration_us,
             route,
-            method: *random.pick(&["GET", "POST"]),
+            method: random.pick::<&str>(&["GET", "POST"]),
             status: *random.pick(&[200, 200, 200, 404, 500, 0]),
             error: random.chance(30),
             ended_ms: now_ms - age_ms,
@@ -276,6 +299,8 @@ fn damaged(record: &Bytes, random: &mut Random) -> Bytes {
 
 /// Below it every microsecond has a bucket of its own.
 pub(crate) const EXACT_US: u64 = 2_048;
+/// Numbers of producers that only probe begin here.
+const PROBES: u64 = 1_000;
 /// Batches of a client without an answer.
 const IN_FLIGHT_MAX: usize = 6;
 const PAUSE_MAX: Duration = Duration::from_secs(8);

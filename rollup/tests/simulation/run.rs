@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use peep_log::Offset;
+use peep_rollup::position::Position;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::check;
 use crate::client::{self, Journal};
-use crate::log::SimLog;
+use crate::log::{Kept, SimLog};
 use crate::operator;
 use crate::random::Random;
 use crate::store::SimStore;
@@ -104,44 +106,67 @@ async fn simulate(seed: u64, readable: bool) -> Outcome {
     if timeout(CLIENTS_WAIT, quiet).await.is_err() {
         world.violated("clients get no answers from a log that works".to_owned());
     }
-    settle(&targets, &viewer).await;
+    settle(&targets, &journal, &viewer).await;
     let facts = check::check(&targets, &journal, &viewer);
     Outcome { violations: world.violations(), hash: world.trace.hash(), facts, lines: world.trace.take_lines() }
 }
 
-/// Waits until everything in the log is counted, and seen.
-async fn settle(targets: &Targets, viewer: &Viewer) {
+/// Waits until everything in the log is counted; then sends one more event to each partition, which a viewer sees at once and
+/// which is counted like all others.
+async fn settle(targets: &Targets, journal: &Journal, viewer: &Viewer) {
     let Targets { world, events, store, .. } = targets;
-    let deadline = Instant::now() + SETTLE_MAX;
-    let counted =
-        |partition: u32| store.look(|state| state.cursors.get(partition as usize).map_or(0, |row| row.next.0));
+    let partitions = 0..world.shape.partitions;
+    let row = |partition: u32| store.look(|state| state.cursors.get(partition as usize).cloned().unwrap_or_default());
+    let high = |partition: u32| events.look(partition, Kept::high);
     let is_counted = |partition: u32| {
-        let row = store.look(|state| state.cursors.get(partition as usize).cloned().unwrap_or_default());
-        let high = events.look(partition, |kept| kept.high());
-        row.next.offset().0 == high && row.broken.is_none()
+        let row = row(partition);
+        row.next.offset().0 == high(partition) && row.broken.is_none()
     };
-    let is_seen = |partition: u32| viewer.sees(partition).0 == counted(partition);
-    for (what, is_done) in
-        [("counted", &is_counted as &dyn Fn(u32) -> bool), ("seen by a viewer", &is_seen as &dyn Fn(u32) -> bool)]
-    {
-        while let Some(partition) = (0..world.shape.partitions).find(|partition| !is_done(*partition)) {
+    // Claims that are lost with the primary that took them may have had higher epochs than the ones that stay: of a primary
+    // that was deposed later, or whose clock was ahead. A viewer believes their frames until the next claim. Until then it
+    // sees committed rows, and nothing live.
+    let faults = world.shape.faults;
+    let is_late = faults.split_brains || faults.store_clock && faults.failovers;
+    let shown_max = if is_late { SETTLE_MAX } else { SHOWN_MAX };
+    let is_shown = |partition: u32| {
+        let end = if is_late { row(partition).next.offset() } else { Offset(high(partition)) };
+        Position(viewer.sees(partition).0) == row(partition).next.at(end)
+    };
+    let wait = async |what: &str, how_long: Duration, is_done: &dyn Fn(u32) -> bool| {
+        let deadline = Instant::now() + how_long;
+        while let Some(partition) = partitions.clone().find(|partition| !is_done(*partition)) {
             if Instant::now() >= deadline {
-                let row = store.look(|state| state.cursors.get(partition as usize).cloned().unwrap_or_default());
-                let high = events.look(partition, |kept| kept.high());
-                let sees = viewer.sees(partition).0;
+                let (high, row, sees) = (high(partition), row(partition), viewer.sees(partition).0);
                 world.violated(format!(
-                    "partition {partition} is not {what} {} s after the storm: log ends at {high}, cursor {row:?}, viewer at {sees}",
-                    SETTLE_MAX.as_secs()
+                    "partition {partition} is not {what} after {how_long:?}: the log ends at {high}, cursor {row:?}, viewer at {sees}"
                 ));
-                return;
+                return false;
             }
             sleep(SETTLE_STEP).await;
         }
+        true
+    };
+    if !wait("counted", SETTLE_MAX, &is_counted).await {
+        return;
     }
+    // The last calls that hang end by their deadlines.
+    sleep(CALM).await;
+    world.trace.note("all is calm", &[]);
+    let log = events.seen_by(&world.process());
+    for partition in partitions.clone() {
+        client::probe(world, &*log, journal, partition).await;
+    }
+    wait("shown live", shown_max, &is_shown).await;
+    wait("counted in the end", SETTLE_MAX, &is_counted).await;
+    wait("shown in the end", shown_max, &is_shown).await;
 }
 
 /// Clients give up sooner.
 const CLIENTS_WAIT: Duration = Duration::from_secs(1_000);
 /// A lease that nobody gives back, the longest rest of a broken partition, and a flush that hangs, one after the other.
 const SETTLE_MAX: Duration = Duration::from_secs(120);
+/// Longer than any deadline.
+const CALM: Duration = Duration::from_secs(40);
+/// A frame is published within 200 ms; a viewer that has to begin anew may do so once a second.
+const SHOWN_MAX: Duration = Duration::from_secs(4);
 const SETTLE_STEP: Duration = Duration::from_millis(100);
