@@ -17,7 +17,7 @@ require_tools curl compiler rust postgres
 say "Benchmarks. A quiet machine, please; the ratios mean more than the absolute numbers."
 cargo build --release --package peep --package peep-benches
 BENCH=${CARGO_TARGET_DIR:-$ROOT/target}/release/peep-bench
-for bench in json memory ingest exactly-once; do
+for bench in json otlp memory ingest exactly-once; do
   say "$bench"
   "$BENCH" "$bench"
 done

@@ -6,6 +6,8 @@
 
 pub mod corpus;
 
+pub mod otlp;
+
 pub mod cpu;
 
 pub mod exactly_once;

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use peep_benches::closed_loop::Load;
 use peep_benches::statistics::Spread;
-use peep_benches::{corpus, cpu, exactly_once, floor, freshness, memory};
+use peep_benches::{corpus, cpu, exactly_once, floor, freshness, memory, otlp};
 use peep_chassis::ExposeSecret;
 use peep_chassis::admin::Health;
 use peep_chassis::clock::Clock;
@@ -18,6 +18,7 @@ use peep_chassis::keys::format::{self, Kind};
 use peep_chassis::keys::{ApiKey, KeyStore, Scope};
 use peep_chassis::lifecycle::Shutdown;
 use peep_wire::json::{Context, Decoder};
+use peep_wire::otlp::Encoding;
 use peep_wire::record::RecordBuilder;
 use peep_wire::{KeyId, ProjectId};
 
@@ -44,6 +45,13 @@ enum Bench {
     /// The JSON step alone: parse, check and encode, against serde_json borrowing the same bytes.
     Json {
         #[arg(long, default_value_t = 100)]
+        batch: usize,
+        #[arg(long, default_value_t = 7)]
+        repeats: usize,
+    },
+    /// The OTLP step alone: a request of server spans in protobuf to a record, against a bare prost decode of the same bytes.
+    Otlp {
+        #[arg(long, default_value_t = 512)]
         batch: usize,
         #[arg(long, default_value_t = 7)]
         repeats: usize,
@@ -95,6 +103,7 @@ fn main() -> anyhow::Result<()> {
             json(batch, repeats);
             Ok(())
         }
+        Bench::Otlp { batch, repeats } => otlp(batch, repeats),
         Bench::Memory { series, events_per_window } => open_windows(series, events_per_window),
         Bench::ExactlyOnce { events, batch, series, producers, flush_every, repeats } => {
             let traffic = exactly_once::Traffic { events, batch, series, producers, flush_every };
@@ -266,6 +275,40 @@ fn json(batch: usize, repeats: usize) {
     println!("ratio = {:.2}", ours.median() / serde.median());
 }
 
+fn otlp(batch: usize, repeats: usize) -> anyhow::Result<()> {
+    let bodies = otlp::bodies(10_240, batch, 1, Clock::system().now_ms());
+    let spans = bodies.len() * batch;
+    let bytes: usize = bodies.iter().map(Vec::len).sum();
+    let (mut decoder, mut record) = (peep_wire::otlp::Decoder::default(), RecordBuilder::default());
+    let [mut ours, mut prost, mut ratio] = [const { Spread::new() }; 3];
+    for _ in 0..repeats {
+        let now_ms = Clock::system().now_ms();
+        let bare = timed_us(&bodies, batch, |body| {
+            let request: otlp::message::Request = prost::Message::decode(body).expect("the corpus is valid");
+            std::hint::black_box(request);
+        });
+        let mine = timed_us(&bodies, batch, |body| {
+            let mut rejected = Vec::new();
+            record.start(now_ms);
+            let ignored = decoder.decode(body, Encoding::Protobuf, &limits(), &mut record, &mut rejected);
+            assert!(rejected.is_empty() && ignored.is_ok_and(|ignored| ignored.total() == 0), "{rejected:?}");
+            std::hint::black_box(record.finish(ProjectId(1), KeyId(1), None));
+        });
+        prost.push(bare);
+        ours.push(mine);
+        ratio.push(mine / bare);
+    }
+    println!(
+        "OTLP in protobuf, {} bytes a span, batches of {batch}; thread CPU, µs per span (min / median / max)",
+        bytes / spans
+    );
+    println!("prost into messages        {prost}");
+    println!("walk + check + encode      {ours}   = {:.0} spans/s and core", 1e6 / ours.median());
+    println!("ours / prost               {ratio}   (the median must be at most 2)");
+    anyhow::ensure!(ratio.median() <= 2.0, "reading OTLP costs more than twice a bare decode");
+    Ok(())
+}
+
 fn open_windows(series: u32, events_per_window: u32) -> anyhow::Result<()> {
     const MIB: f64 = (1 << 20) as f64;
     let held = memory::open_windows(series, events_per_window, Clock::system().now_ms())?;
@@ -281,15 +324,7 @@ fn open_windows(series: u32, events_per_window: u32) -> anyhow::Result<()> {
 
 /// Parse, check, encode: everything between body and record.
 fn json_step_us(bodies: &[Vec<u8>], batch: usize) -> f64 {
-    let context = Context {
-        bound_env: None,
-        age_ms_max: 30 * 86_400_000,
-        ahead_ms_max: 300_000,
-        events_max: 5_000,
-        event_bytes_max: 64 << 10,
-        depth_max: 32,
-        lines: true,
-    };
+    let context = limits();
     let (mut decoder, mut record) = (Decoder::default(), RecordBuilder::default());
     let now_ms = Clock::system().now_ms();
     timed_us(bodies, batch, |body| {
@@ -299,6 +334,19 @@ fn json_step_us(bodies: &[Vec<u8>], batch: usize) -> f64 {
         assert!(rejected.is_empty(), "the corpus is valid: {rejected:?}");
         std::hint::black_box(record.finish(ProjectId(1), KeyId(1), None));
     })
+}
+
+/// The defaults of ingest.
+fn limits() -> Context<'static> {
+    Context {
+        bound_env: None,
+        age_ms_max: 30 * 86_400_000,
+        ahead_ms_max: 300_000,
+        events_max: 5_000,
+        event_bytes_max: 64 << 10,
+        depth_max: 32,
+        lines: true,
+    }
 }
 
 #[derive(serde::Deserialize)]
