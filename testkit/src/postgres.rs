@@ -1,5 +1,7 @@
 //! Databases for tests: one per test, migrated, on a shared server; or a whole server to mistreat.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::str::FromStr;
@@ -203,9 +205,23 @@ impl Volume {
         let printed = String::from_utf8_lossy(&output.stdout);
         let available: u64 =
             printed.lines().last().and_then(|line| line.trim().parse().ok()).expect("df says a number");
-        let bytes = available.saturating_sub(leave).to_string();
-        // Short of space it takes what there is, which is what is wanted.
-        let _ = Command::new("fallocate").args(["-l", &bytes]).arg(self.path.join(FILLER)).output();
+        let wanted = available.saturating_sub(leave);
+        // The server goes on writing meanwhile, and a file that does not fit is not allocated at all: most of it at once...
+        let most = wanted.saturating_sub(FILL_SLOWLY_BYTES).to_string();
+        let _ = Command::new("fallocate").args(["-l", &most]).arg(self.path.join(FILLER)).output();
+        // ... and the rest as far as it goes.
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path.join(FILLER))
+            .expect("open what fills the volume");
+        let rest = wanted.min(FILL_SLOWLY_BYTES) + if leave == 0 { FILL_SLOWLY_BYTES } else { 0 };
+        let chunk = [0; 4096];
+        for _ in 0..rest / chunk.len() as u64 {
+            if file.write_all(&chunk).is_err() {
+                break;
+            }
+        }
     }
 
     fn empty(&self) {
@@ -220,6 +236,8 @@ impl Drop for Volume {
 }
 
 const FILLER: &str = "filler";
+/// More than a server writes between two looks at the free space.
+const FILL_SLOWLY_BYTES: u64 = 64 << 20;
 
 /// The URL of a server that may be filled with test databases.
 async fn server_url() -> String {
