@@ -433,13 +433,14 @@ fn keep(attrs: &mut EncodedAttrs, key: &str, value: AttrValue<'_>) {
     }
 }
 
-/// Attributes that nobody searches for, and those that may carry secrets or name a person.
+/// Attributes that are the same on every span or that nobody searches for, and those that may carry secrets or tell who a
+/// person is.
 fn is_noise(key: &str) -> bool {
     NOISE.contains(&key) || NOISE_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
 }
 
 const NAMED_PREFIXES: [&str; 3] = ["rpc.", "messaging.", "faas."];
-const NOISE: [&str; 14] = [
+const NOISE: [&str; 16] = [
     "url.full",
     "url.query",
     "url.scheme",
@@ -449,14 +450,24 @@ const NOISE: [&str; 14] = [
     "http.host",
     "http.server_name",
     "http.client_ip",
+    "http.user_agent",
     "http.request.method_original",
     "client.address",
     "client.port",
+    "server.address",
     "server.port",
     "client.socket.address",
 ];
-const NOISE_PREFIXES: [&str; 7] =
-    ["net.", "network.", "thread.", "code.", "telemetry.", "http.request.header.", "http.response.header."];
+const NOISE_PREFIXES: [&str; 8] = [
+    "user_agent.",
+    "net.",
+    "network.",
+    "thread.",
+    "code.",
+    "telemetry.",
+    "http.request.header.",
+    "http.response.header.",
+];
 
 /// What the conventions call a service without a name.
 const SERVICE_UNKNOWN: &str = "unknown_service";
