@@ -306,7 +306,7 @@ fn check_journal(world: &World, state: &State, journal: &Journal, counted: &[Cou
             let reasons = letters.remove(&key).unwrap_or_default();
             let heard = batch.heard();
             let fate = Fate { records, rows, reasons, is_identified: batch.identity.is_some() };
-            if let Some(wrong) = fate.wrong() {
+            if let Some(wrong) = fate.wrong().or_else(|| fate.misjudged(world, sent.age_ms)) {
                 let identity = batch.identity.map(|identity| identity.seq);
                 tell_story(world, &key, counted);
                 world.violated(format!("event {key:?} of batch {identity:?} ({heard:?}) {wrong}: {fate:?}"));
@@ -350,6 +350,19 @@ struct Fate {
 }
 
 impl Fate {
+    /// Whether its age was judged by another clock than that of its record.
+    fn misjudged(&self, world: &World, age_ms: i64) -> Option<&'static str> {
+        let limit_ms = world.shape.config.event_age_max.as_millis() as i64;
+        // A log whose clock is behind makes every event look early.
+        let may_be_early = age_ms < 0 || world.shape.faults.log_clock;
+        match self {
+            _ if age_ms > limit_ms => (self.rows > 0).then_some("is too old and was counted"),
+            _ if self.reasons.contains(&Reason::TooOld) => Some("was called too old"),
+            _ if self.reasons.contains(&Reason::InFuture) && !may_be_early => Some("was called early"),
+            _ => None,
+        }
+    }
+
     fn wrong(&self) -> Option<&'static str> {
         let dead = self.reasons.len() as u64;
         // A retry that nobody can judge is buried although the event may have been counted before.

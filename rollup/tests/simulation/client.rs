@@ -59,6 +59,8 @@ pub(crate) struct Sent {
     status: u16,
     error: bool,
     ended_ms: i64,
+    /// Before it was sent; negative for a client whose clock is ahead.
+    pub(crate) age_ms: i64,
 }
 
 impl Batch {
@@ -109,6 +111,7 @@ pub(crate) async fn probe(world: &World, log: &dyn Log, journal: &Journal, parti
         status: 200,
         error: false,
         ended_ms: world.now_ms(),
+        age_ms: 0,
     };
     let batch = Arc::new(Batch {
         producer: PROBES + u64::from(partition),
@@ -226,6 +229,7 @@ impl Producer {
             status: *random.pick(&[200, 200, 200, 404, 500, 0]),
             error: random.chance(30),
             ended_ms: now_ms - age_ms,
+            age_ms,
         }
     }
 }
