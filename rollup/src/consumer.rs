@@ -499,7 +499,7 @@ async fn read(
 /// Longer than any deadline of the loop, which drops the read.
 const READ_WAIT: Duration = Duration::from_secs(5);
 /// As long as a flush may take.
-const RESTORE_DEADLINE: Duration = Duration::from_secs(30);
+const RESTORE_DEADLINE: Duration = Duration::from_secs(10);
 const OPEN_READ_WAIT: Duration = Duration::from_secs(5);
 const LOG_RETRY_DELAY: Duration = Duration::from_millis(250);
 /// A frame is published early from this size on: a record of the live topic may have 1 MiB, and one more batch comes.
