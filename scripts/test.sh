@@ -25,6 +25,7 @@ rust_build() { cargo build --workspace --bins --tests --locked; }
 rust_tests() { cargo test --workspace --locked --no-fail-fast; }
 dashboard_tests() { npm test --prefix dashboard; }
 journey() { scripts/journey.sh; }
+otel() { scripts/otel.sh; }
 faults() { SHORT=1 scripts/faults.sh; }
 
 # The dashboard in a real browser, against a real stack.
@@ -42,13 +43,14 @@ browser_tests() {
 }
 
 make_log_dir
-require_tools curl compiler rust node postgres kafka chromium
+require_tools curl compiler rust node python postgres kafka chromium
 build_dashboard
 
 step "build" rust_build
 step "Rust tests (real Postgres, real Kafka)" rust_tests
 step "dashboard tests" dashboard_tests
 step "journey: make up, an event in, its number out, crash, make down" journey
+step "OpenTelemetry SDKs of Python and Node: spans in, their numbers out" otel
 step "faults: a short campaign under load" faults
 step "dashboard in a browser" browser_tests
 summary

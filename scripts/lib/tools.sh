@@ -16,6 +16,7 @@ name_of() {
     curl) echo "curl" ;;
     git) echo "git" ;;
     node) echo "Node.js 20.9 or newer with npm" ;;
+    python) echo "Python 3 with venv" ;;
     postgres) echo "PostgreSQL server programs" ;;
     kafka) echo "Apache Kafka (from Maven Central), Java 17 or newer, Maven" ;;
     chromium) echo "Chromium" ;;
@@ -45,6 +46,7 @@ have_node() {
   local version
   version=$(node --version 2>/dev/null) && at_least 20.9 "${version#v}" && command -v npm >/dev/null
 }
+have_python() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 have_postgres() { "$ROOT/scripts/postgres.sh" status --binaries >/dev/null 2>&1; }
 have_kafka() { "$ROOT/scripts/kafka.sh" status --binaries >/dev/null 2>&1; }
 have_faketime() { ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1; }
@@ -121,6 +123,7 @@ install_rustup() {
 install_compiler() { packages "build-essential cmake" cmake; }
 install_git() { packages git git; }
 install_curl() { packages "curl ca-certificates" curl; }
+install_python() { packages "python3 python3-venv" python; }
 install_postgres() { "$ROOT/scripts/postgres.sh" install; }
 install_kafka() { "$ROOT/scripts/kafka.sh" install; }
 install_chromium() { packages chromium "--cask chromium"; }
