@@ -104,12 +104,15 @@ async fn refused_spans_are_a_partial_success_that_names_the_first() {
     assert_eq!(ingest.events().await, 2);
 }
 
+/// Headers and body; status, `google.rpc.Code` and a part of the message.
+type Case<'a> = (&'a [&'a str], &'a [u8], u16, u8, &'a str);
+
 #[tokio::test]
 async fn a_refusal_is_a_status_in_the_encoding_of_the_request() {
     let ingest = start().await;
     let good = fixture("python-flask-traces-semconv-stable.pb");
     let cut = &good[..good.len() - 7];
-    let cases: Vec<(&[&str], &[u8], u16, u8, &str)> = vec![
+    let cases: [Case<'_>; 10] = [
         (&[PROTOBUF], cut, 400, 3, "invalid_protobuf"),
         (&[PROTOBUF], b"\x0a\xff\xff\xff\xff\x0f", 400, 3, "beyond the end"),
         (&[PROTOBUF], b"{\"resourceSpans\":[]}", 400, 3, "invalid_protobuf"),
