@@ -33,7 +33,10 @@ async fn a_break_is_shown_accepted_by_a_person_and_never_without_one() {
     let (database, pool) = with_replaced_log().await;
     let (done, said) = peep(&database, &["log", "status"]).await;
     assert!(done && said.contains("BROKEN") && said.contains("unowned"), "{said}");
-    assert!(said.contains("the log was truncated or replaced") && said.contains("accept-break --partition 0"), "{said}");
+    assert!(
+        said.contains("the log was truncated or replaced") && said.contains("accept-break --partition 0"),
+        "{said}"
+    );
 
     let (done, said) = peep(&database, &["log", "accept-break", "--partition", "0"]).await;
     assert!(!done && said.contains("none of it is what was counted") && said.contains("--yes"), "{said}");

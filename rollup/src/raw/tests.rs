@@ -31,7 +31,8 @@ impl Bench {
             let series = self.series.intern(batch.header.project, event.series.as_bytes()).unwrap();
             let error = event.error.is_some() || self.series.is_failed(series);
             let place = Place { partition: 0, offset, event_index: event_index as u32 };
-            let offered = Offered { place, header: &batch.header, series, true_key: None, event: &event, error, log_ms };
+            let offered =
+                Offered { place, header: &batch.header, series, true_key: None, event: &event, error, log_ms };
             self.sampler.offer(&offered).unwrap();
         }
     }
@@ -160,7 +161,8 @@ fn the_budget_grows_with_the_time_of_the_log() {
             let series = bench.series.intern(batch.header.project, event.series.as_bytes()).unwrap();
             let place = Place { partition: 0, offset: second, event_index: event_index as u32 };
             let log_ms = NOW_MS + second as i64 * 1000;
-            let offered = Offered { place, header: &batch.header, series, true_key: None, event: &event, error: false, log_ms };
+            let offered =
+                Offered { place, header: &batch.header, series, true_key: None, event: &event, error: false, log_ms };
             bench.sampler.offer(&offered).unwrap();
         }
     }
