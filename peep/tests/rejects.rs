@@ -152,11 +152,19 @@ async fn replayed_letters_are_marked_and_carry_the_same_identity_every_time() {
     assert!(repeated.contains("replayed 2 letters"), "{repeated}");
     let records = records(&pool).await;
     let identity = |record: &LogRecord| parse(&record.payload).expect("ours").header.identity.expect("an identity");
-    let mut producers: Vec<_> = records.iter().map(|record| identity(record).producer).collect();
-    producers.sort_unstable();
-    assert_eq!(producers.len(), 4);
-    assert!(producers[0] == producers[1] && producers[2] == producers[3] && producers[0] != producers[2]);
-    assert!(records.iter().all(|record| identity(record).seq == 0));
+    let mut identities: Vec<_> =
+        records.iter().map(identity).map(|identity| (identity.producer, identity.seq)).collect();
+    identities.sort_unstable();
+    assert_eq!(identities.len(), 4);
+    assert!(
+        identities.iter().all(|(producer, _)| *producer == identities[0].0),
+        "letters of one record share a producer"
+    );
+    assert_eq!(
+        identities.iter().map(|(_, seq)| *seq).collect::<Vec<_>>(),
+        [0, 0, 2, 2],
+        "their place in it is the number"
+    );
 }
 
 #[tokio::test]
