@@ -146,10 +146,15 @@ impl<'s> Scene<'s> {
     }
 
     /// Stops it until somebody thaws it; its partitions are waited for.
-    pub fn freeze_rollup(&self, number: usize) -> anyhow::Result<()> {
+    pub async fn freeze_rollup(&self, number: usize) -> anyhow::Result<()> {
         let pod = &self.world.rollups[number];
         let owner = pod.owner().context("a rollup says who it is when it starts")?;
-        anyhow::ensure!(self.observer.owns_something(owner), "the rollup to freeze has nothing to do");
+        // The first to come takes all; it takes a few seconds until every one has its share.
+        let deadline = Instant::now() + SHARE_WAIT;
+        while !self.observer.owns_something(owner) {
+            anyhow::ensure!(Instant::now() < deadline, "the rollup to freeze has nothing to do");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         pod.freeze();
         self.observer.gone(owner);
         Ok(())
@@ -344,6 +349,8 @@ async fn verify(world: &World) -> Oracle {
 const FULL_EVENTS: u64 = 200_000;
 /// Resident, of one process.
 const BUDGETS: &[(Role, u64)] = &[(Role::Ingest, 256 << 20), (Role::Rollup, 512 << 20), (Role::Stream, 512 << 20)];
+/// Until a rollup that was just started has partitions.
+const SHARE_WAIT: Duration = Duration::from_secs(20);
 /// Enough to notice a fault, and not so much that two cores do nothing else.
 const RATE_MIN: u64 = 1_000;
 const RATE_MAX: u64 = 25_000;

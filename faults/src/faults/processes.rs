@@ -130,7 +130,7 @@ async fn freeze_rollup(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let frozen = if scene.is_short() { Duration::from_secs(16) } else { Duration::from_secs(30) };
     scene.pace(frozen + Duration::from_secs(6)).await;
     sleep(Duration::from_secs(2)).await;
-    scene.freeze_rollup(0)?;
+    scene.freeze_rollup(0).await?;
     sleep(frozen).await;
     scene.wait_for_takeover().await;
     scene.world.rollups[0].thaw();
