@@ -7,10 +7,11 @@
 //! Promises: requests and body bytes in flight stay within the process's two budgets; and while somebody else is sending
 //! too, one project holds at most its share of the bytes, so that one flood does not shut the others out. A project that
 //! is alone may fill the whole budget: the first request of another one counts as company even when it is turned away, and
-//! from then on the flood shrinks to its share.
+//! from then on the flood shrinks to its share. Whoever is turned away is told when there may be room, from how fast bytes
+//! were given back lately.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use foldhash::{HashMap, HashMapExt};
@@ -33,6 +34,9 @@ struct Budgets {
     bytes_max: usize,
     /// For one project in company.
     project_bytes_max: usize,
+    /// Bytes given back since the start.
+    released: AtomicU64,
+    drain: AtomicU64,
     projects: Mutex<Projects>,
 }
 
@@ -80,6 +84,8 @@ impl Admission {
             bytes: AtomicUsize::new(0),
             bytes_max,
             project_bytes_max,
+            released: AtomicU64::new(0),
+            drain: AtomicU64::new(0),
             projects: Mutex::new(projects),
         };
         Admission { shared: Arc::new(shared) }
@@ -103,6 +109,23 @@ impl Admission {
 
     pub(crate) fn bytes_in_flight(&self) -> usize {
         self.shared.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes given back so far.
+    pub(crate) fn released(&self) -> u64 {
+        self.shared.released.load(Ordering::Relaxed)
+    }
+
+    /// Tells how many bytes per second are given back, on average.
+    pub(crate) fn set_drain(&self, bytes_per_second: u64) {
+        self.shared.drain.store(bytes_per_second, Ordering::Relaxed);
+    }
+
+    /// How long until what is in flight will have shrunk to one project's share, at the rate of the last seconds.
+    pub(crate) fn retry_after(&self) -> Duration {
+        let over = self.bytes_in_flight().saturating_sub(self.shared.project_bytes_max) as u64;
+        let millis = over.saturating_mul(1000) / self.shared.drain.load(Ordering::Relaxed).max(1);
+        Duration::from_millis(millis).clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX)
     }
 }
 
@@ -155,6 +178,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.project_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         self.shared.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.shared.released.fetch_add(self.bytes as u64, Ordering::Relaxed);
         self.shared.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -164,6 +188,31 @@ fn reserve(used: &AtomicUsize, amount: usize, max: usize) -> bool {
     used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| now.checked_add(amount).filter(|sum| *sum <= max))
         .is_ok()
 }
+
+/// The average of bytes given back per second. Fed by who looks in from time to time, so that requests only count.
+#[derive(Debug, Default)]
+pub(crate) struct Drain {
+    released: u64,
+    bytes_per_second: f64,
+}
+
+impl Drain {
+    /// Takes the count after another `passed`; returns the average.
+    pub(crate) fn observe(&mut self, released: u64, passed: Duration) -> u64 {
+        let passed_s = passed.as_secs_f64().max(0.001);
+        let now = released.saturating_sub(self.released) as f64 / passed_s;
+        let weight = 1.0 - (-passed_s / DRAIN_MEMORY_S).exp();
+        self.bytes_per_second += weight * (now - self.bytes_per_second);
+        self.released = released;
+        self.bytes_per_second as u64
+    }
+}
+
+/// A few appends to the log, also slow ones, and less than the longest `Retry-After`.
+const DRAIN_MEMORY_S: f64 = 5.0;
+const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
+/// Beyond this nobody knows what will be, and a client that waits holds its events.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 
 /// How long after its last request a project still counts as company: longer than a client that was told to come back in a
 /// second or two stays away.
@@ -224,6 +273,22 @@ mod tests {
         assert!(projects.enter(B, start).1);
         assert!(projects.enter(A, start + Duration::from_secs(29)).1);
         assert!(!projects.enter(A, start + Duration::from_secs(31)).1);
+    }
+
+    #[test]
+    fn who_is_turned_away_hears_how_long_the_rest_takes_to_drain() {
+        let admission = admission(100, 1000, 20);
+        let (_flood, given_back) = (admission.admit(A, 700).unwrap(), admission.admit(A, 300).unwrap());
+        assert_eq!(admission.retry_after(), RETRY_AFTER_MAX, "nothing moves");
+        let mut drain = Drain::default();
+        drop(given_back);
+        // 500 bytes are over the share of 200.
+        let average = (1..=400).map(|step| drain.observe(step * 25, Duration::from_millis(250))).last().unwrap();
+        assert!((99..=100).contains(&average), "{average}");
+        admission.set_drain(100);
+        assert_eq!((admission.released(), admission.retry_after()), (300, Duration::from_secs(5)));
+        admission.set_drain(1_000_000);
+        assert_eq!(admission.retry_after(), RETRY_AFTER_MIN);
     }
 
     #[test]

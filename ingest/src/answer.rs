@@ -38,7 +38,12 @@ pub(crate) fn accepted(dialect: Dialect, accepted: &Accepted) -> Response<Full<B
 }
 
 /// The answer to a request of which nothing is known to be kept.
-pub(crate) fn refused(dialect: Dialect, refused: &Refused, request_id: &str) -> Response<Full<Bytes>> {
+pub(crate) fn refused(
+    dialect: Dialect,
+    refused: &Refused,
+    retry_after_s: Option<u32>,
+    request_id: &str,
+) -> Response<Full<Bytes>> {
     let status = status(dialect, refused.reason);
     let mut response = match dialect {
         Dialect::Peep => respond(status, JSON, refused_body(refused, request_id)),
@@ -48,7 +53,7 @@ pub(crate) fn refused(dialect: Dialect, refused: &Refused, request_id: &str) -> 
         }
     };
     let headers = response.headers_mut();
-    if let Some(seconds) = refused.reason.retry_after_s() {
+    if let Some(seconds) = retry_after_s {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     match refused.reason {

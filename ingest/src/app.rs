@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use peep_chassis::admin::Health;
@@ -12,6 +12,7 @@ use peep_chassis::lifecycle::Shutdown;
 use peep_log::Log;
 use tokio::sync::Semaphore;
 
+use crate::admission::Drain;
 use crate::config::Config;
 use crate::drift::Drift;
 use crate::http::Station;
@@ -112,9 +113,10 @@ fn work(
     })
 }
 
-/// Readiness follows the log and the clock; gauges follow the budgets.
+/// Readiness follows the log and the clock; gauges and the drain rate follow the budgets.
 async fn watch(station: &Station, ready: &peep_chassis::admin::HealthHandle, shutdown: Shutdown) {
     let mut drift = Drift::default();
+    let (mut drain, mut looked) = (Drain::default(), Instant::now());
     loop {
         let drift_ms = drift.look(&station.clock);
         match (station.log.ready(), drift_ms) {
@@ -123,6 +125,10 @@ async fn watch(station: &Station, ready: &peep_chassis::admin::HealthHandle, shu
             (Ok(()), Some(drift_ms)) => ready.set_not_ready(clock_jumped(drift_ms)),
         }
         metrics::clock_drift(drift_ms.unwrap_or(0));
+        let now = Instant::now();
+        let drain_rate = drain.observe(station.admission.released(), now - std::mem::replace(&mut looked, now));
+        station.admission.set_drain(drain_rate);
+        metrics::drain(drain_rate);
         metrics::in_flight(&station.admission);
         metrics::producers(station.producers.len());
         tokio::select! {

@@ -111,7 +111,7 @@ fn refuse_all(rejected: Vec<Rejection>) -> Refused {
         None => "the body holds no event".to_owned(),
         Some(first) => format!("no event was accepted; event {}: {}", first.index, first.message),
     };
-    Refused { reason, message, rejected }
+    Refused { rejected, ..Refused::new(reason, message) }
 }
 
 fn all(rejected: &[Rejection], code: RejectionCode) -> bool {

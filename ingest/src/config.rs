@@ -46,6 +46,10 @@ pub struct Limits {
     pub project_share_max: usize,
     /// Producers of one project that were heard of within a day.
     pub producers_max: usize,
+    /// 0 is off.
+    pub key_events_per_second_max: u64,
+    /// For how long a key that is silent saves its events up.
+    pub key_burst: Duration,
 }
 
 impl Config {
@@ -180,6 +184,18 @@ impl Limits {
                 0..=10_000_000,
                 "Different Peep-Producer of one project within a day, as one process sees them; a new one beyond is 429, known ones go on. About 40 bytes each. 0 refuses every request with an identity.",
             ) as usize,
+            key_events_per_second_max: settings.u64(
+                "PEEP_INGEST_KEY_EVENTS_PER_SECOND_MAX",
+                0,
+                0..=10_000_000,
+                "Events per second of one key, as one process sees them; a key that sent more is 429 before its body is read, until the rest is paid off. 0 is no limit: overload is met by PEEP_INGEST_PROJECT_SHARE_MAX whoever causes it, and a guessed rate would only slow down who ships a backlog.",
+            ),
+            key_burst: settings.duration_ms(
+                "PEEP_INGEST_KEY_BURST",
+                10_000,
+                100..=3_600_000,
+                "For how long a key that is silent saves up its events per second, to send them at once.",
+            ),
         }
     }
 }

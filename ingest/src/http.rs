@@ -13,6 +13,7 @@ use peep_chassis::clock::Clock;
 use peep_chassis::failpoint;
 use peep_chassis::keys::{ApiKey, KeyStore};
 use peep_log::{AppendError, Log, Offset};
+use peep_wire::hash::mix;
 use peep_wire::json::Context;
 use peep_wire::otlp;
 use peep_wire::receipt::Receipt;
@@ -25,12 +26,14 @@ use crate::body::{self, BodyLimits, Encoding};
 use crate::config::Config;
 use crate::outcome::{Accepted, Delivery, Reason, Refused};
 use crate::producers::Producers;
+use crate::rate::{Charge, InDebt, Rates};
 use crate::{metrics, route, tenant};
 
 /// Everything a request needs; one per process.
 pub(crate) struct Station {
     pub(crate) config: Config,
     pub(crate) admission: Admission,
+    pub(crate) rates: Rates,
     pub(crate) producers: Producers,
     pub(crate) keys: Arc<KeyStore>,
     pub(crate) log: Arc<dyn Log>,
@@ -43,9 +46,10 @@ pub(crate) struct Station {
 impl Station {
     pub(crate) fn new(config: Config, keys: Arc<KeyStore>, log: Arc<dyn Log>, clock: Clock) -> Station {
         let admission = Admission::new(&config.limits);
+        let rates = Rates::new(&config.limits);
         let producers = Producers::new(config.limits.producers_max);
         let run = uuid::Uuid::new_v4().as_u128() as u32;
-        Station { config, admission, producers, keys, log, clock, requests: AtomicU64::new(0), run }
+        Station { config, admission, rates, producers, keys, log, clock, requests: AtomicU64::new(0), run }
     }
 
     /// Answers one request. Never fails: whatever happens becomes a response.
@@ -65,7 +69,8 @@ impl Station {
             Err(refused) => {
                 metrics::refused(refused.reason, &refused.rejected, started.elapsed());
                 let number = self.requests.fetch_add(1, Ordering::Relaxed);
-                answer::refused(dialect, &refused, &format!("{:08x}-{number:x}", self.run))
+                let retry_after_s = self.retry_after_s(&refused, number);
+                answer::refused(dialect, &refused, retry_after_s, &format!("{:08x}-{number:x}", self.run))
             }
         }
     }
@@ -78,6 +83,7 @@ impl Station {
         let identity = identity(&head.headers)?;
         check_length(&head.headers)?;
         let project = ProjectId(key.project);
+        let mut charge = self.charge(KeyId(key.key), &body)?;
         self.find_place(project, identity.as_ref())?;
 
         let limits = self.body_limits();
@@ -88,6 +94,7 @@ impl Station {
         let sender = Sender { project, key: KeyId(key.key), identity, received_ms: self.clock.now_ms() };
         let batch = batch::build(&body, form, &self.context(&key, form), sender)?;
         drop(body);
+        charge.correct(batch.events);
         let record_bytes = batch.records.iter().map(Bytes::len).sum();
         failpoint::hit("ingest.before_append");
         // A request of nothing but spans that are no events has nothing to wait for.
@@ -95,11 +102,37 @@ impl Station {
             true => None,
             false => Some(self.append(&batch, &sender).await?.to_string()),
         };
+        charge.keep();
         failpoint::hit("ingest.before_reply");
         metrics::accepted(batch.events, &batch.rejected, sent.len(), record_bytes, started.elapsed());
         metrics::ignored(&batch.ignored);
         let delivery = if identity.is_some() { Delivery::ExactlyOnce } else { Delivery::AtLeastOnce };
         Ok(Accepted { events: batch.events, rejected: batch.rejected, receipt, delivery })
+    }
+
+    fn charge(&self, key: KeyId, body: &Incoming) -> Result<Charge<'_>, Refused> {
+        self.rates.charge(key, body.size_hint().exact().unwrap_or(0)).map_err(|InDebt { remaining }| {
+            metrics::key_in_debt();
+            let message = format!(
+                "the key has sent more than {} events per second; send the same request again after `Retry-After`, and fewer \
+                 from then on",
+                self.config.limits.key_events_per_second_max
+            );
+            Refused { retry_after: Some(remaining), ..Refused::new(Reason::RateLimited, message) }
+        })
+    }
+
+    /// Whole seconds, rounded up. Half of the many who are turned away together get another one, so that they do not all
+    /// come back together.
+    fn retry_after_s(&self, refused: &Refused, number: u64) -> Option<u32> {
+        let wait = match refused.reason {
+            Reason::Overloaded => self.admission.retry_after(),
+            Reason::RateLimited => refused.retry_after.unwrap_or_default(),
+            reason => return reason.retry_after_s(),
+        };
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let jitter = mix(number ^ u64::from(self.run)) & 1;
+        Some(u32::try_from(seconds.max(1) + jitter).unwrap_or(u32::MAX))
     }
 
     fn find_place(&self, project: ProjectId, identity: Option<&Identity>) -> Result<(), Refused> {

@@ -4,6 +4,7 @@
 //! - `listener`: accept, connection cap, time limits, drain;
 //! - `http`: paths and headers, and the way through what follows;
 //! - `tenant`: key to project, from memory;
+//! - `rate`: events per second of a key;
 //! - `producers`: a place for the sender's identity;
 //! - `admission`: room for the body, decided before it is read;
 //! - `body`: bounded read and decompression;
@@ -26,6 +27,8 @@ mod listener;
 mod http;
 
 mod tenant;
+
+mod rate;
 
 mod producers;
 

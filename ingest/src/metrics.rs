@@ -25,8 +25,11 @@ const SHED: &str = "peep_ingest_shed_total";
 const CONNECTIONS: &str = "peep_ingest_connections";
 const REQUESTS_IN_FLIGHT: &str = "peep_ingest_requests_in_flight";
 const BYTES_IN_FLIGHT: &str = "peep_ingest_body_bytes_in_flight";
+const DRAIN: &str = "peep_ingest_drain_bytes_per_second";
 const PRODUCERS: &str = "peep_ingest_producers";
 const CLOCK_DRIFT: &str = "peep_ingest_clock_drift_seconds";
+
+const KEY_RATE: &str = "key_events_per_second";
 
 /// Histograms and their bounds, for the recorder. 202 answers wait for the log: from a local commit to its timeout.
 pub const BUCKETS: &[(&str, &[f64])] =
@@ -44,6 +47,7 @@ struct Handles {
     connections: Gauge,
     requests_in_flight: Gauge,
     bytes_in_flight: Gauge,
+    drain: Gauge,
     producers: Gauge,
     clock_drift: Gauge,
 }
@@ -70,6 +74,7 @@ fn handles() -> &'static Handles {
             connections: gauge!(CONNECTIONS),
             requests_in_flight: gauge!(REQUESTS_IN_FLIGHT),
             bytes_in_flight: gauge!(BYTES_IN_FLIGHT),
+            drain: gauge!(DRAIN),
             producers: gauge!(PRODUCERS),
             clock_drift: gauge!(CLOCK_DRIFT),
         }
@@ -91,10 +96,17 @@ fn describe() {
     );
     describe_counter!(BODY_BYTES, Unit::Bytes, "Body bytes received, as sent.");
     describe_counter!(RECORD_BYTES, Unit::Bytes, "Record bytes appended to the log.");
-    describe_counter!(SHED, "Requests turned away for lack of room, by the budget that was full.");
+    describe_counter!(
+        SHED,
+        "Requests turned away, by the budget that was full; key_events_per_second: the rate of a key."
+    );
     describe_gauge!(CONNECTIONS, "Open connections.");
     describe_gauge!(REQUESTS_IN_FLIGHT, "Requests between head and answer.");
     describe_gauge!(BYTES_IN_FLIGHT, Unit::Bytes, "Body bytes held.");
+    describe_gauge!(
+        DRAIN,
+        "Body bytes given back per second, averaged over seconds; what `Retry-After` of 503 follows."
+    );
     describe_gauge!(PRODUCERS, "Producers that have a place, of all projects.");
     describe_gauge!(
         CLOCK_DRIFT,
@@ -109,6 +121,7 @@ pub(crate) fn register() {
     for shed in Shed::ALL {
         counter!(SHED, "budget" => shed.as_str()).increment(0);
     }
+    counter!(SHED, "budget" => KEY_RATE).increment(0);
 }
 
 pub(crate) fn accepted(events: u32, rejected: &[Rejection], body_bytes: usize, record_bytes: usize, elapsed: Duration) {
@@ -145,6 +158,14 @@ pub(crate) fn ignored(ignored: &Ignored) {
 
 pub(crate) fn shed(shed: Shed) {
     counter!(SHED, "budget" => shed.as_str()).increment(1);
+}
+
+pub(crate) fn key_in_debt() {
+    counter!(SHED, "budget" => KEY_RATE).increment(1);
+}
+
+pub(crate) fn drain(bytes_per_second: u64) {
+    handles().drain.set(bytes_per_second as f64);
 }
 
 pub(crate) fn connection_opened() {

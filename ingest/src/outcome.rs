@@ -1,5 +1,7 @@
 //! How a request ends: exactly one of these, each with one status, one code and one way to go on.
 
+use std::time::Duration;
+
 use hyper::StatusCode;
 use peep_wire::json::Rejection;
 
@@ -38,6 +40,8 @@ pub(crate) struct Refused {
     pub(crate) message: String,
     /// Filled when events were readable and each was refused.
     pub(crate) rejected: Vec<Rejection>,
+    /// When more is known than what the reason says.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// The stable code of a refusal.
@@ -137,7 +141,7 @@ impl Reason {
         }
     }
 
-    /// Seconds to wait before the same request is worth sending again; `None` when it never is.
+    /// Seconds to wait before the same request is worth sending again, if nothing more is known; `None` when it never is.
     pub(crate) fn retry_after_s(self) -> Option<u32> {
         match self {
             Reason::Overloaded | Reason::RateLimited | Reason::RequestTimeout => Some(1),
@@ -151,6 +155,6 @@ impl Reason {
 
 impl Refused {
     pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Refused {
-        Refused { reason, message: message.into(), rejected: Vec::new() }
+        Refused { reason, message: message.into(), rejected: Vec::new(), retry_after: None }
     }
 }

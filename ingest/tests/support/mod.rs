@@ -44,6 +44,11 @@ impl Answer {
         self.json["error"]["code"].as_str().unwrap_or("-")
     }
 
+    /// 0 without the header.
+    pub(crate) fn retry_after_s(&self) -> u32 {
+        self.head.lines().find_map(|line| line.strip_prefix("retry-after: ")?.parse().ok()).unwrap_or(0)
+    }
+
     pub(crate) fn message(&self) -> &str {
         self.json["error"]["message"].as_str().unwrap_or("-")
     }
