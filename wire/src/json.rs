@@ -220,6 +220,11 @@ impl Batch<'_, '_> {
                 self.slow(at, extent.end, extent.depth)
             }
             Some(extent) if extent.end <= line_end => self.lines(at),
+            // An object over several lines, and more behind it. Only of valid JSON is it certain where it ends.
+            Some(extent) if self.ends_a_line(extent.end) && is_json(&self.body[at..extent.end]) => {
+                self.slow(at, extent.end, extent.depth)?;
+                self.lines(extent.end)
+            }
             _ if extent::of_value(&self.body[..line_end], at).is_some() || self.looks_like_lines(line_end) => {
                 self.lines(at)
             }
@@ -229,6 +234,12 @@ impl Batch<'_, '_> {
                 Err(BodyError::InvalidJson(format!("the body is not valid JSON: {cause}")))
             }
         }
+    }
+
+    /// Whether nothing but white space stands between here and the end of the line.
+    fn ends_a_line(&self, at: usize) -> bool {
+        let next = extent::skip_blank(self.body, at);
+        memchr::memchr(b'\n', &self.body[at..next]).is_some()
     }
 
     /// Whether another event starts on a later line: then a broken line is one bad event, not a bad body.
@@ -261,7 +272,7 @@ impl Batch<'_, '_> {
             return Ok(());
         }
         let end =
-            line_end - self.body[start..line_end].iter().rev().take_while(|byte| byte.is_ascii_whitespace()).count();
+            line_end - self.body[start..line_end].iter().rev().take_while(|byte| extent::is_blank(**byte)).count();
         let depth = extent::depth_of(&self.body[start..end]);
         self.slow(start, end, depth)
     }
@@ -312,6 +323,11 @@ impl Batch<'_, '_> {
         })?;
         field::event(text, self.context, &mut self.decoder.attrs, self.record)
     }
+}
+
+/// Whether bytes are one JSON value, however deep: nothing is kept and nothing recurses.
+fn is_json(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
 }
 
 /// Checks that need more than one field, shared by both ways.

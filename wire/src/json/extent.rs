@@ -10,10 +10,16 @@ pub(super) struct Extent {
     pub(super) depth: usize,
 }
 
+/// JSON's white space, which is less than ASCII's: no form feed.
+#[inline]
+pub(super) fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
 /// First position from `at` that is not JSON white space.
 #[inline]
 pub(super) fn skip_blank(bytes: &[u8], mut at: usize) -> usize {
-    while matches!(bytes.get(at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+    while bytes.get(at).is_some_and(|&byte| is_blank(byte)) {
         at += 1;
     }
     at

@@ -201,7 +201,7 @@ impl<'a> Scanner<'a> {
                 b'"' => AttrValue::Text(self.string().filter(|text| text.len() <= limits::ATTR_VALUE_BYTES_MAX)?),
                 b't' => self.word("true").map(|()| AttrValue::Flag(true))?,
                 b'f' => self.word("false").map(|()| AttrValue::Flag(false))?,
-                _ => AttrValue::Number(self.number()?.parse().ok()?),
+                _ => AttrValue::Number(self.number()?.parse().ok().filter(|number: &f64| number.is_finite())?),
             };
             attrs.push(key, value);
             self.blank();
@@ -228,12 +228,13 @@ impl<'a> Scanner<'a> {
         // Up to three places are exact in integers and need no float.
         let start = self.at;
         let (whole, whole_len) = self.run_of_digits();
-        let mut us = whole * 1000;
+        // Wrapping: of more digits than fit nothing is used.
+        let mut us = whole.wrapping_mul(1000);
         let mut places_len = 0;
         if self.bytes.get(self.at) == Some(&b'.') {
             self.at += 1;
             let (places, len) = self.run_of_digits();
-            us += places * [0, 100, 10, 1].get(len).copied().unwrap_or(0);
+            us = us.wrapping_add(places * [0, 100, 10, 1].get(len).copied().unwrap_or(0));
             places_len = len;
         }
         let after = self.bytes.get(self.at).copied().unwrap_or(0);
