@@ -265,6 +265,10 @@ impl Histogram {
         if added == 0 {
             return Ok(());
         }
+        // The encoding has signed counts: what could not be written again is not taken.
+        if self.count.checked_add(added).is_none_or(|count| count > i64::MAX as u64) {
+            return Err(HistogramError::OutOfRange);
+        }
         self.counts.add_sorted(&pairs, added);
         self.add_totals(added, totals);
         Ok(())

@@ -46,7 +46,9 @@ impl FromStr for Receipt {
         let mut part = || parts.next().and_then(|part| u64::from_str_radix(part, 16).ok()).ok_or(ReceiptError);
         let (project, partition, offset) = (part()?, part()?, part()?);
         let partition = u32::try_from(partition).map_err(|_| ReceiptError)?;
-        Ok(Receipt { project: ProjectId(project), partition, offset })
+        let receipt = Receipt { project: ProjectId(project), partition, offset };
+        // One place, one text: no capitals, no signs, no leading zeros, nothing behind.
+        if receipt.to_string() == text { Ok(receipt) } else { Err(ReceiptError) }
     }
 }
 

@@ -1,0 +1,8 @@
+//! `POST /v1/traces` in protobuf.
+
+use peep_wire::otlp::Encoding;
+
+/// See [`crate::spans::check`].
+pub(crate) fn check(data: &[u8]) {
+    crate::spans::check(data, Encoding::Protobuf);
+}
