@@ -49,6 +49,9 @@ mod report;
 
 mod interrupt;
 
+#[doc(hidden)]
+pub mod fuzz;
+
 #[cfg(test)]
 mod fake_ingest;
 
