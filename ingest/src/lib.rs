@@ -48,6 +48,9 @@ mod drift;
 
 mod metrics;
 
+#[doc(hidden)]
+pub mod fuzz;
+
 pub use app::{run, run_at};
 pub use config::Config;
 pub use metrics::BUCKETS;
