@@ -4,6 +4,9 @@
 //! random bits, so there is nothing a slow hash would protect from guessing, and argon2 on the ingest path would cap it at a few
 //! hundred requests per second.
 //!
+//! A key may be bound to the [origins](Origin) of web pages. Then it is in the source of these pages and no secret any more; it can
+//! send and nothing else.
+//!
 //! The way through: [`format`](mod@format) makes and checks the text, [`records`] creates, lists and revokes keys in Postgres, [`KeyStore`] answers
 //! "whose key is this" from memory, [`sessions`] turns a one-time link or a read key into a browser session.
 //!
@@ -18,6 +21,8 @@ use crate::config::Settings;
 
 pub mod format;
 
+pub mod origin;
+
 pub mod records;
 
 mod store;
@@ -25,7 +30,8 @@ mod store;
 pub mod sessions;
 
 pub use format::{Kind, digest};
-pub use records::{CreatedKey, KeyRow, RecordsError, create, list, project_id, revoke};
+pub use origin::{InvalidOrigin, Origin};
+pub use records::{CreatedKey, KeyRow, RecordsError, create, create_for_browsers, list, project_id, revoke};
 pub use sessions::{Session, SessionStore, create_login_token};
 pub use store::KeyStore;
 
@@ -89,6 +95,8 @@ pub struct ApiKey {
     /// When set, the only environment this key may send for.
     pub env: Option<String>,
     pub scope: Scope,
+    /// The pages that may use this key; empty: it is not for browsers.
+    pub origins: Vec<Origin>,
 }
 
 /// Why a presented key does not open anything.

@@ -46,6 +46,40 @@ async fn a_project_keeps_its_number_and_its_keys_to_itself() {
 }
 
 #[tokio::test]
+async fn a_key_for_browsers_lists_its_origins_and_is_known_by_them_until_it_is_revoked() {
+    let pool = Database::fresh().await.pool().await;
+    let store = KeyStore::start(pool.clone(), KeysConfig::default(), &Health::new(), Shutdown::new());
+    let origins = ["https://shop.example", "https://*.shop.example"].map(|text| text.parse().expect("an origin"));
+    let created = keys::create_for_browsers(&pool, "shop", None, &origins).await.expect("create a key");
+    let found = store.check(created.secret.expose_secret()).await.expect("a key created a moment ago");
+    assert_eq!((found.scope, found.origins.as_slice()), (Scope::Ingest, origins.as_slice()));
+    assert_eq!(keys::list(&pool, None).await.expect("list keys")[0].origins, origins.map(|origin| origin.to_string()));
+    assert!(store.knows_origin("https://shop.example") && store.knows_origin("https://eu.shop.example"));
+    assert!(!store.knows_origin("https://other.example") && !store.knows_origin("null"));
+
+    keys::revoke(&pool, &created.key.to_string()).await.expect("revoke it");
+    for _ in 0..50 {
+        if !store.knows_origin("https://shop.example") {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("its origins are known five seconds after it was revoked");
+}
+
+#[tokio::test]
+async fn a_key_for_browsers_can_only_send() {
+    let pool = Database::fresh().await.pool().await;
+    assert!(keys::create_for_browsers(&pool, "shop", None, &[]).await.is_err(), "no origins, no key");
+    keys::create(&pool, "shop", None, Scope::Admin).await.expect("create a key");
+    for refused in
+        ["update api_key set origins = '{https://shop.example}'", "update api_key set scope = 'ingest', origins = '{}'"]
+    {
+        assert!(sqlx::query(refused).execute(&pool).await.is_err(), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn a_whole_key_can_be_revoked_and_is_never_repeated() {
     let pool = Database::fresh().await.pool().await;
     let created = keys::create(&pool, "shop", None, Scope::Ingest).await.expect("create a key");

@@ -23,11 +23,13 @@ use crate::admission::{Admission, Permit};
 use crate::answer::{self, Dialect};
 use crate::batch::{self, Batch, Form, Sender};
 use crate::body::{self, BodyLimits, Encoding};
+use crate::browser::{self, Page};
 use crate::config::Config;
 use crate::outcome::{Accepted, Delivery, Reason, Refused};
 use crate::producers::Producers;
 use crate::rate::{Charge, InDebt, Rates};
-use crate::{metrics, route, tenant};
+use crate::tenant::{self, Tenant};
+use crate::{metrics, route};
 
 /// Everything a request needs; one per process.
 pub(crate) struct Station {
@@ -54,6 +56,18 @@ impl Station {
 
     /// Answers one request. Never fails: whatever happens becomes a response.
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let page = Page::of(request.headers());
+        let mut response = match (request.uri().path(), browser::is_preflight(&request)) {
+            ("/v1/events" | "/v1/traces", true) => browser::preflight(),
+            _ => self.answer_sender(request).await,
+        };
+        if let Some(page) = page {
+            page.may_read(&self.keys, &mut response);
+        }
+        response
+    }
+
+    async fn answer_sender(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let started = Instant::now();
         let dialect = dialect(&request);
         let outcome = match (request.method(), request.uri().path()) {
@@ -77,8 +91,11 @@ impl Station {
 
     async fn take(&self, request: Request<Incoming>, started: Instant) -> Result<Accepted, Refused> {
         let (head, body) = request.into_parts();
-        let key = tenant::authenticate(&self.keys, &head.headers).await?;
-        let form = if head.uri.path() == "/v1/traces" { form_of_traces(&head.headers) } else { form(&head.headers) }?;
+        let Tenant { key, is_beacon } = tenant::authenticate(&self.keys, &head).await?;
+        let form = match head.uri.path() {
+            "/v1/traces" => form_of_traces(&head.headers),
+            _ => form(&head.headers, is_beacon),
+        }?;
         let encoding = encoding(&head.headers)?;
         let identity = identity(&head.headers)?;
         check_length(&head.headers)?;
@@ -236,8 +253,9 @@ fn media_type(headers: &HeaderMap) -> Option<&str> {
     value.split(';').next().map(str::trim)
 }
 
-/// Events: NDJSON or JSON by their type. Anything that is no JSON type is refused.
-fn form(headers: &HeaderMap) -> Result<Form, Refused> {
+/// Events: NDJSON or JSON by their type. Anything that is no JSON type is refused, except that browsers call the text of a
+/// beacon plain, whatever it is.
+fn form(headers: &HeaderMap, is_beacon: bool) -> Result<Form, Refused> {
     let Some(essence) = media_type(headers) else { return Ok(Form::Json) };
     match () {
         () if essence.eq_ignore_ascii_case("application/json") => Ok(Form::Json),
@@ -247,6 +265,7 @@ fn form(headers: &HeaderMap) -> Result<Form, Refused> {
         {
             Ok(Form::Lines)
         }
+        () if is_beacon && essence.eq_ignore_ascii_case("text/plain") => Ok(Form::Json),
         () => Err(unsupported(essence, "application/json or application/x-ndjson")),
     }
 }

@@ -3,6 +3,7 @@
 //! In the order a request meets them:
 //! - `listener`: accept, connection cap, time limits, drain;
 //! - `http`: paths and headers, and the way through what follows;
+//! - `browser`: what a web page may know;
 //! - `tenant`: key to project, from memory;
 //! - `rate`: events per second of a key;
 //! - `producers`: a place for the sender's identity;
@@ -25,6 +26,8 @@ mod app;
 mod listener;
 
 mod http;
+
+mod browser;
 
 mod tenant;
 

@@ -1,7 +1,7 @@
 //! The command line, as `--help` shows it. Commands only: everything that can be configured is an environment variable.
 
 use clap::{Args, Parser, Subcommand};
-use peep_chassis::keys::Scope;
+use peep_chassis::keys::{Origin, Scope};
 use peep_log::Offset;
 use peep_rollup::breaks::ResumeAt;
 
@@ -67,6 +67,10 @@ pub(crate) enum KeyCommand {
         /// What the key may be used for: ingest (send), read, or admin (both).
         #[arg(long)]
         scope: Scope,
+        /// Make a key for web pages of this origin: https://shop.example, or https://*.shop.example for one label more. May be
+        /// repeated. Such a key is no secret: it can only send, and only from these pages. Needs --scope ingest.
+        #[arg(long, value_name = "ORIGIN")]
+        origin: Vec<Origin>,
         /// Print the key and nothing else.
         #[arg(long, short)]
         quiet: bool,

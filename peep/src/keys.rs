@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use peep_chassis::ExposeSecret;
 use peep_chassis::config::{ProcessEnv, Settings};
-use peep_chassis::keys::{self, KeyRow, Scope};
+use peep_chassis::keys::{self, KeyRow, Origin, Scope};
 use sqlx::PgPool;
 
 use crate::cli::{KeyCommand, LoginLink};
@@ -21,8 +21,8 @@ use crate::services::stream_address;
 /// When the configuration makes no sense, the database cannot be reached or refuses.
 pub(crate) fn main(command: KeyCommand) -> anyhow::Result<ExitCode> {
     schema::with_database(PROGRAM, async |pool| match command {
-        KeyCommand::Create { project, env, scope, quiet } => {
-            create(&pool, &project, env.as_deref(), scope, quiet).await
+        KeyCommand::Create { project, env, scope, origin, quiet } => {
+            create(&pool, &project, env.as_deref(), scope, &origin, quiet).await
         }
         KeyCommand::List { project } => print(&table(&keys::list(&pool, project.as_deref()).await?)),
         KeyCommand::Revoke { which } => {
@@ -54,32 +54,54 @@ pub(crate) fn login_link(link: &LoginLink) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn create(pool: &PgPool, project: &str, env: Option<&str>, scope: Scope, quiet: bool) -> anyhow::Result<()> {
-    let created = keys::create(pool, project, env, scope).await?;
+async fn create(
+    pool: &PgPool,
+    project: &str,
+    env: Option<&str>,
+    scope: Scope,
+    origins: &[Origin],
+    quiet: bool,
+) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        origins.is_empty() || scope == Scope::Ingest,
+        "a key for web pages can be read by everybody who opens them; use --origin with --scope ingest only"
+    );
+    let created = match origins {
+        [] => keys::create(pool, project, env, scope).await?,
+        origins => keys::create_for_browsers(pool, project, env, origins).await?,
+    };
     let secret = created.secret.expose_secret();
     if quiet {
         return print(&format!("{secret}\n"));
     }
     let bound = env.map_or_else(|| "any environment".to_owned(), |env| format!("environment {env}"));
+    let pages = if origins.is_empty() { String::new() } else { format!(", for pages of {}", join(origins)) };
     print(&format!(
-        "key {id} of project {project}, scope {scope}, {bound}:\n\n  {secret}\n\n\
+        "key {id} of project {project}, scope {scope}, {bound}{pages}:\n\n  {secret}\n\n\
          It is not shown again. `peep key revoke {id}` ends it.\n",
         id = created.key,
     ))
+}
+
+fn join(origins: &[impl std::fmt::Display]) -> String {
+    origins.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
 fn table(rows: &[KeyRow]) -> String {
     if rows.is_empty() {
         return "no keys; `peep key create --project NAME --scope ingest` makes one\n".to_owned();
     }
-    let mut text =
-        format!("{:<6} {:<20} {:<12} {:<7} {:<22} {:<20} REVOKED\n", "ID", "PROJECT", "ENV", "SCOPE", "KEY", "CREATED");
+    let mut text = format!(
+        "{:<6} {:<20} {:<12} {:<7} {:<22} {:<20} {:<20} ORIGINS\n",
+        "ID", "PROJECT", "ENV", "SCOPE", "KEY", "CREATED", "REVOKED"
+    );
     for row in rows {
         let key = format!("{}…{}", row.prefix, row.last4);
         let env = row.env.as_deref().unwrap_or("(any)");
         let revoked = row.revoked_at.as_deref().unwrap_or("-");
+        let origins = if row.origins.is_empty() { "-".to_owned() } else { join(&row.origins) };
         text.push_str(&format!(
-            "{:<6} {:<20} {env:<12} {:<7} {key:<22} {:<20} {revoked}\n",
+            "{:<6} {:<20} {env:<12} {:<7} {key:<22} {:<20} {revoked:<20} {origins}\n",
             row.key, row.project, row.scope, row.created_at
         ));
     }

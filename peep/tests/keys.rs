@@ -34,6 +34,24 @@ async fn a_key_is_shown_once_listed_without_its_secret_and_revoked() {
 }
 
 #[tokio::test]
+async fn a_key_for_web_pages_shows_its_origins_and_can_only_send() {
+    let database = Database::fresh().await;
+    let create = async |scope: &str, origin: &str| {
+        peep(&database, &["key", "create", "--project", "shop", "--scope", scope, "--origin", origin]).await
+    };
+    let (created, said) = create("ingest", "HTTPS://Shop.Example:443").await;
+    assert!(created && said.contains("for pages of https://shop.example"), "{said}");
+    let (_, listed) = peep(&database, &["key", "list"]).await;
+    assert!(listed.contains("https://shop.example"), "{listed}");
+    for (scope, origin, rule) in
+        [("read", "https://shop.example", "--scope ingest"), ("ingest", "*", "https://*.shop.example")]
+    {
+        let (created, said) = create(scope, origin).await;
+        assert!(!created && said.contains(rule), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn revoking_what_does_not_exist_fails_and_names_it() {
     let database = Database::fresh().await;
     let (revoked, said) = peep(&database, &["key", "revoke", "4711"]).await;

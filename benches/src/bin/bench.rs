@@ -244,7 +244,14 @@ fn announce() -> anyhow::Result<TcpListener> {
 fn serve_ingest() -> anyhow::Result<()> {
     peep_chassis::telemetry::install_metrics(peep_ingest::BUCKETS)?;
     let secret = format::generate(Kind::Key(Scope::Ingest));
-    let api = ApiKey { key: 1, project: 1, project_name: "bench".into(), env: None, scope: Scope::Ingest };
+    let api = ApiKey {
+        key: 1,
+        project: 1,
+        project_name: "bench".into(),
+        env: None,
+        scope: Scope::Ingest,
+        origins: Vec::new(),
+    };
     let keys = KeyStore::fixed([(secret.expose_secret(), api)]);
     let env = ProcessEnv;
     let mut settings = Settings::new(&env);

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgPool;
 
 use super::store::Known;
-use super::{ApiKey, Kind, Scope, format};
+use super::{ApiKey, Kind, Origin, Scope, format};
 
 /// Why a key could not be created, listed or revoked.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,8 @@ pub struct KeyRow {
     pub project: String,
     pub env: Option<String>,
     pub scope: String,
+    /// Empty: not for browsers.
+    pub origins: Vec<String>,
     pub prefix: String,
     pub last4: String,
     /// RFC 3339, UTC.
@@ -66,6 +68,33 @@ pub async fn project_id(pool: &PgPool, name: &str) -> Result<u64, RecordsError> 
 /// # Errors
 /// When a name cannot be used or the database refuses.
 pub async fn create(pool: &PgPool, project: &str, env: Option<&str>, scope: Scope) -> Result<CreatedKey, RecordsError> {
+    insert(pool, project, env, scope, None).await
+}
+
+/// Makes a key that pages of these origins may use, to send.
+///
+/// # Errors
+/// When there are no origins or too many, a name cannot be used or the database refuses.
+pub async fn create_for_browsers(
+    pool: &PgPool,
+    project: &str,
+    env: Option<&str>,
+    origins: &[Origin],
+) -> Result<CreatedKey, RecordsError> {
+    if !(1..=ORIGINS_MAX).contains(&origins.len()) {
+        return Err(RecordsError::Invalid(format!("a key for browsers lists 1 to {ORIGINS_MAX} origins")));
+    }
+    let origins = origins.iter().map(|origin| origin.as_str().to_owned()).collect();
+    insert(pool, project, env, Scope::Ingest, Some(origins)).await
+}
+
+async fn insert(
+    pool: &PgPool,
+    project: &str,
+    env: Option<&str>,
+    scope: Scope,
+    origins: Option<Vec<String>>,
+) -> Result<CreatedKey, RecordsError> {
     if let Some(env) = env {
         check_name("environment", env)?;
     }
@@ -73,7 +102,8 @@ pub async fn create(pool: &PgPool, project: &str, env: Option<&str>, scope: Scop
     let secret = format::generate(Kind::Key(scope));
     let (prefix, last4) = format::shown_parts(secret.expose_secret());
     let (key,): (i64,) = sqlx::query_as(
-        "insert into api_key (project_id, env, scope, prefix, last4, digest) values ($1, $2, $3, $4, $5, $6) returning key_id",
+        "insert into api_key (project_id, env, scope, prefix, last4, digest, origins)
+         values ($1, $2, $3, $4, $5, $6, $7) returning key_id",
     )
     .bind(project.cast_signed())
     .bind(env)
@@ -81,6 +111,7 @@ pub async fn create(pool: &PgPool, project: &str, env: Option<&str>, scope: Scop
     .bind(prefix)
     .bind(last4)
     .bind(format::digest(secret.expose_secret()).as_slice())
+    .bind(origins)
     .fetch_one(pool)
     .await?;
     Ok(CreatedKey { key: key.cast_unsigned(), secret })
@@ -92,7 +123,7 @@ pub async fn create(pool: &PgPool, project: &str, env: Option<&str>, scope: Scop
 /// When the database refuses.
 pub async fn list(pool: &PgPool, project: Option<&str>) -> Result<Vec<KeyRow>, RecordsError> {
     let rows: Vec<ListedRow> = sqlx::query_as(
-        r#"select k.key_id, p.name, k.env, k.scope, k.prefix, k.last4,
+        r#"select k.key_id, p.name, k.env, k.scope, coalesce(k.origins, '{}'), k.prefix, k.last4,
                   to_char(k.created_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
                   to_char(k.revoked_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
              from api_key k join project p using (project_id)
@@ -105,11 +136,11 @@ pub async fn list(pool: &PgPool, project: Option<&str>) -> Result<Vec<KeyRow>, R
     Ok(rows.into_iter().map(KeyRow::from).collect())
 }
 
-type ListedRow = (i64, String, Option<String>, String, String, String, String, Option<String>);
+type ListedRow = (i64, String, Option<String>, String, Vec<String>, String, String, String, Option<String>);
 
 impl From<ListedRow> for KeyRow {
-    fn from((key, project, env, scope, prefix, last4, created_at, revoked_at): ListedRow) -> Self {
-        Self { key: key.cast_unsigned(), project, env, scope, prefix, last4, created_at, revoked_at }
+    fn from((key, project, env, scope, origins, prefix, last4, created_at, revoked_at): ListedRow) -> Self {
+        Self { key: key.cast_unsigned(), project, env, scope, origins, prefix, last4, created_at, revoked_at }
     }
 }
 
@@ -143,7 +174,7 @@ pub async fn revoke(pool: &PgPool, which: &str) -> Result<KeyRow, RecordsError> 
 /// Every key, by digest.
 pub(super) async fn snapshot(pool: &PgPool) -> Result<HashMap<[u8; 32], Known>, sqlx::Error> {
     let rows: Vec<SnapshotRow> = sqlx::query_as(
-        "select k.digest, k.key_id, k.project_id, p.name, k.env, k.scope, k.revoked_at is not null
+        "select k.digest, k.key_id, k.project_id, p.name, k.env, k.scope, coalesce(k.origins, '{}'), k.revoked_at is not null
            from api_key k join project p using (project_id)",
     )
     .fetch_all(pool)
@@ -151,18 +182,22 @@ pub(super) async fn snapshot(pool: &PgPool) -> Result<HashMap<[u8; 32], Known>, 
     Ok(rows.into_iter().filter_map(known).collect())
 }
 
-type SnapshotRow = (Vec<u8>, i64, i64, String, Option<String>, String, bool);
+type SnapshotRow = (Vec<u8>, i64, i64, String, Option<String>, String, Vec<String>, bool);
 
-/// A row this build does not understand (a scope of a later release) opens nothing.
-fn known((digest, key, project, project_name, env, scope, revoked): SnapshotRow) -> Option<([u8; 32], Known)> {
+/// A row this build does not understand (a scope or an origin of a later release) opens nothing.
+fn known((digest, key, project, project_name, env, scope, origins, revoked): SnapshotRow) -> Option<([u8; 32], Known)> {
     let digest = <[u8; 32]>::try_from(digest).ok()?;
     if revoked {
         return Some((digest, Known::Revoked));
     }
     let scope = scope.parse().ok()?;
-    let key = ApiKey { key: key.cast_unsigned(), project: project.cast_unsigned(), project_name, env, scope };
+    let origins = origins.iter().map(|origin| origin.parse().ok()).collect::<Option<_>>()?;
+    let key = ApiKey { key: key.cast_unsigned(), project: project.cast_unsigned(), project_name, env, scope, origins };
     Some((digest, Known::Active(Arc::new(key))))
 }
+
+/// As the migration has it.
+const ORIGINS_MAX: usize = 64;
 
 /// Names appear in URLs, tables and charts: short, visible, no blanks.
 fn check_name(what: &str, name: &str) -> Result<(), RecordsError> {

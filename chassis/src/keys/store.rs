@@ -23,7 +23,7 @@ use sqlx::PgPool;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
-use super::{ApiKey, KeyError, KeysConfig, Kind, format, records};
+use super::{ApiKey, KeyError, KeysConfig, Kind, format, origin, records};
 use crate::admin::{Health, HealthHandle};
 use crate::lifecycle::Shutdown;
 
@@ -43,6 +43,8 @@ pub(super) struct Snapshot {
     /// When the read started: changes committed before are in it.
     as_of: Instant,
     keys: HashMap<[u8; 32], Known>,
+    /// Of all active keys.
+    origins: HashSet<String>,
 }
 
 #[derive(Clone)]
@@ -80,7 +82,7 @@ impl KeyStore {
         let store = Self::empty(Duration::MAX, Progress::Fixed);
         let keys =
             keys.into_iter().map(|(secret, key)| (format::digest(secret), Known::Active(Arc::new(key)))).collect();
-        *store.snapshot.write() = Some(Arc::new(Snapshot { as_of: Instant::now(), keys }));
+        *store.snapshot.write() = Some(Arc::new(Snapshot::new(Instant::now(), keys)));
         Arc::new(store)
     }
 
@@ -111,6 +113,14 @@ impl KeyStore {
             None if self.refused.lock().contains(&digest) => Err(KeyError::Unknown),
             None => self.look_again(digest).await,
         }
+    }
+
+    /// Whether any key is for pages of this origin: what can be said to a browser that asks before it shows its key.
+    pub fn knows_origin(&self, presented: &str) -> bool {
+        let snapshot = self.snapshot.read();
+        let Some(snapshot) = snapshot.as_ref().filter(|snapshot| !snapshot.origins.is_empty()) else { return false };
+        let known = |origin: &str| snapshot.origins.contains(origin);
+        known(presented) || origin::widened(presented).is_some_and(|wide| known(&wide))
     }
 
     /// Resolves once keys were read for the first time: before that every request would be told to retry.
@@ -204,7 +214,7 @@ impl KeyStore {
     }
 
     fn install(&self, as_of: Instant, keys: HashMap<[u8; 32], Known>, health: &HealthHandle) {
-        let snapshot = Snapshot { as_of, keys };
+        let snapshot = Snapshot::new(as_of, keys);
         crate::metrics::keys_active(snapshot.active_count());
         *self.snapshot.write() = Some(Arc::new(snapshot));
         if let Progress::Failed { since } = *self.progress.borrow() {
@@ -238,6 +248,16 @@ impl KeyStore {
 }
 
 impl Snapshot {
+    fn new(as_of: Instant, keys: HashMap<[u8; 32], Known>) -> Self {
+        let mut origins = HashSet::new();
+        for known in keys.values() {
+            if let Known::Active(key) = known {
+                origins.extend(key.origins.iter().map(|origin| origin.as_str().to_owned()));
+            }
+        }
+        Self { as_of, keys, origins }
+    }
+
     fn active_count(&self) -> usize {
         self.keys.values().filter(|known| matches!(known, Known::Active(_))).count()
     }

@@ -26,6 +26,8 @@ pub(crate) struct Ingest {
     pub(crate) read_key: String,
     /// Sends for another project.
     pub(crate) other_key: String,
+    /// For pages of <https://shop.example> and of one label more.
+    pub(crate) browser_key: String,
     pub(crate) health: Health,
     pub(crate) shutdown: Shutdown,
     pub(crate) done: tokio::task::JoinHandle<anyhow::Result<()>>,
@@ -47,6 +49,10 @@ impl Answer {
     /// 0 without the header.
     pub(crate) fn retry_after_s(&self) -> u32 {
         self.head.lines().find_map(|line| line.strip_prefix("retry-after: ")?.parse().ok()).unwrap_or(0)
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap_or("-")
     }
 
     pub(crate) fn message(&self) -> &str {
@@ -73,17 +79,19 @@ pub(crate) async fn start_with(config: Config) -> Ingest {
 pub(crate) async fn start_at(config: Config, clock: Clock) -> Ingest {
     let key = |project, kind, env: Option<&str>, scope| {
         let secret = format::generate(kind).expose_secret().to_owned();
-        let api = ApiKey { key: 1, project, project_name: "test".into(), env: env.map(str::to_owned), scope };
-        (secret, api)
+        let (project_name, env) = ("test".into(), env.map(str::to_owned));
+        (secret, ApiKey { key: 1, project, project_name, env, scope, origins: Vec::new() })
     };
-    let keys = [
+    let mut keys = [
         key(7, Kind::Key(Scope::Ingest), None, Scope::Ingest),
         key(7, Kind::Key(Scope::Ingest), Some("production"), Scope::Ingest),
         key(7, Kind::Key(Scope::Read), None, Scope::Read),
         key(8, Kind::Key(Scope::Ingest), None, Scope::Ingest),
+        key(7, Kind::Key(Scope::Ingest), None, Scope::Ingest),
     ];
+    keys[4].1.origins = ["https://shop.example", "https://*.shop.example"].map(|text| text.parse().unwrap()).into();
     let store = KeyStore::fixed(keys.iter().map(|(secret, key)| (secret.as_str(), key.clone())));
-    let [(key, _), (bound_key, _), (read_key, _), (other_key, _)] = keys;
+    let [(key, _), (bound_key, _), (read_key, _), (other_key, _), (browser_key, _)] = keys;
     let log = MemoryLog::open(&LogConfig { partitions: 4, ..LogConfig::default() }, Topic::Events);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -92,7 +100,7 @@ pub(crate) async fn start_at(config: Config, clock: Clock) -> Ingest {
     let (shared, stop, reported) = (Arc::new(log.clone()), shutdown.clone(), health.clone());
     let done =
         tokio::spawn(async move { peep_ingest::run_at(config, listener, shared, store, &reported, stop, clock).await });
-    Ingest { address, log, key, bound_key, read_key, other_key, health, shutdown, done }
+    Ingest { address, log, key, bound_key, read_key, other_key, browser_key, health, shutdown, done }
 }
 
 impl Ingest {

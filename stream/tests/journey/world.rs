@@ -273,6 +273,7 @@ impl Keys {
             project_name: if project == other { "other" } else { "dev" }.to_owned(),
             env: env.map(str::to_owned),
             scope,
+            origins: Vec::new(),
         };
         let (read, admin, ingest) = (make(Scope::Read), make(Scope::Admin), make(Scope::Ingest));
         let (staging, foreign) = (make(Scope::Read), make(Scope::Read));

@@ -8,7 +8,7 @@ fn secret() -> SecretString {
 }
 
 fn key() -> ApiKey {
-    ApiKey { key: 7, project: 1, project_name: "shop".to_owned(), env: None, scope: Scope::Ingest }
+    ApiKey { key: 7, project: 1, project_name: "shop".to_owned(), env: None, scope: Scope::Ingest, origins: Vec::new() }
 }
 
 /// A store whose reads the test performs, and the part of its readiness.
