@@ -85,7 +85,7 @@ impl Admission {
             bytes_max,
             project_bytes_max,
             released: AtomicU64::new(0),
-            drain: AtomicU64::new(0),
+            drain: AtomicU64::new(DRAIN_UNKNOWN),
             projects: Mutex::new(projects),
         };
         Admission { shared: Arc::new(shared) }
@@ -111,20 +111,14 @@ impl Admission {
         self.shared.bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes given back so far.
-    pub(crate) fn released(&self) -> u64 {
-        self.shared.released.load(Ordering::Relaxed)
-    }
-
-    /// Tells how many bytes per second are given back, on average.
-    pub(crate) fn set_drain(&self, bytes_per_second: u64) {
-        self.shared.drain.store(bytes_per_second, Ordering::Relaxed);
+    /// Bytes in flight beyond one project's share.
+    fn bytes_over(&self) -> u64 {
+        self.bytes_in_flight().saturating_sub(self.shared.project_bytes_max) as u64
     }
 
     /// How long until what is in flight will have shrunk to one project's share, at the rate of the last seconds.
     pub(crate) fn retry_after(&self) -> Duration {
-        let over = self.bytes_in_flight().saturating_sub(self.shared.project_bytes_max) as u64;
-        let millis = over.saturating_mul(1000) / self.shared.drain.load(Ordering::Relaxed).max(1);
+        let millis = self.bytes_over().saturating_mul(1000) / self.shared.drain.load(Ordering::Relaxed).max(1);
         Duration::from_millis(millis).clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX)
     }
 }
@@ -189,25 +183,40 @@ fn reserve(used: &AtomicUsize, amount: usize, max: usize) -> bool {
         .is_ok()
 }
 
-/// The average of bytes given back per second. Fed by who looks in from time to time, so that requests only count.
+/// The average of bytes given back per second while there is more than a share in flight: below that it would only tell how little
+/// arrives. Fed by who looks in from time to time, so that requests only count.
 #[derive(Debug, Default)]
 pub(crate) struct Drain {
-    released: u64,
-    bytes_per_second: f64,
+    released: Option<u64>,
+    bytes_per_second: Option<f64>,
 }
 
 impl Drain {
-    /// Takes the count after another `passed`; returns the average.
-    pub(crate) fn observe(&mut self, released: u64, passed: Duration) -> u64 {
+    /// Looks after another `passed`; returns the average, once there is one.
+    pub(crate) fn look(&mut self, admission: &Admission, passed: Duration) -> Option<u64> {
+        let released = admission.shared.released.load(Ordering::Relaxed);
+        let average = (admission.bytes_over() > 0).then(|| self.observe(released, passed));
+        if average.is_none() {
+            *self = Drain::default();
+        }
+        let average = average.flatten();
+        admission.shared.drain.store(average.unwrap_or(DRAIN_UNKNOWN), Ordering::Relaxed);
+        average
+    }
+
+    fn observe(&mut self, released: u64, passed: Duration) -> Option<u64> {
+        let before = self.released.replace(released)?;
         let passed_s = passed.as_secs_f64().max(0.001);
-        let now = released.saturating_sub(self.released) as f64 / passed_s;
+        let now = released.saturating_sub(before) as f64 / passed_s;
         let weight = 1.0 - (-passed_s / DRAIN_MEMORY_S).exp();
-        self.bytes_per_second += weight * (now - self.bytes_per_second);
-        self.released = released;
-        self.bytes_per_second as u64
+        let average = self.bytes_per_second.map_or(now, |average| average + weight * (now - average));
+        self.bytes_per_second = Some(average);
+        Some(average as u64)
     }
 }
 
+/// As if it took no time: somebody who is told to wait for a second will soon hear better.
+const DRAIN_UNKNOWN: u64 = u64::MAX;
 /// A few appends to the log, also slow ones, and less than the longest `Retry-After`.
 const DRAIN_MEMORY_S: f64 = 5.0;
 const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
@@ -278,17 +287,19 @@ mod tests {
     #[test]
     fn who_is_turned_away_hears_how_long_the_rest_takes_to_drain() {
         let admission = admission(100, 1000, 20);
-        let (_flood, given_back) = (admission.admit(A, 700).unwrap(), admission.admit(A, 300).unwrap());
-        assert_eq!(admission.retry_after(), RETRY_AFTER_MAX, "nothing moves");
-        let mut drain = Drain::default();
-        drop(given_back);
-        // 500 bytes are over the share of 200.
-        let average = (1..=400).map(|step| drain.observe(step * 25, Duration::from_millis(250))).last().unwrap();
-        assert!((99..=100).contains(&average), "{average}");
-        admission.set_drain(100);
-        assert_eq!((admission.released(), admission.retry_after()), (300, Duration::from_secs(5)));
-        admission.set_drain(1_000_000);
-        assert_eq!(admission.retry_after(), RETRY_AFTER_MIN);
+        let (mut drain, second) = (Drain::default(), Duration::from_secs(1));
+        assert_eq!(drain.look(&admission, second), None);
+        let mut flood: Vec<Permit> = (0..10).map(|_| admission.admit(A, 100).unwrap()).collect();
+        assert_eq!((drain.look(&admission, second), admission.retry_after()), (None, RETRY_AFTER_MIN), "not known yet");
+        flood.truncate(9);
+        // 700 bytes are over the share of 200.
+        assert_eq!((drain.look(&admission, second), admission.retry_after()), (Some(100), Duration::from_secs(7)));
+        for _ in 0..60 {
+            drain.look(&admission, second);
+        }
+        assert_eq!(admission.retry_after(), RETRY_AFTER_MAX, "nothing moves any more");
+        flood.truncate(2);
+        assert_eq!((drain.look(&admission, second), admission.retry_after()), (None, RETRY_AFTER_MIN), "there is room");
     }
 
     #[test]

@@ -126,9 +126,8 @@ async fn watch(station: &Station, ready: &peep_chassis::admin::HealthHandle, shu
         }
         metrics::clock_drift(drift_ms.unwrap_or(0));
         let now = Instant::now();
-        let drain_rate = drain.observe(station.admission.released(), now - std::mem::replace(&mut looked, now));
-        station.admission.set_drain(drain_rate);
-        metrics::drain(drain_rate);
+        let drain_rate = drain.look(&station.admission, now - std::mem::replace(&mut looked, now));
+        metrics::drain(drain_rate.unwrap_or(0));
         metrics::in_flight(&station.admission);
         metrics::producers(station.producers.len());
         tokio::select! {

@@ -105,7 +105,7 @@ fn describe() {
     describe_gauge!(BYTES_IN_FLIGHT, Unit::Bytes, "Body bytes held.");
     describe_gauge!(
         DRAIN,
-        "Body bytes given back per second, averaged over seconds; what `Retry-After` of 503 follows."
+        "Body bytes given back per second, averaged over seconds, while more than one project's share is in flight; 0 below. `Retry-After` of 503 follows it."
     );
     describe_gauge!(PRODUCERS, "Producers that have a place, of all projects.");
     describe_gauge!(
