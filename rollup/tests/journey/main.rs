@@ -333,10 +333,18 @@ async fn live_frames_line_up_and_hold_what_is_committed() {
     running.stop().await;
     let mut reader = stack.live.reader(Partition(0), Offset(0)).await.unwrap();
     let records = reader.next(usize::MAX, Duration::from_secs(1)).await.unwrap();
-    let frames: Vec<LiveFrame> = records.iter().map(|record| LiveFrame::decode(&record.payload).unwrap()).collect();
+    let mut frames: Vec<LiveFrame> = Vec::new();
+    for record in &records {
+        let frame = LiveFrame::decode(&record.payload).unwrap();
+        // On a machine too busy to renew a lease there is a next epoch, which tells again what was not committed.
+        while let Some(told) = frames.pop_if(|told| told.to > frame.from) {
+            assert!(told.epoch < frame.epoch, "an epoch tells nothing twice");
+        }
+        frames.push(frame);
+    }
     assert!(frames.len() > 3, "{} frames", frames.len());
     assert_eq!(frames[0].from, 0);
-    assert!(frames.windows(2).all(|pair| pair[0].to == pair[1].from && pair[0].epoch == pair[1].epoch));
+    assert!(frames.windows(2).all(|pair| pair[0].to == pair[1].from && pair[0].epoch <= pair[1].epoch));
     let cells = frames.iter().flat_map(|frame| &frame.cells);
     assert_eq!(cells.map(|cell| cell.count).sum::<u64>(), traffic.len());
     let ends: Vec<(i64,)> =
