@@ -49,6 +49,7 @@ async fn a_project_keeps_its_number_and_its_keys_to_itself() {
 async fn a_key_for_browsers_lists_its_origins_and_is_known_by_them_until_it_is_revoked() {
     let pool = Database::fresh().await.pool().await;
     let store = KeyStore::start(pool.clone(), KeysConfig::default(), &Health::new(), Shutdown::new());
+    store.first_read().await;
     let origins = ["https://shop.example", "https://*.shop.example"].map(|text| text.parse().expect("an origin"));
     let created = keys::create_for_browsers(&pool, "shop", None, &origins).await.expect("create a key");
     let found = store.check(created.secret.expose_secret()).await.expect("a key created a moment ago");
