@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use peep_chassis::clock::Clock;
 use peep_chassis::config::Settings;
 use peep_log::{LogRecord, Offset};
 use peep_rollup::Config;
@@ -19,21 +20,64 @@ use peep_wire::record::RecordBuilder;
 use peep_wire::{Identity, KeyId, ProjectId};
 
 use crate::cpu;
+use crate::rows::{Bound, Row, Rows};
+use crate::statistics::Spread;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    traffic: Traffic,
+    #[arg(long, default_value_t = 7)]
+    repeats: u32,
+}
 
 /// One round.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Traffic {
+    #[arg(long, default_value_t = 1_000_000)]
     pub events: u64,
     /// Events of a batch.
+    #[arg(long, default_value_t = 100)]
     pub batch: u64,
+    #[arg(long, default_value_t = 1_000)]
     pub series: u64,
     /// Client processes, each with an identity.
+    #[arg(long, default_value_t = 100)]
     pub producers: u64,
-    /// Events between two flushes.
+    /// Events between two flushes; 250 000 is five seconds, the default interval, at 50 000 events a second.
+    #[arg(long, default_value_t = 250_000)]
     pub flush_every: u64,
 }
 
-/// CPU of the worker per event in nanoseconds, Postgres not included.
+/// # Errors
+/// When the database does not do what it should.
+pub fn run(args: &Args) -> anyhow::Result<Rows> {
+    // One thread: its CPU is the worker's.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(measure(args.traffic, args.repeats))
+}
+
+async fn measure(traffic: Traffic, repeats: u32) -> anyhow::Result<Rows> {
+    println!(
+        "rollup, {} events in batches of {}, {} series, {} producers, a flush every {}; worker CPU, µs per event (min / median / max)",
+        traffic.events, traffic.batch, traffic.series, traffic.producers, traffic.flush_every
+    );
+    let bench = Bench::new(repeats).await?;
+    let [mut with, mut without, mut ratio] = [const { Spread::new() }; 3];
+    for round in 0..repeats {
+        let cost = bench.round(round, traffic, Clock::system().now_ms()).await?;
+        with.push(cost.with);
+        without.push(cost.without);
+        ratio.push(cost.with / cost.without);
+    }
+    println!("without cursor, dedup and ledger   {without}");
+    println!("with                               {with}");
+    println!("with / without                     {ratio}");
+    let work = "rollup with cursor, dedup and ledger";
+    Ok(vec![Row::ratio(work, &with, "the same without", &without, &ratio).must(Bound::AtMost(1.15))])
+}
+
+/// CPU of the worker per event in microseconds, Postgres not included.
 #[derive(Debug, Clone, Copy)]
 pub struct Cost {
     /// Decode, dedup, count, book, and flush with cursor, windows and ledger.
@@ -81,7 +125,7 @@ impl Bench {
         } else {
             (self.with(round, lease, traffic, now_ms).await?, self.without(round, lease, traffic, now_ms).await?)
         };
-        let per_event = |time: Duration| time.as_nanos() as f64 / traffic.events as f64;
+        let per_event = |time: Duration| time.as_secs_f64() * 1e6 / traffic.events as f64;
         Ok(Cost { with: per_event(with), without: per_event(without) })
     }
 

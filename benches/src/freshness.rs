@@ -8,6 +8,33 @@ use parking_lot::Mutex;
 use peep_testkit::{Client, WebSocket};
 use rand::RngExt;
 
+use crate::rows::{Bound, Row, Rows};
+use crate::statistics::Spread;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[arg(long, default_value_t = 300)]
+    events: usize,
+}
+
+/// # Errors
+/// When the stack refuses something.
+pub fn run(args: &Args) -> anyhow::Result<Rows> {
+    let events = args.events;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ways = runtime.block_on(measure(&Target::from_env()?, events))?;
+    let at = |share: f64| ways[((ways.len() as f64 * share).ceil() as usize).clamp(1, ways.len()) - 1];
+    println!(
+        "event to live frame, {events} events: p50 {:?}, p90 {:?}, p99 {:?}, max {:?}",
+        at(0.5),
+        at(0.9),
+        at(0.99),
+        at(1.0)
+    );
+    let p99 = Spread::from_iter([at(0.99).as_secs_f64()]);
+    Ok(vec![Row::figure(format!("event to live frame, p99 of {events}"), "s", &p99).must(Bound::AtMost(1.0))])
+}
+
 /// A running stack, from the environment that `make up` writes.
 #[derive(Debug, Clone)]
 pub struct Target {

@@ -3,21 +3,33 @@
 //! Absolute numbers belong to a machine; ratios travel. So each bench runs peep and a *floor* — the least that any
 //! program doing this job must do — in turns in one session, and prints peep as a multiple of the floor. See
 //! `README.md` here for the question that each bench answers.
+//!
+//! Each bench is a module with its arguments and a function `run`, which prints what it sees and returns [`rows::Rows`].
 
 pub mod corpus;
 
-pub mod otlp;
-
 pub mod cpu;
-
-pub mod exactly_once;
-
-pub mod closed_loop;
-
-pub mod floor;
 
 pub mod statistics;
 
+pub mod rows;
+
+pub mod closed_loop;
+
+pub mod server;
+
+pub mod cost;
+
+// The benches.
+
+pub mod json;
+
+pub mod otlp;
+
+pub mod ingest;
+
 pub mod memory;
+
+pub mod exactly_once;
 
 pub mod freshness;

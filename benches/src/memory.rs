@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use peep_chassis::clock::Clock;
 use peep_chassis::config::Settings;
 use peep_log::{LogRecord, Offset};
 use peep_rollup::Config;
@@ -14,6 +15,33 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::cpu;
+use crate::rows::{Bound, Row, Rows};
+use crate::statistics::Spread;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[arg(long, default_value_t = 10_000)]
+    series: u32,
+    /// Per series and 10 s window; two windows are open.
+    #[arg(long, default_value_t = 500)]
+    events_per_window: u32,
+}
+
+/// # Errors
+/// As [`open_windows`].
+pub fn run(args: &Args) -> anyhow::Result<Rows> {
+    const MIB: f64 = (1 << 20) as f64;
+    let Args { series, events_per_window } = *args;
+    let held = open_windows(series, events_per_window, Clock::system().now_ms())?;
+    let resident = held.resident_bytes as f64 / MIB;
+    println!(
+        "{series} series, {} open windows of {events_per_window} events: {resident:.0} MiB resident, {:.0} MiB by the partition's own books",
+        held.windows,
+        held.counted_bytes as f64 / MIB
+    );
+    let work = format!("memory of {series} series with open windows");
+    Ok(vec![Row::figure(work, "MiB", &Spread::from_iter([resident])).must(Bound::AtMost(256.0))])
+}
 
 /// What one run held.
 #[derive(Debug, Clone, Copy)]

@@ -1,0 +1,86 @@
+//! Servers to measure: each a process of its own, a copy of this program, so that its CPU and memory are its own.
+
+pub mod bare;
+
+pub mod peep;
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::Context;
+use clap::ValueEnum;
+
+/// Which server a copy of this program is.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Kind {
+    /// Reads the body, answers.
+    Bare,
+    /// Ingest with its log in memory.
+    Peep,
+}
+
+/// A running copy; ends when dropped.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    /// The ingest key; any word where there are none.
+    pub key: String,
+}
+
+impl Server {
+    /// # Errors
+    /// When it does not come up.
+    pub fn start(kind: Kind) -> anyhow::Result<Server> {
+        let name = kind.to_possible_value().context("every kind has a name")?;
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["serve", name.get_name()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let stdout = child.stdout.take().context("read the server's address")?;
+        let mut server = Server { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), key: String::new() };
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        let mut words = line.split_whitespace();
+        server.address = words.next().context("the server announced no address")?.parse()?;
+        server.key = words.next().unwrap_or("none").to_owned();
+        Ok(server)
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a copy does.
+///
+/// # Errors
+/// When the server ends.
+pub fn serve(kind: Kind) -> anyhow::Result<()> {
+    std::thread::spawn(end_with_the_bench);
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    match kind {
+        Kind::Bare => {
+            println!("{}", listener.local_addr()?);
+            bare::serve(listener, WORKERS)
+        }
+        Kind::Peep => peep::serve(listener, WORKERS),
+    }
+}
+
+/// The bench holds the other end and never writes: it closes when the bench is gone, however that came.
+fn end_with_the_bench() {
+    let _ = std::io::stdin().read_line(&mut String::new());
+    std::process::exit(0);
+}
+
+/// As many as this kind of machine has cores; the load shares them.
+const WORKERS: usize = 2;
