@@ -105,6 +105,9 @@ pub enum KeyError {
     /// A typing error or something else entirely: its checksum is wrong. Nobody was asked.
     #[error("this is not a peep key: {0}")]
     Malformed(format::Malformed),
+    /// A secret of ours for something else. Nobody was asked.
+    #[error("this is {} and no key", match .0 { Kind::LoginToken => "the token of a sign-in link", _ => "the session of a browser" })]
+    NoKey(Kind),
     /// Well formed, and the database does not know it.
     #[error("this key is unknown")]
     Unknown,

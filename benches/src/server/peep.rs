@@ -6,8 +6,7 @@ use std::sync::Arc;
 use peep_chassis::ExposeSecret;
 use peep_chassis::admin::Health;
 use peep_chassis::config::{ProcessEnv, Settings};
-use peep_chassis::keys::format::{self, Kind};
-use peep_chassis::keys::{ApiKey, KeyStore, Scope};
+use peep_chassis::keys::{ApiKey, KeyStore, Scope, format};
 use peep_chassis::lifecycle::Shutdown;
 
 /// Serves for ever, log in memory.
@@ -16,7 +15,7 @@ use peep_chassis::lifecycle::Shutdown;
 /// When ingest ends.
 pub fn serve(listener: TcpListener, workers: usize) -> anyhow::Result<()> {
     peep_chassis::telemetry::install_metrics(peep_ingest::BUCKETS)?;
-    let secret = format::generate(Kind::Key(Scope::Ingest));
+    let secret = format::new_key(None);
     let api = ApiKey {
         key: 1,
         project: 1,

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgPool;
 
 use super::store::Known;
-use super::{ApiKey, Kind, Origin, Scope, format};
+use super::{ApiKey, Origin, Scope, format};
 
 /// Why a key could not be created, listed or revoked.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +99,7 @@ async fn insert(
         check_name("environment", env)?;
     }
     let project = project_id(pool, project).await?;
-    let secret = format::generate(Kind::Key(scope));
+    let secret = format::new_key(env);
     let (prefix, last4) = format::shown_parts(secret.expose_secret());
     let (key,): (i64,) = sqlx::query_as(
         "insert into api_key (project_id, env, scope, prefix, last4, digest, origins)

@@ -49,7 +49,7 @@ pub enum SessionError {
 /// # Errors
 /// When the database refuses.
 pub async fn create_login_token(pool: &PgPool, project: u64, ttl: Duration) -> Result<SecretString, sqlx::Error> {
-    let secret = format::generate(Kind::LoginToken);
+    let secret = format::new_login_token();
     sqlx::query(
         "insert into login_token (digest, project_id, expires_at) values ($1, $2, now() + $3 * interval '1 millisecond')",
     )
@@ -105,7 +105,7 @@ impl SessionStore {
     pub async fn open(&self, project: u64) -> Result<OpenedSession, SessionError> {
         sqlx::query("delete from session where expires_at < now()").execute(&self.pool).await?;
         sqlx::query("delete from login_token where expires_at < now() - interval '1 day'").execute(&self.pool).await?;
-        let secret = format::generate(Kind::Session);
+        let secret = format::new_session();
         let row: Option<SessionRow> = sqlx::query_as(
             "with opened as (
                  insert into session (digest, project_id, expires_at)

@@ -103,8 +103,8 @@ impl KeyStore {
     /// See [`KeyError`]; only `Unavailable` is worth a retry.
     pub async fn check(&self, presented: &str) -> Result<Arc<ApiKey>, KeyError> {
         match format::check(presented).map_err(KeyError::Malformed)? {
-            Kind::Key(_) => {}
-            Kind::LoginToken | Kind::Session => return Err(KeyError::Malformed(format::Malformed::Kind)),
+            Kind::Key => {}
+            other @ (Kind::LoginToken | Kind::Session) => return Err(KeyError::NoKey(other)),
         }
         let digest = format::digest(presented);
         match self.look_up(&digest)? {
@@ -242,7 +242,7 @@ impl KeyStore {
             Some(age) if age > self.stale_max => {
                 health.set_not_ready("the database has been unreachable for too long; every key is refused");
             }
-            Some(_) => {}
+            Some(_) => health.set_degraded("the database cannot be read; known keys keep working for a while"),
         }
     }
 }

@@ -11,7 +11,7 @@ use peep_chassis::ExposeSecret;
 use peep_chassis::admin::Health;
 use peep_chassis::clock::Clock;
 use peep_chassis::config::Settings;
-use peep_chassis::keys::format::{self, Kind};
+use peep_chassis::keys::format;
 use peep_chassis::keys::{ApiKey, KeyStore, Scope};
 use peep_chassis::lifecycle::Shutdown;
 use peep_ingest::Config;
@@ -77,17 +77,17 @@ pub(crate) async fn start_with(config: Config) -> Ingest {
 }
 
 pub(crate) async fn start_at(config: Config, clock: Clock) -> Ingest {
-    let key = |project, kind, env: Option<&str>, scope| {
-        let secret = format::generate(kind).expose_secret().to_owned();
+    let key = |project, env: Option<&str>, scope| {
+        let secret = format::new_key(env).expose_secret().to_owned();
         let (project_name, env) = ("test".into(), env.map(str::to_owned));
         (secret, ApiKey { key: 1, project, project_name, env, scope, origins: Vec::new() })
     };
     let mut keys = [
-        key(7, Kind::Key(Scope::Ingest), None, Scope::Ingest),
-        key(7, Kind::Key(Scope::Ingest), Some("production"), Scope::Ingest),
-        key(7, Kind::Key(Scope::Read), None, Scope::Read),
-        key(8, Kind::Key(Scope::Ingest), None, Scope::Ingest),
-        key(7, Kind::Key(Scope::Ingest), None, Scope::Ingest),
+        key(7, None, Scope::Ingest),
+        key(7, Some("production"), Scope::Ingest),
+        key(7, None, Scope::Read),
+        key(8, None, Scope::Ingest),
+        key(7, None, Scope::Ingest),
     ];
     keys[4].1.origins = ["https://shop.example", "https://*.shop.example"].map(|text| text.parse().unwrap()).into();
     let store = KeyStore::fixed(keys.iter().map(|(secret, key)| (secret.as_str(), key.clone())));

@@ -9,7 +9,7 @@ use peep_chassis::ExposeSecret;
 use peep_chassis::admin::Health;
 use peep_chassis::clock::Clock;
 use peep_chassis::config::Settings;
-use peep_chassis::keys::{ApiKey, KeyStore, Kind, Scope, format, project_id};
+use peep_chassis::keys::{ApiKey, KeyStore, Scope, format, project_id};
 use peep_chassis::lifecycle::Shutdown;
 use peep_log::{Log, LogConfig, MemoryLog, Partition, Topic};
 use peep_stream::{Config, Logs};
@@ -266,7 +266,7 @@ async fn start(
 
 impl Keys {
     fn new(project: u64, other: u64) -> Self {
-        let make = |scope: Scope| format::generate(Kind::Key(scope)).expose_secret().to_owned();
+        let make = || format::new_key(None).expose_secret().to_owned();
         let key = |project: u64, env: Option<&str>, scope: Scope| ApiKey {
             key: 1,
             project,
@@ -275,8 +275,7 @@ impl Keys {
             scope,
             origins: Vec::new(),
         };
-        let (read, admin, ingest) = (make(Scope::Read), make(Scope::Admin), make(Scope::Ingest));
-        let (staging, foreign) = (make(Scope::Read), make(Scope::Read));
+        let [read, admin, ingest, staging, foreign] = std::array::from_fn(|_| make());
         let store = KeyStore::fixed([
             (read.as_str(), key(project, None, Scope::Read)),
             (admin.as_str(), key(project, None, Scope::Admin)),

@@ -4,7 +4,7 @@ use super::super::Scope;
 use super::*;
 
 fn secret() -> SecretString {
-    format::generate(Kind::Key(Scope::Ingest))
+    format::new_key(None)
 }
 
 fn key() -> ApiKey {
@@ -104,7 +104,7 @@ async fn known_keys_outlive_a_database_outage_up_to_the_limit() {
     tokio::time::advance(Duration::from_secs(59)).await;
     driven.fail();
     assert!(driven.check(&good).await.is_ok());
-    assert!(driven.health.is_ready());
+    assert!(driven.health.is_ready() && driven.health.is_degraded(), "takes its traffic, and somebody should look");
     tokio::time::advance(Duration::from_secs(2)).await;
     driven.fail();
     assert!(driven.check(&good).await.expect_err("too old").is_retryable());
@@ -142,8 +142,9 @@ async fn a_flood_of_unknown_keys_is_turned_away_beyond_the_limit() {
 #[tokio::test]
 async fn a_session_is_no_key_and_noise_is_refused_without_asking() {
     let store = KeyStore::fixed([]);
-    let session = format::generate(Kind::Session);
-    assert!(matches!(store.check(session.expose_secret()).await, Err(KeyError::Malformed(_))));
+    let (session, link) = (format::new_session(), format::new_login_token());
+    assert_eq!(store.check(session.expose_secret()).await, Err(KeyError::NoKey(Kind::Session)));
+    assert_eq!(store.check(link.expose_secret()).await, Err(KeyError::NoKey(Kind::LoginToken)));
     assert!(matches!(store.check("hunter2").await, Err(KeyError::Malformed(_))));
 }
 
