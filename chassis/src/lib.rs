@@ -9,6 +9,7 @@
 //! - [`clock`]: the only wall clock;
 //! - [`lifecycle`]: signals, tasks that must not end, the shutdown steps and their budgets;
 //! - [`admin`]: `/metrics`, `/healthz`, `/readyz`;
+//! - [`socket`], [`tls`], [`http2`]: what every listener does with connections of strangers;
 //! - [`database`]: the Postgres pool;
 //! - [`keys`]: API keys, login links and browser sessions;
 //! - [`failpoint`]: where tests end or stop a process.
@@ -26,6 +27,12 @@ pub mod clock;
 pub mod lifecycle;
 
 pub mod admin;
+
+pub mod socket;
+
+pub mod tls;
+
+pub mod http2;
 
 pub mod database;
 

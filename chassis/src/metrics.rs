@@ -8,6 +8,8 @@ use std::time::Instant;
 
 use ::metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
+use crate::tls::Refused;
+
 /// Always 1; the labels say what runs.
 pub const BUILD_INFO: &str = "peep_build_info";
 /// Seconds since the recorder was installed.
@@ -20,6 +22,12 @@ pub const KEYS_ACTIVE: &str = "peep_keys_active";
 pub const KEYS_REFRESH_FAILURES_TOTAL: &str = "peep_keys_refresh_failures_total";
 /// Keys that had the right form and were not known, after asking the database.
 pub const KEYS_UNKNOWN_TOTAL: &str = "peep_keys_unknown_total";
+/// Connections on which TLS was not agreed on.
+pub const TLS_REFUSED_TOTAL: &str = "peep_tls_refused_total";
+/// Looks at a certificate that could not be used.
+pub const TLS_RELOAD_FAILURES_TOTAL: &str = "peep_tls_reload_failures_total";
+/// When the certificate in use expires.
+pub const TLS_CERTIFICATE_EXPIRY: &str = "peep_tls_certificate_expiry_timestamp_seconds";
 
 const RESIDENT_BYTES: &str = "process_resident_memory_bytes";
 const CPU_SECONDS: &str = "process_cpu_seconds_total";
@@ -33,6 +41,13 @@ pub(crate) fn describe() {
     describe_gauge!(KEYS_ACTIVE, "API keys that may be used now.");
     describe_counter!(KEYS_REFRESH_FAILURES_TOTAL, "Failed attempts to read the keys from the database.");
     describe_counter!(KEYS_UNKNOWN_TOTAL, "Well-formed keys the database does not know.");
+    describe_counter!(TLS_REFUSED_TOTAL, "Connections on which TLS was not agreed on, by listener and reason.");
+    describe_counter!(TLS_RELOAD_FAILURES_TOTAL, "Looks at a new certificate that cannot be used; the old one stays.");
+    describe_gauge!(
+        TLS_CERTIFICATE_EXPIRY,
+        Unit::Seconds,
+        "Unix time at which the certificate in use expires, by listener."
+    );
     describe_gauge!(RESIDENT_BYTES, Unit::Bytes, "Resident memory size in bytes.");
     describe_gauge!(OPEN_FILES, "Number of open file descriptors.");
     describe_counter!(CPU_SECONDS, Unit::Seconds, "Total user and system CPU time spent in seconds.");
@@ -53,6 +68,26 @@ pub(crate) fn keys_refresh_failed() {
 
 pub(crate) fn key_unknown() {
     counter!(KEYS_UNKNOWN_TOTAL).increment(1);
+}
+
+/// Makes every series of a listener with TLS appear at zero.
+pub(crate) fn tls_register(service: &'static str) {
+    for reason in Refused::ALL {
+        counter!(TLS_REFUSED_TOTAL, "service" => service, "reason" => reason.as_str()).increment(0);
+    }
+    counter!(TLS_RELOAD_FAILURES_TOTAL, "service" => service).increment(0);
+}
+
+pub(crate) fn tls_refused(service: &'static str, reason: Refused) {
+    counter!(TLS_REFUSED_TOTAL, "service" => service, "reason" => reason.as_str()).increment(1);
+}
+
+pub(crate) fn tls_reload_failed(service: &'static str) {
+    counter!(TLS_RELOAD_FAILURES_TOTAL, "service" => service).increment(1);
+}
+
+pub(crate) fn tls_valid_until(service: &'static str, unix_s: i64) {
+    gauge!(TLS_CERTIFICATE_EXPIRY, "service" => service).set(unix_s as f64);
 }
 
 pub(crate) fn uptime_seconds() -> f64 {

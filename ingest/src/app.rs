@@ -74,6 +74,11 @@ pub async fn run_at(
     drop(listener);
 
     let watch = watch(&station, &ready, stopping.clone());
+    let fresh = async {
+        if let Some(tls) = &station.config.tls {
+            tls.keep_fresh(health, &station.clock, &stopping).await;
+        }
+    };
     let served = async {
         for done in threads {
             let served = done.await.unwrap_or_else(|_| Err(anyhow::anyhow!("an ingest worker panicked")));
@@ -84,7 +89,7 @@ pub async fn run_at(
         }
         Ok(())
     };
-    let ((), served) = tokio::join!(watch, served);
+    let ((), (), served) = tokio::join!(watch, fresh, served);
     served
 }
 

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use peep_chassis::config::Settings;
+use peep_chassis::http2::Http2Limits;
+use peep_chassis::tls::{Tls, TlsNames};
 
 /// What ingest can be told. Read once, before any port is bound.
 #[derive(Debug, Clone)]
@@ -13,6 +15,9 @@ pub struct Config {
     /// Threads that serve connections, each with a runtime of its own.
     pub workers: usize,
     pub http: Http,
+    pub http2: Http2Limits,
+    /// Without it the port speaks no TLS.
+    pub tls: Option<Tls>,
     pub limits: Limits,
     /// How long a request waits for the log before it is answered 503.
     pub append_timeout: Duration,
@@ -28,6 +33,7 @@ pub struct Http {
     pub connections_max: usize,
     pub header_timeout: Duration,
     pub body_timeout: Duration,
+    pub write_timeout: Duration,
 }
 
 /// What one request may hold, and all of them together.
@@ -67,6 +73,8 @@ impl Config {
                 "Threads that serve connections, each with its own runtime. More than cores only adds switching.",
             ) as usize,
             http: Http::read(settings),
+            http2: Http2Limits::read(settings),
+            tls: Tls::read(settings, TLS, &["h2", "http/1.1"]),
             limits: Limits::read(settings),
             append_timeout: settings.duration_ms(
                 "PEEP_INGEST_APPEND_TIMEOUT",
@@ -87,6 +95,11 @@ impl Config {
                 "Partitions over which one service of a project spreads its producers. 1 keeps a series on one rollup worker; raise it when one service outgrows one partition. Changing it moves retries to another partition.",
             ) as u32,
         }
+    }
+
+    /// From a request's head to the last byte of its answer: nothing honest takes longer.
+    pub(crate) fn request_time_max(&self) -> Duration {
+        self.http.body_timeout + self.append_timeout + self.http.write_timeout
     }
 }
 
@@ -110,6 +123,12 @@ impl Http {
                 30_000,
                 100..=600_000,
                 "How long a client may take to send a body before 408.",
+            ),
+            write_timeout: settings.duration_ms(
+                "PEEP_INGEST_WRITE_TIMEOUT",
+                10_000,
+                100..=600_000,
+                "A connection whose client takes no data for this long is cut.",
             ),
         }
     }
@@ -208,5 +227,9 @@ impl Limits {
         Limits::read(&mut Settings::new(&nothing_set))
     }
 }
+
+/// The settings of the listener's certificate.
+pub const TLS: TlsNames =
+    TlsNames { service: "ingest", certificate: "PEEP_INGEST_TLS_CERT", key: "PEEP_INGEST_TLS_KEY" };
 
 const DAY_MS: u64 = 24 * 3_600_000;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING};
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, Version};
 use peep_chassis::clock::Clock;
 use peep_chassis::failpoint;
 use peep_chassis::keys::{ApiKey, KeyStore};
@@ -98,7 +98,7 @@ impl Station {
         }?;
         let encoding = encoding(&head.headers)?;
         let identity = identity(&head.headers)?;
-        check_length(&head.headers)?;
+        check_length(head.version, &head.headers)?;
         let project = ProjectId(key.project);
         let mut charge = self.charge(KeyId(key.key), &body)?;
         self.find_place(project, identity.as_ref())?;
@@ -283,9 +283,10 @@ fn unsupported(essence: &str, taken: &str) -> Refused {
     Refused::new(Reason::UnsupportedMediaType, format!("`Content-Type: {essence}` is not taken; send {taken}"))
 }
 
-/// A POST that says nothing about its body has none (RFC 9112), which is never what the client meant.
-fn check_length(headers: &HeaderMap) -> Result<(), Refused> {
-    if headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING) {
+/// A POST that says nothing about its body has none (RFC 9112), which is never what the client meant. HTTP/2 has frames for
+/// that.
+fn check_length(version: Version, headers: &HeaderMap) -> Result<(), Refused> {
+    if version == Version::HTTP_2 || headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING) {
         return Ok(());
     }
     let message = "the request announces no body; send `Content-Length`, or `Transfer-Encoding: chunked`";

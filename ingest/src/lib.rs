@@ -1,7 +1,8 @@
 //! HTTP socket to log: `POST /v1/events` and `POST /v1/traces` (OTLP) become one durable record per batch, or a clear refusal.
 //!
 //! In the order a request meets them:
-//! - `listener`: accept, connection cap, time limits, drain;
+//! - `listener`: accept, connection cap, drain;
+//! - `connection`: TLS, HTTP/1.1 or HTTP/2, time limits; `streams` are the requests of one HTTP/2 connection;
 //! - `http`: paths and headers, and the way through what follows;
 //! - `browser`: what a web page may know;
 //! - `tenant`: key to project, from memory;
@@ -24,6 +25,10 @@ mod config;
 mod app;
 
 mod listener;
+
+mod connection;
+
+mod streams;
 
 mod http;
 
@@ -55,5 +60,5 @@ mod metrics;
 pub mod fuzz;
 
 pub use app::{run, run_at};
-pub use config::Config;
+pub use config::{Config, TLS};
 pub use metrics::BUCKETS;

@@ -1,20 +1,19 @@
-//! Sockets to requests: accept, cap, time limits, drain.
+//! Sockets to connections: accept, cap, drain.
 //!
 //! Each worker thread runs a runtime of its own and accepts from the same socket: a connection lives on one core for all
-//! its life (10 to 30 % less CPU per request than a shared runtime, measured). hyper enforces its header timeout only
-//! because a timer is set; without one it silently does nothing.
+//! its life (10 to 30 % less CPU per request than a shared runtime, measured).
 
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use peep_chassis::lifecycle::Shutdown;
+use socket2::SockRef;
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use crate::connection::Protocols;
 use crate::http::Station;
 use crate::metrics;
 
@@ -27,11 +26,8 @@ pub(crate) async fn serve(
 ) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let graceful = GracefulShutdown::new();
-    let mut http = http1::Builder::new();
-    // Not `pipeline_flush`: with it hyper drops the answer to a head it cannot parse, such as a 431.
-    http.timer(TokioTimer::new())
-        .header_read_timeout(station.config.http.header_timeout)
-        .max_buf_size(READ_BUFFER_BYTES_MAX);
+    let write_timeout = station.config.http.write_timeout;
+    let protocols = Arc::new(Protocols::new(station, shutdown.clone()));
     loop {
         let accepted = tokio::select! {
             biased;
@@ -48,20 +44,11 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        // An answer is one small write; waiting to fill a packet only delays it.
-        let _ = stream.set_nodelay(true);
-        let station = Arc::clone(&station);
-        let service = service_fn(move |request| {
-            let station = Arc::clone(&station);
-            async move { Ok::<_, std::convert::Infallible>(station.answer(request).await) }
-        });
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        prepare(&stream, write_timeout);
+        let (protocols, watcher) = (Arc::clone(&protocols), graceful.watcher());
         tokio::spawn(async move {
             metrics::connection_opened();
-            // A connection error concerns its client, who has seen it; hyper has answered what can be answered.
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended early");
-            }
+            protocols.serve(stream, watcher).await;
             metrics::connection_closed();
             drop(permit);
         });
@@ -74,12 +61,20 @@ pub(crate) async fn serve(
 async fn accept(
     listener: &tokio::net::TcpListener,
     connections: &Arc<Semaphore>,
-) -> std::io::Result<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> std::io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     let permit = Arc::clone(connections).acquire_owned().await.expect("the semaphore is never closed");
     let (stream, _) = listener.accept().await?;
     Ok((stream, permit))
 }
 
-/// Head of a request: generous for headers, small enough that 10 000 idle connections stay cheap. Beyond it: 431.
-const READ_BUFFER_BYTES_MAX: usize = 64 << 10;
+fn prepare(stream: &TcpStream, write_timeout: Duration) {
+    // An answer is one small write; waiting to fill a packet only delays it.
+    let _ = stream.set_nodelay(true);
+    // Who sends requests and takes no answers is cut by the kernel, at no cost per answer.
+    #[cfg(target_os = "linux")]
+    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(write_timeout));
+    #[cfg(not(target_os = "linux"))]
+    let _ = (SockRef::from(stream), write_timeout);
+}
+
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

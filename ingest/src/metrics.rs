@@ -23,6 +23,8 @@ const BODY_BYTES: &str = "peep_ingest_body_bytes_total";
 const RECORD_BYTES: &str = "peep_ingest_record_bytes_total";
 const SHED: &str = "peep_ingest_shed_total";
 const CONNECTIONS: &str = "peep_ingest_connections";
+const CONNECTIONS_TOTAL: &str = "peep_ingest_connections_total";
+const CONNECTIONS_CUT: &str = "peep_ingest_connections_cut_total";
 const REQUESTS_IN_FLIGHT: &str = "peep_ingest_requests_in_flight";
 const BYTES_IN_FLIGHT: &str = "peep_ingest_body_bytes_in_flight";
 const DRAIN: &str = "peep_ingest_drain_bytes_per_second";
@@ -101,6 +103,11 @@ fn describe() {
         "Requests turned away, by the budget that was full; key_events_per_second: the rate of a key."
     );
     describe_gauge!(CONNECTIONS, "Open connections.");
+    describe_counter!(CONNECTIONS_TOTAL, "Connections that spoke, by protocol.");
+    describe_counter!(
+        CONNECTIONS_CUT,
+        "Connections, and streams of HTTP/2, that were ended; idle: nothing asked; stalled: takes no data; stream: an HTTP/2 request without an end; control_frames: a flood of frames that carry no request."
+    );
     describe_gauge!(REQUESTS_IN_FLIGHT, "Requests between head and answer.");
     describe_gauge!(BYTES_IN_FLIGHT, Unit::Bytes, "Body bytes held.");
     describe_gauge!(
@@ -122,6 +129,56 @@ pub(crate) fn register() {
         counter!(SHED, "budget" => shed.as_str()).increment(0);
     }
     counter!(SHED, "budget" => KEY_RATE).increment(0);
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        counter!(CONNECTIONS_TOTAL, "protocol" => protocol.as_str()).increment(0);
+    }
+    for cut in [Cut::Idle, Cut::Stalled, Cut::Stream, Cut::ControlFrames] {
+        counter!(CONNECTIONS_CUT, "reason" => cut.as_str()).increment(0);
+    }
+}
+
+/// What a connection speaks.
+#[derive(Clone, Copy)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+}
+
+impl Protocol {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::Http2 => "http2",
+        }
+    }
+}
+
+/// Why a connection, or a stream of one, was ended by us.
+#[derive(Clone, Copy)]
+pub(crate) enum Cut {
+    Idle,
+    Stalled,
+    Stream,
+    ControlFrames,
+}
+
+impl Cut {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Stalled => "stalled",
+            Self::Stream => "stream",
+            Self::ControlFrames => "control_frames",
+        }
+    }
+}
+
+pub(crate) fn connection_speaks(protocol: Protocol) {
+    counter!(CONNECTIONS_TOTAL, "protocol" => protocol.as_str()).increment(1);
+}
+
+pub(crate) fn connection_cut(cut: Cut) {
+    counter!(CONNECTIONS_CUT, "reason" => cut.as_str()).increment(1);
 }
 
 pub(crate) fn accepted(events: u32, rejected: &[Rejection], body_bytes: usize, record_bytes: usize, elapsed: Duration) {

@@ -1,0 +1,183 @@
+//! One connection: TLS or not, HTTP/1.1 or HTTP/2, until it ends.
+//!
+//! Which protocol is decided once, by what was agreed on with TLS or by a look at the first bytes; after that the plain
+//! HTTP/1.1 way, which most traffic takes, is hyper on the bare socket. The others pay for what they can do: writes that
+//! nobody takes, streams that never end, frames that carry nothing. Promised: no connection is kept that does nothing for
+//! `header_timeout`, whatever it speaks; on shutdown open requests finish and clients are told to go.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::Watcher;
+use peep_chassis::http2::{FrameGuard, PREFACE};
+use peep_chassis::lifecycle::Shutdown;
+use peep_chassis::socket::PatientStream;
+use peep_chassis::tls::Tls;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, sleep_until, timeout};
+
+use crate::http::Station;
+use crate::metrics::{self, Cut, Protocol};
+use crate::streams::Streams;
+
+/// What every connection of a worker is served with.
+pub(crate) struct Protocols {
+    station: Arc<Station>,
+    http1: http1::Builder,
+    shutdown: Shutdown,
+}
+
+impl Protocols {
+    pub(crate) fn new(station: Arc<Station>, shutdown: Shutdown) -> Self {
+        let mut http1 = http1::Builder::new();
+        // hyper enforces its header timeout only because a timer is set; without one it silently does nothing.
+        // Not `pipeline_flush`: with it hyper drops the answer to a head it cannot parse, such as a 431.
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(station.config.http.header_timeout)
+            .max_buf_size(READ_BUFFER_BYTES_MAX);
+        Self { station, http1, shutdown }
+    }
+
+    /// Serves until the connection ends; `watcher` keeps the shutdown waiting for that.
+    pub(crate) async fn serve(&self, stream: TcpStream, watcher: Watcher) {
+        let config = &self.station.config;
+        if let Some(tls) = &config.tls {
+            // Boxed like everything but the plain way: it should not make every connection's task as large.
+            return Box::pin(self.serve_tls(tls, stream, watcher)).await;
+        }
+        let speaks_http2 = tokio::select! {
+            () = self.shutdown.requested() => return,
+            first = timeout(config.http.header_timeout, speaks_http2(&stream)) => first,
+        };
+        match speaks_http2 {
+            Ok(Ok(false)) => self.serve_http1(stream, watcher).await,
+            Ok(Ok(true)) => Box::pin(self.serve_http2(self.patient(stream), watcher)).await,
+            Ok(Err(_)) => {}
+            Err(_) => metrics::connection_cut(Cut::Idle),
+        }
+    }
+
+    async fn serve_tls(&self, tls: &Tls, stream: TcpStream, watcher: Watcher) {
+        let agreed = tokio::select! {
+            () = self.shutdown.requested() => return,
+            agreed = tls.accept(self.patient(stream)) => agreed,
+        };
+        // Whom TLS turned away was counted there.
+        let Ok(stream) = agreed else { return };
+        match stream.get_ref().1.alpn_protocol() {
+            Some(ALPN_HTTP2) => self.serve_http2(stream, watcher).await,
+            _ => self.serve_http1(stream, watcher).await,
+        }
+    }
+
+    async fn serve_http1<S>(&self, stream: S, watcher: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        metrics::connection_speaks(Protocol::Http1);
+        let service = service_fn(|request| async { Ok::<_, Infallible>(self.station.answer(request).await) });
+        // A connection error concerns its client, who has seen it; hyper has answered what can be answered.
+        if let Err(error) = watcher.watch(self.http1.serve_connection(TokioIo::new(stream), service)).await {
+            tracing::debug!(%error, "connection ended early");
+        }
+    }
+
+    async fn serve_http2<S>(&self, stream: S, _watcher: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        metrics::connection_speaks(Protocol::Http2);
+        let config = &self.station.config;
+        let streams = Streams::new(config.request_time_max());
+        let stream = FrameGuard::new(stream, &config.http2, || metrics::connection_cut(Cut::ControlFrames));
+        let station = Arc::clone(&self.station);
+        let service = service_fn(move |request| {
+            let station = Arc::clone(&station);
+            async move { Ok::<_, Infallible>(station.answer(request).await) }
+        });
+        let connection = self.http2(&streams).serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection);
+        // How long the connection may do nothing; short once it was told to go.
+        let mut patience = config.http.header_timeout;
+        loop {
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "connection ended early");
+                    }
+                    return;
+                }
+                () = self.shutdown.requested(), if patience != GOODBYE => {
+                    connection.as_mut().graceful_shutdown();
+                    patience = GOODBYE;
+                }
+                () = sleep_until(streams.quiet_at(patience)) => {
+                    if !streams.is_quiet_for(patience) {
+                        continue;
+                    }
+                    if patience == GOODBYE {
+                        return;
+                    }
+                    metrics::connection_cut(Cut::Idle);
+                    connection.as_mut().graceful_shutdown();
+                    patience = GOODBYE;
+                    streams.stir();
+                }
+            }
+        }
+    }
+
+    fn http2(&self, streams: &Streams) -> http2::Builder<Streams> {
+        let limits = &self.station.config.http2;
+        let mut http2 = http2::Builder::new(streams.clone());
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams_max)
+            .max_pending_accept_reset_streams(limits.pending_resets_max)
+            .max_local_error_reset_streams(limits.error_resets_max)
+            .max_header_list_size(limits.header_bytes_max)
+            .max_frame_size(limits.frame_bytes_max)
+            .initial_stream_window_size(limits.stream_window_bytes)
+            .initial_connection_window_size(limits.connection_window_bytes)
+            .max_send_buf_size(limits.send_bytes_max)
+            .keep_alive_interval(limits.ping_interval)
+            .keep_alive_timeout(limits.ping_timeout);
+        http2
+    }
+
+    fn patient(&self, stream: TcpStream) -> PatientStream {
+        PatientStream::new(stream, self.station.config.http.write_timeout, || metrics::connection_cut(Cut::Stalled))
+    }
+}
+
+/// Whether the client begins with HTTP/2's preface. Nothing is taken from the socket.
+async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0; PREFACE.len()];
+    let mut pause = PEEK_PAUSE;
+    loop {
+        let seen = stream.peek(&mut first).await?;
+        if seen == 0 || seen == PREFACE.len() || first[..seen] != PREFACE[..seen] {
+            return Ok(first == PREFACE);
+        }
+        // Some of the preface: rare, and the socket stays readable, so only time tells.
+        sleep(pause).await;
+        pause = (pause * 2).min(PEEK_PAUSE_MAX);
+    }
+}
+
+/// Head of a request: generous for headers, small enough that 10 000 idle connections stay cheap. Beyond it: 431.
+const READ_BUFFER_BYTES_MAX: usize = 64 << 10;
+const ALPN_HTTP2: &[u8] = b"h2";
+const PEEK_PAUSE: Duration = Duration::from_millis(1);
+const PEEK_PAUSE_MAX: Duration = Duration::from_millis(250);
+/// For an HTTP/2 client without open requests to take its leave.
+const GOODBYE: Duration = Duration::from_millis(500);
