@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, sleep_until, timeout};
 
+use crate::head::{Watch, Watched};
 use crate::http::Station;
 use crate::metrics::{self, Cut, Protocol};
 use crate::streams::Streams;
@@ -83,7 +84,17 @@ impl Protocols {
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         metrics::connection_speaks(Protocol::Http1);
-        let service = service_fn(|request| async { Ok::<_, Infallible>(self.station.answer(request).await) });
+        let watch = Watch::new();
+        let stream = Watched::new(stream, Arc::clone(&watch));
+        let service = service_fn(|request| {
+            let clear = watch.next_request();
+            async move {
+                Ok::<_, Infallible>(match clear {
+                    Ok(()) => self.station.answer(request).await,
+                    Err(refused) => self.station.refuse(&request, &refused),
+                })
+            }
+        });
         // A connection error concerns its client, who has seen it; hyper has answered what can be answered.
         if let Err(error) = watcher.watch(self.http1.serve_connection(TokioIo::new(stream), service)).await {
             tracing::debug!(%error, "connection ended early");

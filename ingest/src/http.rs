@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{
+    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING,
+};
 use hyper::{Method, Request, Response, Version};
 use peep_chassis::clock::Clock;
 use peep_chassis::failpoint;
@@ -29,7 +31,7 @@ use crate::outcome::{Accepted, Delivery, Reason, Refused};
 use crate::producers::Producers;
 use crate::rate::{Charge, InDebt, Rates};
 use crate::tenant::{self, Tenant};
-use crate::{metrics, route};
+use crate::{head, metrics, route};
 
 /// Everything a request needs; one per process.
 pub(crate) struct Station {
@@ -56,6 +58,9 @@ impl Station {
 
     /// Answers one request. Never fails: whatever happens becomes a response.
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        if let Err(refused) = head::check(&request) {
+            return self.refuse(&request, &refused);
+        }
         let page = Page::of(request.headers());
         let mut response = match (request.uri().path(), browser::is_preflight(&request)) {
             ("/v1/events" | "/v1/traces", true) => browser::preflight(),
@@ -80,13 +85,22 @@ impl Station {
         };
         match outcome {
             Ok(accepted) => answer::accepted(dialect, &accepted),
-            Err(refused) => {
-                metrics::refused(refused.reason, &refused.rejected, started.elapsed());
-                let number = self.requests.fetch_add(1, Ordering::Relaxed);
-                let retry_after_s = self.retry_after_s(&refused, number);
-                answer::refused(dialect, &refused, retry_after_s, &format!("{:08x}-{number:x}", self.run))
-            }
+            Err(refused) => self.refused(dialect, &refused, started),
         }
+    }
+
+    /// Answers a request whose head is not taken. Nothing that follows it on the connection is.
+    pub(crate) fn refuse<B>(&self, request: &Request<B>, refused: &Refused) -> Response<Full<Bytes>> {
+        let mut response = self.refused(dialect(request), refused, Instant::now());
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response
+    }
+
+    fn refused(&self, dialect: Dialect, refused: &Refused, started: Instant) -> Response<Full<Bytes>> {
+        metrics::refused(refused.reason, &refused.rejected, started.elapsed());
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        let retry_after_s = self.retry_after_s(refused, number);
+        answer::refused(dialect, refused, retry_after_s, &format!("{:08x}-{number:x}", self.run))
     }
 
     async fn take(&self, request: Request<Incoming>, started: Instant) -> Result<Accepted, Refused> {
@@ -222,7 +236,7 @@ impl Station {
 }
 
 /// OTLP's answers are in the encoding of the request; when that is unknown, in the one that people can read.
-fn dialect(request: &Request<Incoming>) -> Dialect {
+fn dialect<B>(request: &Request<B>) -> Dialect {
     match request.uri().path() {
         "/v1/traces" => {
             let encoding = media_type(request.headers()).and_then(otlp::Encoding::from_media_type);

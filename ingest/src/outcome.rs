@@ -47,6 +47,7 @@ pub(crate) struct Refused {
 /// The stable code of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
+    InvalidRequest,
     InvalidJson,
     InvalidProtobuf,
     InvalidEncoding,
@@ -61,6 +62,7 @@ pub(crate) enum Reason {
     PayloadTooLarge,
     UnsupportedMediaType,
     UnsupportedEncoding,
+    ExpectationFailed,
     RateLimited,
     TooManyProducers,
     Overloaded,
@@ -72,6 +74,7 @@ pub(crate) enum Reason {
 impl Reason {
     /// Every reason, for metrics and documentation.
     pub(crate) const ALL: &'static [Reason] = &[
+        Reason::InvalidRequest,
         Reason::InvalidJson,
         Reason::InvalidProtobuf,
         Reason::InvalidEncoding,
@@ -86,6 +89,7 @@ impl Reason {
         Reason::PayloadTooLarge,
         Reason::UnsupportedMediaType,
         Reason::UnsupportedEncoding,
+        Reason::ExpectationFailed,
         Reason::RateLimited,
         Reason::TooManyProducers,
         Reason::Overloaded,
@@ -96,7 +100,8 @@ impl Reason {
 
     pub(crate) fn status(self) -> StatusCode {
         match self {
-            Reason::InvalidJson
+            Reason::InvalidRequest
+            | Reason::InvalidJson
             | Reason::InvalidProtobuf
             | Reason::InvalidEncoding
             | Reason::InvalidIdentity
@@ -110,6 +115,7 @@ impl Reason {
             Reason::LengthRequired => StatusCode::LENGTH_REQUIRED,
             Reason::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Reason::UnsupportedMediaType | Reason::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Reason::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Reason::RateLimited | Reason::TooManyProducers => StatusCode::TOO_MANY_REQUESTS,
             Reason::Overloaded | Reason::LogUnavailable | Reason::KeysUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -118,6 +124,7 @@ impl Reason {
     /// The code in answers and metric labels.
     pub(crate) fn code(self) -> &'static str {
         match self {
+            Reason::InvalidRequest => "invalid_request",
             Reason::InvalidJson => "invalid_json",
             Reason::InvalidProtobuf => "invalid_protobuf",
             Reason::InvalidEncoding => "invalid_encoding",
@@ -132,6 +139,7 @@ impl Reason {
             Reason::PayloadTooLarge => "payload_too_large",
             Reason::UnsupportedMediaType => "unsupported_media_type",
             Reason::UnsupportedEncoding => "unsupported_encoding",
+            Reason::ExpectationFailed => "expectation_failed",
             Reason::RateLimited => "rate_limited",
             Reason::TooManyProducers => "too_many_producers",
             Reason::Overloaded => "overloaded",
