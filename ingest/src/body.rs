@@ -130,10 +130,14 @@ fn inflate(
     permit: &mut Permit,
     limits: BodyLimits,
 ) -> Result<Bytes, Refused> {
-    let mut out = Vec::with_capacity((sent * 4).clamp(STEP, limits.bytes_max.max(STEP)));
+    // A byte more than may be, to see that there is more.
+    let capacity_max = limits.bytes_max + 1;
+    let mut out = Vec::with_capacity((sent * 4).clamp(STEP, capacity_max.max(STEP)));
     loop {
         if out.len() == out.capacity() {
-            out.reserve(out.len().max(STEP));
+            // Doubled, and from a quarter of the most on at once to that: old and new memory are held at once while it grows.
+            let capacity = if out.len() > capacity_max / 4 { capacity_max } else { out.len().max(STEP) * 2 };
+            out.reserve_exact(capacity.saturating_sub(out.len()).max(1));
         }
         permit.grow_to(sent + out.capacity()).map_err(shed)?;
         let filled = out.len();
