@@ -115,7 +115,7 @@ async fn a_session_lasts_until_it_is_ended_or_expires() {
     let pool = Database::fresh().await.pool().await;
     let project = keys::project_id(&pool, "shop").await.expect("a project");
     let sessions = SessionStore::new(pool.clone(), TTL);
-    let opened = sessions.open(project).await.expect("sign in");
+    let opened = sessions.open(project, None).await.expect("sign in");
     let secret = opened.secret.expose_secret();
     // Twice: from the database and from the cache.
     assert_eq!(sessions.find(secret).await.expect("signed in"), opened.session);
@@ -123,7 +123,7 @@ async fn a_session_lasts_until_it_is_ended_or_expires() {
     sessions.end(secret).await.expect("sign out");
     assert!(matches!(sessions.find(secret).await, Err(SessionError::Invalid)));
 
-    let brief = SessionStore::new(pool, Duration::from_millis(20)).open(project).await.expect("sign in");
+    let brief = SessionStore::new(pool, Duration::from_millis(20)).open(project, None).await.expect("sign in");
     tokio::time::sleep(Duration::from_millis(40)).await;
     assert!(matches!(sessions.find(brief.secret.expose_secret()).await, Err(SessionError::Invalid)));
 }
@@ -131,5 +131,5 @@ async fn a_session_lasts_until_it_is_ended_or_expires() {
 #[tokio::test]
 async fn nobody_signs_in_to_a_project_that_does_not_exist() {
     let pool = Database::fresh().await.pool().await;
-    assert!(matches!(SessionStore::new(pool, TTL).open(4711).await, Err(SessionError::Invalid)));
+    assert!(matches!(SessionStore::new(pool, TTL).open(4711, None).await, Err(SessionError::Invalid)));
 }

@@ -73,8 +73,8 @@ pub async fn run_at(
     let feed = Feed::new(config.feed_bytes_max);
     let answers = Answers::new(pool.clone(), feed.clone(), clock.clone(), config.answers);
     let hub = Hub::new(answers.clone(), feed.clone(), clock.clone(), config.hub);
-    let sessions = SessionStore::new(pool.clone(), config.session_ttl);
-    let gate = Gate::new(keys, sessions, clock.clone(), config.origins, config.cookie_secure);
+    let sessions = SessionStore::new(pool.clone(), config.keys.session_ttl);
+    let gate = Gate::new(keys, sessions, clock.clone(), config.origins, config.cookie_secure, config.keys.stale_max);
     let limits = TransportLimits {
         write_timeout: config.listener.write_timeout,
         message_bytes_max: config.message_bytes_max,

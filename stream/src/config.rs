@@ -1,7 +1,6 @@
 //! Every knob of the stream service, with its unit and what happens at the extremes.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use peep_chassis::config::Settings;
 use peep_chassis::keys::KeysConfig;
@@ -29,8 +28,8 @@ pub struct Config {
     pub feed_bytes_max: usize,
     /// Largest live message.
     pub message_bytes_max: usize,
-    /// How long a browser stays signed in.
-    pub session_ttl: Duration,
+    /// How long a browser stays signed in, and how long open connections outlive the database.
+    pub keys: KeysConfig,
     /// Origins other than our own whose pages may use a session.
     pub origins: Vec<String>,
     /// Session cookies only travel over TLS.
@@ -113,7 +112,7 @@ impl Config {
                 64 << 10..=1 << 30,
                 "Largest message of a live view; a viewer whose snapshot is larger is disconnected.",
             ),
-            session_ttl: KeysConfig::read(settings).session_ttl,
+            keys: KeysConfig::read(settings),
             origins: settings.list(
                 "PEEP_STREAM_ORIGINS",
                 "",

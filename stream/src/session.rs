@@ -3,10 +3,11 @@
 //! Arrives: the headers of a request. Leaves: a [`Viewer`], the project and environment it may see. Promises: a login
 //! token works once; a cookie is out of reach of scripts and of other sites; a request that changes something, or opens
 //! a WebSocket with a cookie, must come from our own pages; a key bound to an environment sees nothing else. Long-lived
-//! connections ask again every few seconds, so that a revoked key or an ended session stops seeing.
+//! connections ask again every second, so that a revoked key or an ended session stops seeing.
 //! Does not: store secrets or say why a sign-in failed.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::body::Bytes;
@@ -36,6 +37,8 @@ pub struct Gate {
     origins: Vec<String>,
     /// Cookies only travel over TLS.
     cookie_secure: bool,
+    /// How long an open connection outlives the database.
+    stale_max: Duration,
 }
 
 /// Somebody who may read a project.
@@ -48,11 +51,13 @@ pub struct Viewer {
     /// The only environment that may be seen.
     pub env: Option<String>,
     credential: Credential,
+    /// When that was last certain.
+    confirmed: Instant,
 }
 
 #[derive(Clone)]
 enum Credential {
-    Key(String),
+    Key { secret: String, key: u64 },
     Session { secret: String, expires_ms: i64 },
 }
 
@@ -60,7 +65,7 @@ enum Credential {
 impl std::fmt::Debug for Credential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Key(_) => "Key",
+            Self::Key { .. } => "Key",
             Self::Session { .. } => "Session",
         })
     }
@@ -81,7 +86,7 @@ impl Viewer {
     fn session_secret(&self) -> Option<&str> {
         match &self.credential {
             Credential::Session { secret, .. } => Some(secret),
-            Credential::Key(_) => None,
+            Credential::Key { .. } => None,
         }
     }
 }
@@ -94,8 +99,9 @@ impl Gate {
         clock: Clock,
         origins: Vec<String>,
         cookie_secure: bool,
+        stale_max: Duration,
     ) -> Self {
-        Self { keys, sessions, clock, origins, cookie_secure }
+        Self { keys, sessions, clock, origins, cookie_secure, stale_max }
     }
 
     /// A bearer key, or a session cookie.
@@ -131,14 +137,20 @@ impl Gate {
         self.viewer(headers).await
     }
 
-    /// Whether the viewer may still look.
-    pub async fn may_stay(&self, viewer: &Viewer) -> bool {
-        let answer = match &viewer.credential {
-            Credential::Key(key) => self.viewer_by_key(key).await,
-            Credential::Session { secret, .. } => self.viewer_by_session(secret).await,
+    /// Whether the viewer may still look. While nobody can tell, what was allowed stays allowed for a while: the store of keys
+    /// sees to that for keys, and here it is the same for sessions.
+    pub async fn may_stay(&self, viewer: &mut Viewer) -> bool {
+        let (answer, stale_max) = match &viewer.credential {
+            Credential::Key { secret, .. } => (self.viewer_by_key(secret).await, Duration::ZERO),
+            Credential::Session { secret, .. } => (self.viewer_by_session(secret).await, self.stale_max),
         };
-        // While nobody can tell, what was allowed stays allowed.
-        answer.map_or_else(|error| error.status.is_server_error(), |now| now.project == viewer.project)
+        match answer {
+            Ok(now) => {
+                viewer.confirmed = now.confirmed;
+                now.project == viewer.project
+            }
+            Err(error) => error.status.is_server_error() && viewer.confirmed.elapsed() < stale_max,
+        }
     }
 
     async fn viewer_by_key(&self, key: &str) -> Result<Viewer, ApiError> {
@@ -155,7 +167,8 @@ impl Gate {
             project: ProjectId(known.project),
             project_name: known.project_name.clone(),
             env: known.env.clone(),
-            credential: Credential::Key(key.to_owned()),
+            credential: Credential::Key { secret: key.to_owned(), key: known.key },
+            confirmed: Instant::now(),
         })
     }
 
@@ -171,7 +184,13 @@ impl Gate {
             return Err(ApiError::unauthorized("the session has ended; sign in again"));
         }
         let credential = Credential::Session { secret: secret.to_owned(), expires_ms: session.expires_ms };
-        Ok(Viewer { project: ProjectId(session.project), project_name: session.project_name, env: None, credential })
+        Ok(Viewer {
+            project: ProjectId(session.project),
+            project_name: session.project_name,
+            env: None,
+            credential,
+            confirmed: Instant::now(),
+        })
     }
 
     /// A browser says where the page came from; scripts and servers say nothing and carry no cookies of others.
@@ -206,7 +225,11 @@ impl Gate {
                     let message = "this key is bound to one environment; sign in with a read key of the whole project";
                     return Err(ApiError::forbidden(message));
                 }
-                self.sessions.open(viewer.project.0).await
+                let key = match viewer.credential {
+                    Credential::Key { key, .. } => Some(key),
+                    Credential::Session { .. } => None,
+                };
+                self.sessions.open(viewer.project.0, key).await
             }
             _ => {
                 let message = "send either {\"token\": \"…\"} or {\"key\": \"…\"}";
@@ -262,7 +285,7 @@ pub async fn who_am_i(State(service): State<Service>, headers: HeaderMap) -> Res
     let viewer = service.gate().viewer(&headers).await?;
     let expires_ms = match viewer.credential {
         Credential::Session { expires_ms, .. } => Some(expires_ms),
-        Credential::Key(_) => None,
+        Credential::Key { .. } => None,
     };
     Ok(Json(json!({"project": viewer.project_name, "expires_ms": expires_ms})).into_response())
 }

@@ -59,7 +59,7 @@ impl Reader {
             tokio::select! {
                 () = self.service.shutdown().requested() => return None,
                 _ = self.recheck.tick() => {
-                    if !self.service.gate().may_stay(&self.viewer).await {
+                    if !self.service.gate().may_stay(&mut self.viewer).await {
                         return None;
                     }
                 }

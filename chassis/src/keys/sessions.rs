@@ -3,8 +3,8 @@
 //! Arrives: a login token (from `peep login-link`) or a checked key. Leaves: a session secret, shown once, and for each request the
 //! [`Session`] behind it. The database holds digests only.
 //!
-//! Promised: a token works once, also when two clicks race; a session ends at its expiry or when deleted, in other processes within
-//! ten seconds. Sessions read, they never send: their scope is always that of a read key.
+//! Promised: a token works once, also when two clicks race; a session ends at its expiry, when deleted, and with the key it was
+//! opened with, in other processes within two seconds. Sessions read, they never send: their scope is always that of a read key.
 //!
 //! Not done: prolonging a session by use, and cookies themselves (the stream service writes them).
 
@@ -94,22 +94,22 @@ impl SessionStore {
         .fetch_optional(&self.pool)
         .await?;
         let (project,) = project.ok_or(SessionError::Invalid)?;
-        self.open(project.cast_unsigned()).await
+        self.open(project.cast_unsigned(), None).await
     }
 
-    /// Opens a session for someone already identified, for example by a read key. Also sweeps what has expired: sign-ins are
-    /// rare, and so is what there is to sweep.
+    /// Opens a session for someone already identified; by a key, if one is given, and then it ends with that key. Also sweeps what
+    /// has expired: sign-ins are rare, and so is what there is to sweep.
     ///
     /// # Errors
     /// `Invalid` when the project does not exist.
-    pub async fn open(&self, project: u64) -> Result<OpenedSession, SessionError> {
+    pub async fn open(&self, project: u64, key: Option<u64>) -> Result<OpenedSession, SessionError> {
         sqlx::query("delete from session where expires_at < now()").execute(&self.pool).await?;
         sqlx::query("delete from login_token where expires_at < now() - interval '1 day'").execute(&self.pool).await?;
         let secret = format::new_session();
         let row: Option<SessionRow> = sqlx::query_as(
             "with opened as (
-                 insert into session (digest, project_id, expires_at)
-                 select $1, project_id, now() + $3 * interval '1 millisecond' from project where project_id = $2
+                 insert into session (digest, project_id, expires_at, key_id)
+                 select $1, project_id, now() + $3 * interval '1 millisecond', $4 from project where project_id = $2
                  returning project_id, expires_at
              )
              select o.project_id, p.name, (extract(epoch from o.expires_at) * 1000)::bigint
@@ -118,6 +118,7 @@ impl SessionStore {
         .bind(format::digest(secret.expose_secret()).as_slice())
         .bind(project.cast_signed())
         .bind(millis(self.ttl))
+        .bind(key.map(u64::cast_signed))
         .fetch_optional(&self.pool)
         .await?;
         let session = row.map(Session::from).ok_or(SessionError::Invalid)?;
@@ -139,8 +140,8 @@ impl SessionStore {
         let row: Option<(i64, String, i64, i64)> = sqlx::query_as(
             "select s.project_id, p.name, (extract(epoch from s.expires_at) * 1000)::bigint,
                     (extract(epoch from s.expires_at - now()) * 1000)::bigint
-               from session s join project p using (project_id)
-              where s.digest = $1 and s.expires_at > now()",
+               from session s join project p using (project_id) left join api_key k using (key_id)
+              where s.digest = $1 and s.expires_at > now() and k.revoked_at is null",
         )
         .bind(digest.as_slice())
         .fetch_optional(&self.pool)
@@ -194,7 +195,7 @@ fn millis(span: Duration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// How long a signed-out session may live on in another process; a dashboard polls about once a second.
-const CACHE_TTL: Duration = Duration::from_secs(10);
+/// How long a signed-out session, or one of a revoked key, may live on in another process; a dashboard polls about once a second.
+const CACHE_TTL: Duration = Duration::from_secs(2);
 /// Far more signed-in people than one process serves; about a megabyte.
 const CACHE_MAX: usize = 4096;

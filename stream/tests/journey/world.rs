@@ -9,7 +9,7 @@ use peep_chassis::ExposeSecret;
 use peep_chassis::admin::Health;
 use peep_chassis::clock::Clock;
 use peep_chassis::config::Settings;
-use peep_chassis::keys::{ApiKey, KeyStore, Scope, format, project_id};
+use peep_chassis::keys::{ApiKey, KeyStore, Scope, create, project_id};
 use peep_chassis::lifecycle::Shutdown;
 use peep_log::{Log, LogConfig, MemoryLog, Partition, Topic};
 use peep_stream::{Config, Logs};
@@ -65,11 +65,10 @@ impl World {
         let database = Database::fresh().await;
         let pool = database.pool().await;
         let project = project_id(&pool, "dev").await.expect("make a project");
-        let other = project_id(&pool, "other").await.expect("make a project");
         let live = peep_log::memory(2);
         let events = MemoryLog::open(&LogConfig { partitions: 3, ..LogConfig::default() }, Topic::Events);
         let clock = Clock::manual(NOW_MS);
-        let keys = Keys::new(project, other);
+        let keys = Keys::new(&pool).await;
         let environment = environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         let logs = Logs { live: Arc::clone(&live), events: Some(Arc::new(events.clone())) };
         let (service, url) = start(&environment, &logs, &pool, &keys, &clock).await;
@@ -265,24 +264,28 @@ async fn start(
 }
 
 impl Keys {
-    fn new(project: u64, other: u64) -> Self {
-        let make = || format::new_key(None).expose_secret().to_owned();
-        let key = |project: u64, env: Option<&str>, scope: Scope| ApiKey {
-            key: 1,
-            project,
-            project_name: if project == other { "other" } else { "dev" }.to_owned(),
-            env: env.map(str::to_owned),
-            scope,
-            origins: Vec::new(),
+    async fn new(pool: &PgPool) -> Self {
+        let make = async |project: &str, env: Option<&str>, scope: Scope| {
+            let created = create(pool, project, env, scope).await.expect("create a key");
+            let key = ApiKey {
+                key: created.key,
+                project: project_id(pool, project).await.expect("the project"),
+                project_name: project.to_owned(),
+                env: env.map(str::to_owned),
+                scope,
+                origins: Vec::new(),
+            };
+            (created.secret.expose_secret().to_owned(), key)
         };
-        let [read, admin, ingest, staging, foreign] = std::array::from_fn(|_| make());
-        let store = KeyStore::fixed([
-            (read.as_str(), key(project, None, Scope::Read)),
-            (admin.as_str(), key(project, None, Scope::Admin)),
-            (ingest.as_str(), key(project, None, Scope::Ingest)),
-            (staging.as_str(), key(project, Some("staging"), Scope::Read)),
-            (foreign.as_str(), key(other, None, Scope::Read)),
-        ]);
+        let keys = [
+            make("dev", None, Scope::Read).await,
+            make("dev", None, Scope::Admin).await,
+            make("dev", None, Scope::Ingest).await,
+            make("dev", Some("staging"), Scope::Read).await,
+            make("other", None, Scope::Read).await,
+        ];
+        let store = KeyStore::fixed(keys.iter().map(|(secret, key)| (secret.as_str(), key.clone())));
+        let [read, admin, ingest, staging, foreign] = keys.map(|(secret, _)| secret);
         Self { read, admin, ingest, staging, foreign, store }
     }
 }
