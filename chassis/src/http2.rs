@@ -72,7 +72,7 @@ impl Http2Limits {
             ) as u32,
             frame_bytes_max: settings.bytes(
                 "PEEP_HTTP2_FRAME_BYTES_MAX",
-                64 << 10,
+                16 << 10,
                 16 << 10..=1 << 20,
                 "Largest frame; as much memory a connection may hold for reading.",
             ) as u32,

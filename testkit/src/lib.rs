@@ -27,6 +27,10 @@ pub mod process;
 
 pub mod http;
 
+pub mod h2;
+
+pub mod flood;
+
 pub mod live;
 
 pub use crate::chaos::Proxy;
