@@ -11,7 +11,8 @@
 //!
 //! Does not: read sockets, decompress, know about keys beyond the environment an event must name.
 
-use crate::event::EncodedAttrs;
+use wide::{i16x8, u8x16};
+
 use crate::limits;
 use crate::record::RecordBuilder;
 
@@ -117,7 +118,7 @@ type Outcome = Result<(), (RejectionCode, String)>;
 /// Decodes bodies. Keeps its scratch memory between calls; one per connection or thread.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    attrs: EncodedAttrs,
+    scratch: scan::Scratch,
 }
 
 impl Decoder {
@@ -191,7 +192,7 @@ impl Batch<'_, '_> {
 
     /// One array element: the scanner first, else find its end and ask the slow way.
     fn element(&mut self, at: usize) -> Result<usize, BodyError> {
-        if let Some(end) = self.scan(at, self.body.len(), scan::Ending::Anything)? {
+        if let Some(end) = self.scan(at, scan::Ending::Anything)? {
             return Ok(end);
         }
         let extent = extent::of_value(self.body, at).ok_or_else(|| self.broken_array(at))?;
@@ -201,7 +202,7 @@ impl Batch<'_, '_> {
 
     /// A body that starts with `{`: one object (perhaps over several lines), or NDJSON sent as plain JSON.
     fn object_or_lines(&mut self, at: usize) -> Result<(), BodyError> {
-        if let Some(end) = self.scan(at, self.body.len(), scan::Ending::Anything)? {
+        if let Some(end) = self.scan(at, scan::Ending::Anything)? {
             let next = extent::skip_blank(self.body, end);
             if next == self.body.len() {
                 return Ok(());
@@ -256,34 +257,35 @@ impl Batch<'_, '_> {
 
     /// One event a line; blank lines are nothing.
     fn lines(&mut self, mut at: usize) -> Result<(), BodyError> {
-        while at < self.body.len() {
-            let line_end = memchr::memchr(b'\n', &self.body[at..]).map_or(self.body.len(), |found| at + found);
-            let start = extent::skip_blank(&self.body[..line_end], at);
-            if start < line_end {
-                self.line(start, line_end)?;
+        loop {
+            at = extent::skip_blank(self.body, at);
+            if at == self.body.len() {
+                return Ok(());
             }
-            at = line_end + 1;
+            at = match self.scan(at, scan::Ending::Line)? {
+                Some(end) => end,
+                None => self.slow_line(at)?,
+            };
         }
-        Ok(())
     }
 
-    fn line(&mut self, start: usize, line_end: usize) -> Result<(), BodyError> {
-        if self.scan(start, line_end, scan::Ending::Nothing)?.is_some() {
-            return Ok(());
-        }
+    /// A line that the scanner passes on; returns where it ends.
+    fn slow_line(&mut self, start: usize) -> Result<usize, BodyError> {
+        let line_end = memchr::memchr(b'\n', &self.body[start..]).map_or(self.body.len(), |found| start + found);
         let end =
             line_end - self.body[start..line_end].iter().rev().take_while(|byte| extent::is_blank(**byte)).count();
         let depth = extent::depth_of(&self.body[start..end]);
-        self.slow(start, end, depth)
+        self.slow(start, end, depth)?;
+        Ok(line_end)
     }
 
     /// The fast way. `Some(end)` when the event was accepted.
-    fn scan(&mut self, at: usize, limit: usize, ending: scan::Ending) -> Result<Option<usize>, BodyError> {
+    fn scan(&mut self, at: usize, ending: scan::Ending) -> Result<Option<usize>, BodyError> {
         let Some(text) = self.text else { return Ok(None) };
         if self.index >= self.context.events_max {
             return Err(BodyError::TooManyEvents(self.context.events_max));
         }
-        let scanned = scan::event(&text[..limit], at, ending, self.context, &mut self.decoder.attrs, self.record);
+        let scanned = scan::event(text, at, ending, self.context, &mut self.decoder.scratch, self.record);
         if scanned.is_some() {
             self.index += 1;
         }
@@ -321,7 +323,7 @@ impl Batch<'_, '_> {
             let message = format!("not UTF-8 at byte {} of the event; encode text as UTF-8", error.valid_up_to());
             (RejectionCode::InvalidUtf8, message)
         })?;
-        field::event(text, self.context, &mut self.decoder.attrs, self.record)
+        field::event(text, self.context, &mut self.decoder.scratch.attrs, self.record)
     }
 }
 
@@ -330,7 +332,14 @@ fn is_json(bytes: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
 }
 
-/// Checks that need more than one field, shared by both ways.
+/// Whether an event ended neither too long ago nor too far ahead.
+#[inline]
+fn is_timely(ended_ms: i64, received_ms: i64, context: &Context<'_>) -> bool {
+    let age_ms = received_ms.saturating_sub(ended_ms);
+    age_ms <= context.age_ms_max && age_ms >= -context.ahead_ms_max
+}
+
+/// [`is_timely`] with a reason.
 fn check_time(ended_ms: i64, received_ms: i64, context: &Context<'_>) -> Outcome {
     let age_ms = received_ms.saturating_sub(ended_ms);
     if age_ms > context.age_ms_max {
@@ -379,39 +388,32 @@ fn duration_us(duration_ms: f64) -> Option<u64> {
     (duration_ms >= 0.0 && duration_ms <= limits::DURATION_MS_MAX as f64).then(|| (duration_ms * 1000.0).round() as u64)
 }
 
-/// `2 * N` hex digits to `N` bytes; no branch per digit, the verdict comes at the end.
+/// `2 * N` hex digits to `N` bytes, sixteen digits at a step; no branch per digit, the verdict comes at the end.
 #[inline]
 pub(crate) fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let mut out = [0u8; N];
-    let mut seen = 0u8;
-    let (pairs, rest) = text.as_chunks::<2>();
-    if pairs.len() != N || !rest.is_empty() {
+    let (texts, rest) = text.as_chunks::<16>();
+    let (bytes, left) = out.as_chunks_mut::<8>();
+    if texts.len() != bytes.len() || !rest.is_empty() || !left.is_empty() {
         return None;
     }
-    for (byte, [high, low]) in out.iter_mut().zip(pairs) {
-        let (high, low) = (NIBBLES[usize::from(*high)], NIBBLES[usize::from(*low)]);
-        seen |= high | low;
-        *byte = high << 4 | low & 0x0f;
+    let mut valid = u8x16::splat(0xff);
+    for (bytes, text) in bytes.iter_mut().zip(texts) {
+        let text = u8x16::new(*text);
+        let digits = text - u8x16::splat(b'0');
+        let letters = (text | u8x16::splat(0x20)) - u8x16::splat(b'a');
+        let is_digit = digits.min(u8x16::splat(9)).simd_eq(digits);
+        let is_letter = letters.min(u8x16::splat(5)).simd_eq(letters);
+        valid &= is_digit | is_letter;
+        let nibbles = (is_digit & digits) | (is_letter & (letters + u8x16::splat(10)));
+        let nibbles = nibbles.to_array();
+        let pairs = i16x8::new(std::array::from_fn(|at| i16::from_le_bytes([nibbles[2 * at], nibbles[2 * at + 1]])));
+        let joined = ((pairs << 4) | (pairs >> 8)) & i16x8::splat(0xff);
+        let joined = u8x16::narrow_i16x8(joined, joined).to_array();
+        bytes.copy_from_slice(&joined[..8]);
     }
-    (seen < 0x10).then_some(out)
+    valid.all().then_some(out)
 }
-
-/// The value of a hex digit, 0xff for anything else.
-static NIBBLES: [u8; 256] = {
-    let mut table = [0xff; 256];
-    let mut digit = 0;
-    while digit < 10 {
-        table[b'0' as usize + digit] = digit as u8;
-        digit += 1;
-    }
-    let mut letter = 0;
-    while letter < 6 {
-        table[b'a' as usize + letter] = 10 + letter as u8;
-        table[b'A' as usize + letter] = 10 + letter as u8;
-        letter += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::event::EncodedAttrs;
 use crate::ids::{KeyId, ProjectId};
 use crate::record;
 use proptest::prelude::*;
@@ -70,9 +71,18 @@ fn slowly(body: &str, context: &Context<'_>) -> Result<Vec<String>, RejectionCod
 
 /// One event through the scanner only; `None` when it passes the event on.
 fn quickly(body: &str, context: &Context<'_>) -> Option<Vec<String>> {
-    let mut record = RecordBuilder::default();
+    quickly_after(&[], body, context)
+}
+
+/// The same by a scanner that has seen other events before and expects the like.
+fn quickly_after(seen: &[&str], body: &str, context: &Context<'_>) -> Option<Vec<String>> {
+    let (mut record, mut scratch) = (RecordBuilder::default(), scan::Scratch::default());
+    for body in seen {
+        record.start(NOW_MS);
+        scan::event(body, 0, scan::Ending::Anything, context, &mut scratch, &mut record);
+    }
     record.start(NOW_MS);
-    scan::event(body, 0, scan::Ending::Nothing, context, &mut EncodedAttrs::default(), &mut record)?;
+    scan::event(body, 0, scan::Ending::Line, context, &mut scratch, &mut record)?;
     Some(readable(&record.finish(ProjectId(1), KeyId(1), None)[0]))
 }
 
@@ -302,6 +312,15 @@ proptest! {
         let context = context();
         if let Some(scanned) = quickly(&event, &context) {
             prop_assert_eq!(Ok(scanned), slowly(&event, &context), "{}", event);
+        }
+    }
+
+    #[test]
+    fn what_was_seen_before_changes_nothing(seen in events(), event in events(), spaced: bool) {
+        let context = context();
+        let spaced = if spaced { event.replace(':', ": ").replace(",\"", ", \"") } else { event.clone() };
+        for (before, event) in [(&seen, &event), (&spaced, &event), (&event, &spaced), (&event, &event)] {
+            prop_assert_eq!(quickly_after(&[before], event, &context), quickly(event, &context), "{} after {}", event, before);
         }
     }
 
