@@ -26,7 +26,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 use crate::head::{Watch, Watched};
 use crate::http::Station;
 use crate::metrics::{self, Cut, Protocol};
-use crate::streams::Streams;
+use crate::streams::{Pieces, Streams};
 
 /// What every connection of a worker is served with.
 pub(crate) struct Protocols {
@@ -112,13 +112,14 @@ impl Protocols {
         let station = Arc::clone(&self.station);
         let service = service_fn(move |request| {
             let station = Arc::clone(&station);
-            async move { Ok::<_, Infallible>(station.answer(request).await) }
+            async move { Ok::<_, Infallible>(station.answer(request).await.map(Pieces::new)) }
         });
         let connection = self.http2(&streams).serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
-        // How long the connection may do nothing; short once it was told to go.
-        let mut patience = config.http.header_timeout;
+        let mut told_to_go = false;
         loop {
+            // How long the connection may do nothing.
+            let patience = if told_to_go { GOODBYE } else { config.http.header_timeout };
             tokio::select! {
                 biased;
                 ended = connection.as_mut() => {
@@ -127,20 +128,21 @@ impl Protocols {
                     }
                     return;
                 }
-                () = self.shutdown.requested(), if patience != GOODBYE => {
+                () = self.shutdown.requested(), if !told_to_go => {
                     connection.as_mut().graceful_shutdown();
-                    patience = GOODBYE;
+                    told_to_go = true;
+                    streams.stir();
                 }
                 () = sleep_until(streams.quiet_at(patience)) => {
                     if !streams.is_quiet_for(patience) {
                         continue;
                     }
-                    if patience == GOODBYE {
+                    if told_to_go {
                         return;
                     }
                     metrics::connection_cut(Cut::Idle);
                     connection.as_mut().graceful_shutdown();
-                    patience = GOODBYE;
+                    told_to_go = true;
                     streams.stir();
                 }
             }

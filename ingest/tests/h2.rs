@@ -203,6 +203,17 @@ async fn answers_that_nobody_takes_are_given_up() {
 }
 
 #[tokio::test]
+async fn a_large_answer_is_not_kept_for_a_window_of_one_byte() {
+    let ingest = start_with(hasty()).await;
+    // 4 999 refusals in one answer: hundreds of kilobytes.
+    let body = format!("[{EVENT}{}]", ",{}".repeat(4_999));
+    let head = h2::frame(h2::HEADERS, h2::END_HEADERS, 1, &h2::head(&ingest.key));
+    let body = h2::frame(h2::DATA, h2::END_STREAM, 1, body.as_bytes());
+    let end = attack(&ingest, &[(4, 1)], [head, body]).await;
+    assert!(end.closed && end.answers == 1 && end.resets == 1, "{end:?}");
+}
+
+#[tokio::test]
 async fn a_client_that_reads_nothing_is_cut() {
     let ingest = start_with(hasty()).await;
     let mut stream = TcpStream::connect(ingest.address).await.unwrap();
