@@ -178,10 +178,10 @@ fn broken(encoding: Encoding) -> Refused {
 pub(crate) fn shed(shed: Shed) -> Refused {
     crate::metrics::shed(shed);
     match shed {
-        Shed::Requests | Shed::Bytes => {
+        Shed::Requests | Shed::Bytes | Shed::Backlog => {
             Refused::new(Reason::Overloaded, "too much is in flight; send the same request again after `Retry-After`")
         }
-        Shed::ProjectBytes => Refused::new(
+        Shed::ProjectShare => Refused::new(
             Reason::RateLimited,
             "this project has as much in flight as it may while others send too; send the same request again after \
              `Retry-After`, with fewer at once",

@@ -50,6 +50,8 @@ pub struct Limits {
     pub body_bytes_in_flight_max: usize,
     /// Percent of the bytes in flight that one project may hold while others send too.
     pub project_share_max: usize,
+    /// What waits for the log longer than this is too much.
+    pub log_wait_max: Duration,
     /// Producers of one project that were heard of within a day.
     pub producers_max: usize,
     /// 0 is off.
@@ -195,8 +197,14 @@ impl Limits {
                 "PEEP_INGEST_PROJECT_SHARE_MAX",
                 25,
                 1..=100,
-                "Percent of PEEP_INGEST_BODY_BYTES_IN_FLIGHT_MAX that one project may hold while another one sends too; more is 429. A project that is alone may hold all, and any project two bodies of the largest size.",
+                "Percent of PEEP_INGEST_BODY_BYTES_IN_FLIGHT_MAX, PEEP_INGEST_REQUESTS_IN_FLIGHT_MAX and of what may wait for the log that one project may hold while another one sends too; more is 429. A project that is alone may hold all, and any project two bodies of the largest size.",
             ) as usize,
+            log_wait_max: settings.duration_ms(
+                "PEEP_INGEST_LOG_WAIT_MAX",
+                2_000,
+                100..=60_000,
+                "How long what waits for the log may take it, at its pace of the last seconds; once it is behind, more is 503 (429 for a project beyond its share) before the body is read. Keep it well below PEEP_LOG_APPEND_TIMEOUT: what waits longer than that is lost work.",
+            ),
             producers_max: settings.u64(
                 "PEEP_INGEST_PRODUCERS_MAX",
                 100_000,

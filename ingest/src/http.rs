@@ -127,6 +127,7 @@ impl Station {
         drop(body);
         charge.correct(batch.events);
         let record_bytes = batch.records.iter().map(Bytes::len).sum();
+        permit.waits_for_log().map_err(body::shed)?;
         failpoint::hit("ingest.before_append");
         // A request of nothing but spans that are no events has nothing to wait for.
         let receipt = match batch.records.is_empty() {

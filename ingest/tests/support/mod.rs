@@ -77,6 +77,11 @@ pub(crate) async fn start_with(config: Config) -> Ingest {
 }
 
 pub(crate) async fn start_at(config: Config, clock: Clock) -> Ingest {
+    start_on(config, clock, |log| Arc::new(log)).await
+}
+
+/// With another log in front of the memory.
+pub(crate) async fn start_on(config: Config, clock: Clock, log_of: impl FnOnce(MemoryLog) -> Arc<dyn Log>) -> Ingest {
     let key = |project, env: Option<&str>, scope| {
         let secret = format::new_key(env).expose_secret().to_owned();
         let (project_name, env) = ("test".into(), env.map(str::to_owned));
@@ -97,7 +102,7 @@ pub(crate) async fn start_at(config: Config, clock: Clock) -> Ingest {
     let address = listener.local_addr().unwrap();
     let shutdown = Shutdown::new();
     let health = Health::new();
-    let (shared, stop, reported) = (Arc::new(log.clone()), shutdown.clone(), health.clone());
+    let (shared, stop, reported) = (log_of(log.clone()), shutdown.clone(), health.clone());
     let done =
         tokio::spawn(async move { peep_ingest::run_at(config, listener, shared, store, &reported, stop, clock).await });
     Ingest { address, log, key, bound_key, read_key, other_key, browser_key, health, shutdown, done }
