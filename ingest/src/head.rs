@@ -342,15 +342,17 @@ fn number(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Hexadecimal digits, then nothing or an extension, which is ignored.
+/// Hexadecimal digits, then nothing or an extension, which is ignored; white space between them as hyper has it.
 fn chunk_size(line: &[u8]) -> Option<u64> {
     let end = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
     let (digits, rest) = line.split_at(end);
-    let rest = rest.trim_ascii_start();
-    if digits.is_empty() || digits.len() > 16 || !matches!(rest, [] | [b';', ..]) {
+    if digits.is_empty() || !matches!(rest.trim_ascii_start(), [] | [b';', ..]) {
         return None;
     }
-    u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    digits.iter().try_fold(0_u64, |size, digit| match size.leading_zeros() {
+        0..4 => None,
+        _ => Some(size << 4 | u64::from(char::from(*digit).to_digit(16)?)),
+    })
 }
 
 /// No line that decides about the framing is longer, except to confuse somebody.

@@ -72,10 +72,12 @@ fn what_can_be_read_in_two_ways_is_refused_with_everything_behind_it() {
 
 #[test]
 fn behind_a_broken_chunk_nothing_is_trusted() {
-    for chunks in ["10000000000000000f\r\n", "-1\r\n", "0x2\r\n", "\r\n", "2\n", " 2\r\n", "2 2\r\n"] {
+    for chunks in ["10000000000000000f\r\n", "-1\r\n", "0x2\r\n", "\r\n", "2\n", " 2\r\n", "2 2\r\n", "2g\r\n"] {
         let bytes = head("Transfer-Encoding: chunked\r\n") + chunks + &head("");
         assert_eq!(follow(bytes.as_bytes()), (1, Some(1)), "{chunks:?}");
     }
+    let zeros = head("Transfer-Encoding: chunked\r\n") + &"0".repeat(40) + "2 ;x\r\nab\r\n0\r\n\r\n" + &head("");
+    assert_eq!(follow(zeros.as_bytes()), (2, None));
     // A chunk of almost all the bytes there can be is waited for.
     assert_eq!(follow((head("Transfer-Encoding: chunked\r\n") + "ffffffffffffffff\r\nabc").as_bytes()), (1, None));
 }
