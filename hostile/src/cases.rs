@@ -1,6 +1,22 @@
 //! Every case: what it is called, what is expected, and what it does.
 
+mod bodies;
+
 mod bombs;
+
+mod floods;
+
+mod json;
+
+mod keys;
+
+mod requests;
+
+mod slow;
+
+mod smuggling;
+
+mod times;
 
 use std::pin::Pin;
 
@@ -23,7 +39,18 @@ pub struct Case {
 
 /// All of them, in order.
 pub fn all() -> Vec<Case> {
-    let mut all = [bombs::cases()].concat();
+    let mut all = [
+        slow::cases(),
+        bombs::cases(),
+        bodies::cases(),
+        json::cases(),
+        keys::cases(),
+        smuggling::cases(),
+        floods::cases(),
+        times::cases(),
+        requests::cases(),
+    ]
+    .concat();
     all.sort_by_key(|case| case.id);
     all
 }

@@ -7,7 +7,8 @@
 //!
 //! The tour: [`cases`] is the catalogue, [`campaign`] runs it, each in a [`scene`] with one ingest on the server of a
 //! [`site`]. [`meter`] watches that process, [`honest`] sends what everybody sends, [`talk`] puts any bytes on a
-//! socket and reads what comes back, and [`ledger`] tells which events were really taken. [`report`] writes it down.
+//! socket and reads what comes back, and [`ledger`] tells which events were really taken.
+//! [`reference`](mod@reference) reads a conversation as strictly as the RFC allows, and [`proxies`] are real ones. [`report`] writes it down.
 
 pub mod meter;
 
@@ -16,6 +17,10 @@ pub mod talk;
 pub mod honest;
 
 pub mod ledger;
+
+pub mod reference;
+
+pub mod proxies;
 
 pub mod site;
 

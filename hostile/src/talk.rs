@@ -86,17 +86,17 @@ pub struct Until {
 }
 
 impl Until {
-    pub fn replies(replies: usize) -> Self {
+    pub const fn replies(replies: usize) -> Self {
         Self { replies, silence: Duration::from_secs(20), one_too_many: ONE_TOO_MANY }
     }
 
     /// Until the server closes.
-    pub fn closed() -> Self {
+    pub const fn closed() -> Self {
         Self::replies(usize::MAX)
     }
 
-    pub fn patient(self, silence: Duration) -> Self {
-        Self { silence, ..self }
+    pub const fn patient(self, silence: Duration) -> Self {
+        Self { silence, replies: self.replies, one_too_many: self.one_too_many }
     }
 }
 
