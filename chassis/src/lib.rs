@@ -6,6 +6,7 @@
 //! - [`config`]: environment variables become checked values; every knob registers itself;
 //! - [`telemetry`]: log lines and the metrics recorder;
 //! - [`metrics`]: what the chassis measures, the process included;
+//! - [`tally`]: what is counted with every request;
 //! - [`clock`]: the only wall clock;
 //! - [`lifecycle`]: signals, tasks that must not end, the shutdown steps and their budgets;
 //! - [`admin`]: `/metrics`, `/healthz`, `/readyz`;
@@ -21,6 +22,8 @@ pub mod config;
 pub mod telemetry;
 
 pub mod metrics;
+
+pub mod tally;
 
 pub mod clock;
 

@@ -102,11 +102,13 @@ impl MetricsHandle {
     /// The Prometheus text format, with the process metrics as of now.
     pub fn render(&self) -> String {
         crate::metrics::observe_process();
+        crate::tally::collect();
         self.prometheus.render()
     }
 
     /// Moves recorded samples into the histograms; call every few seconds, or samples pile up until the next scrape.
     pub fn upkeep(&self) {
+        crate::tally::collect();
         self.prometheus.run_upkeep();
     }
 }

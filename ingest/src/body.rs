@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
 use crate::admission::{Permit, Shed};
+use crate::deadline::{Overdue, Patience, Wait};
 use crate::outcome::{Reason, Refused};
 
 /// How a body is compressed.
@@ -50,17 +51,22 @@ impl Encoding {
 pub(crate) struct BodyLimits {
     pub(crate) bytes_max: usize,
     pub(crate) ratio_max: usize,
-    pub(crate) timeout: Duration,
+    pub(crate) time_max: Duration,
 }
 
 /// Reads a whole body as sent.
-pub(crate) async fn read(body: Incoming, permit: &mut Permit, limits: BodyLimits) -> Result<Bytes, Refused> {
+pub(crate) async fn read(
+    body: Incoming,
+    permit: &mut Permit,
+    limits: BodyLimits,
+    patience: &Patience,
+) -> Result<Bytes, Refused> {
     let announced = body.size_hint().exact();
-    match tokio::time::timeout(limits.timeout, collect(body, permit, limits, announced)).await {
+    match patience.within(Wait::Body, collect(body, permit, limits, announced)).await {
         Ok(read) => read,
-        Err(_) => {
+        Err(Overdue) => {
             let message =
-                format!("the body did not arrive within {} s; send smaller batches", limits.timeout.as_secs());
+                format!("the body did not arrive within {} s; send smaller batches", limits.time_max.as_secs());
             Err(Refused::new(Reason::RequestTimeout, message))
         }
     }

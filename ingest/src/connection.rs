@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, sleep_until, timeout};
 
+use crate::deadline::Deadlines;
 use crate::head::{Watch, Watched};
 use crate::http::Station;
 use crate::metrics::{self, Cut, Protocol};
@@ -32,19 +33,23 @@ use crate::streams::{Pieces, Streams};
 pub(crate) struct Protocols {
     station: Arc<Station>,
     http1: http1::Builder,
+    deadlines: Deadlines,
     shutdown: Shutdown,
 }
 
 impl Protocols {
     pub(crate) fn new(station: Arc<Station>, shutdown: Shutdown) -> Self {
         let mut http1 = http1::Builder::new();
-        // hyper enforces its header timeout only because a timer is set; without one it silently does nothing.
+        // No timer of hyper's: one for each head costs more than reading it. `deadlines` watches instead.
         // Not `pipeline_flush`: with it hyper drops the answer to a head it cannot parse, such as a 431.
-        http1
-            .timer(TokioTimer::new())
-            .header_read_timeout(station.config.http.header_timeout)
-            .max_buf_size(READ_BUFFER_BYTES_MAX);
-        Self { station, http1, shutdown }
+        http1.max_buf_size(READ_BUFFER_BYTES_MAX);
+        let deadlines = Deadlines::new(&station.config);
+        Self { station, http1, deadlines, shutdown }
+    }
+
+    /// Ends waits that take too long, for ever.
+    pub(crate) async fn sweep(&self) {
+        self.deadlines.sweep().await;
     }
 
     /// Serves until the connection ends; `watcher` keeps the shutdown waiting for that.
@@ -84,20 +89,23 @@ impl Protocols {
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         metrics::connection_speaks(Protocol::Http1);
-        let watch = Watch::new();
-        let stream = Watched::new(stream, Arc::clone(&watch));
+        let (watch, patience) = (Watch::new(), self.deadlines.patience());
+        let stream = patience.stream(Watched::new(stream, Arc::clone(&watch)));
         let service = service_fn(|request| {
             let clear = watch.next_request();
-            async move {
+            patience.request(async {
                 Ok::<_, Infallible>(match clear {
-                    Ok(()) => self.station.answer(request).await,
+                    Ok(()) => self.station.answer(request, &patience).await,
                     Err(refused) => self.station.refuse(&request, &refused),
                 })
-            }
+            })
         });
-        // A connection error concerns its client, who has seen it; hyper has answered what can be answered.
-        if let Err(error) = watcher.watch(self.http1.serve_connection(TokioIo::new(stream), service)).await {
-            tracing::debug!(%error, "connection ended early");
+        let connection = watcher.watch(self.http1.serve_connection(TokioIo::new(stream), service));
+        match patience.connection(connection).await {
+            Some(Ok(())) => {}
+            // A connection error concerns its client, who has seen it; hyper has answered what can be answered.
+            Some(Err(error)) => tracing::debug!(%error, "connection ended early"),
+            None => metrics::connection_cut(Cut::Idle),
         }
     }
 
@@ -109,10 +117,10 @@ impl Protocols {
         let config = &self.station.config;
         let streams = Streams::new(config.request_time_max());
         let stream = FrameGuard::new(stream, &config.http2, || metrics::connection_cut(Cut::ControlFrames));
-        let station = Arc::clone(&self.station);
+        let (station, deadlines) = (Arc::clone(&self.station), self.deadlines.clone());
         let service = service_fn(move |request| {
-            let station = Arc::clone(&station);
-            async move { Ok::<_, Infallible>(station.answer(request).await.map(Pieces::new)) }
+            let (station, patience) = (Arc::clone(&station), deadlines.patience());
+            async move { Ok::<_, Infallible>(station.answer(request, &patience).await.map(Pieces::new)) }
         });
         let connection = self.http2(&streams).serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);

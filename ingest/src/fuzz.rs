@@ -12,7 +12,7 @@ pub fn decompress(config: &Config, encoding: &str, body: &[u8]) -> Option<Bytes>
     let limits = BodyLimits {
         bytes_max: config.limits.body_bytes_max,
         ratio_max: config.limits.ratio_max,
-        timeout: config.http.body_timeout,
+        time_max: config.http.body_timeout,
     };
     let encoding = Encoding::from_header(Some(encoding))?;
     let mut permit = Admission::new(&config.limits).admit(ProjectId(1), body.len()).ok()?;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::header::{
-    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING,
+    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
 use hyper::{Method, Request, Response, Version};
 use peep_chassis::clock::Clock;
@@ -27,6 +27,7 @@ use crate::batch::{self, Batch, Form, Sender};
 use crate::body::{self, BodyLimits, Encoding};
 use crate::browser::{self, Page};
 use crate::config::Config;
+use crate::deadline::{Overdue, Patience, Wait};
 use crate::outcome::{Accepted, Delivery, Reason, Refused};
 use crate::producers::Producers;
 use crate::rate::{Charge, InDebt, Rates};
@@ -57,14 +58,14 @@ impl Station {
     }
 
     /// Answers one request. Never fails: whatever happens becomes a response.
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    pub(crate) async fn answer(&self, request: Request<Incoming>, patience: &Patience) -> Response<Full<Bytes>> {
         if let Err(refused) = head::check(&request) {
             return self.refuse(&request, &refused);
         }
         let page = Page::of(request.headers());
         let mut response = match (request.uri().path(), browser::is_preflight(&request)) {
             ("/v1/events" | "/v1/traces", true) => browser::preflight(),
-            _ => self.answer_sender(request).await,
+            _ => self.answer_sender(request, page.as_ref(), patience).await,
         };
         if let Some(page) = page {
             page.may_read(&self.keys, &mut response);
@@ -72,11 +73,16 @@ impl Station {
         response
     }
 
-    async fn answer_sender(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer_sender(
+        &self,
+        request: Request<Incoming>,
+        page: Option<&Page>,
+        patience: &Patience,
+    ) -> Response<Full<Bytes>> {
         let started = Instant::now();
         let dialect = dialect(&request);
         let outcome = match (request.method(), request.uri().path()) {
-            (&Method::POST, "/v1/events" | "/v1/traces") => self.take(request, started).await,
+            (&Method::POST, "/v1/events" | "/v1/traces") => self.take(request, page, patience, started).await,
             (method, path @ ("/v1/events" | "/v1/traces")) => {
                 let message = format!("{method} {path} is not possible; use POST");
                 Err(Refused::new(Reason::MethodNotAllowed, message))
@@ -103,9 +109,15 @@ impl Station {
         answer::refused(dialect, refused, retry_after_s, &format!("{:08x}-{number:x}", self.run))
     }
 
-    async fn take(&self, request: Request<Incoming>, started: Instant) -> Result<Accepted, Refused> {
+    async fn take(
+        &self,
+        request: Request<Incoming>,
+        page: Option<&Page>,
+        patience: &Patience,
+        started: Instant,
+    ) -> Result<Accepted, Refused> {
         let (head, body) = request.into_parts();
-        let Tenant { key, is_beacon } = tenant::authenticate(&self.keys, &head).await?;
+        let Tenant { key, is_beacon } = tenant::authenticate(&self.keys, &head, page).await?;
         let form = match head.uri.path() {
             "/v1/traces" => form_of_traces(&head.headers),
             _ => form(&head.headers, is_beacon),
@@ -119,8 +131,9 @@ impl Station {
 
         let limits = self.body_limits();
         let mut permit = self.admit(project, &body, limits)?;
-        let sent = body::read(body, &mut permit, limits).await?;
-        let body = body::decompress(sent.clone(), encoding, &mut permit, limits)?;
+        let sent = body::read(body, &mut permit, limits, patience).await?;
+        let sent_bytes = sent.len();
+        let body = body::decompress(sent, encoding, &mut permit, limits)?;
 
         let sender = Sender { project, key: KeyId(key.key), identity, received_ms: self.clock.now_ms() };
         let batch = batch::build(&body, form, &self.context(&key, form), sender)?;
@@ -132,11 +145,11 @@ impl Station {
         // A request of nothing but spans that are no events has nothing to wait for.
         let receipt = match batch.records.is_empty() {
             true => None,
-            false => Some(self.append(&batch, &sender).await?.to_string()),
+            false => Some(self.append(&batch, &sender, patience).await?),
         };
         charge.keep();
         failpoint::hit("ingest.before_reply");
-        metrics::accepted(batch.events, &batch.rejected, sent.len(), record_bytes, started.elapsed());
+        metrics::accepted(batch.events, &batch.rejected, sent_bytes, record_bytes, started.elapsed());
         metrics::ignored(&batch.ignored);
         let delivery = if identity.is_some() { Delivery::ExactlyOnce } else { Delivery::AtLeastOnce };
         Ok(Accepted { events: batch.events, rejected: batch.rejected, receipt, delivery })
@@ -189,7 +202,7 @@ impl Station {
     }
 
     /// Appends all records of the request to one partition, in order, and waits for every acknowledgement.
-    async fn append(&self, batch: &Batch, sender: &Sender) -> Result<Receipt, Refused> {
+    async fn append(&self, batch: &Batch, sender: &Sender, patience: &Patience) -> Result<Receipt, Refused> {
         let partition = route::partition(
             sender.project,
             &batch.service,
@@ -197,19 +210,27 @@ impl Station {
             self.config.lanes,
             self.log.partitions(),
         );
-        // Called in a row without waiting: the log keeps the order of calls.
-        let appends: Vec<_> = batch.records.iter().map(|record| self.log.append(partition, record.clone())).collect();
-        let all = async {
-            let mut last = Offset(0);
-            for append in appends {
-                last = last.max(append.await?);
+        let appended = match &batch.records[..] {
+            [record] => patience.within(Wait::Append, self.log.append(partition, record.clone())).await,
+            records => {
+                // Called in a row without waiting: the log keeps the order of calls.
+                let appends: Vec<_> = records.iter().map(|record| self.log.append(partition, record.clone())).collect();
+                let all = async {
+                    let mut last = Offset(0);
+                    for append in appends {
+                        last = last.max(append.await?);
+                    }
+                    Ok(last)
+                };
+                patience.within(Wait::Append, all).await
             }
-            Ok(last)
         };
-        match tokio::time::timeout(self.config.append_timeout, all).await {
+        match appended {
             Ok(Ok(offset)) => Ok(Receipt { project: sender.project, partition: partition.0, offset: offset.0 }),
             Ok(Err(error)) => Err(refuse_append(error)),
-            Err(_) => Err(refuse_append(AppendError::Unavailable { reason: "no acknowledgement in time".to_owned() })),
+            Err(Overdue) => {
+                Err(refuse_append(AppendError::Unavailable { reason: "no acknowledgement in time".to_owned() }))
+            }
         }
     }
 
@@ -218,7 +239,7 @@ impl Station {
         BodyLimits {
             bytes_max: limits.body_bytes_max,
             ratio_max: limits.ratio_max,
-            timeout: self.config.http.body_timeout,
+            time_max: self.config.http.body_timeout,
         }
     }
 
@@ -310,18 +331,22 @@ fn check_length(version: Version, headers: &HeaderMap) -> Result<(), Refused> {
 
 fn encoding(headers: &HeaderMap) -> Result<Encoding, Refused> {
     let mut values = headers.get_all(CONTENT_ENCODING).iter();
-    let value = values.next().map(|value| value.to_str().unwrap_or("?").to_ascii_lowercase());
+    let Some(value) = values.next() else { return Ok(Encoding::Identity) };
+    let value = Some(value.to_str().unwrap_or("?").to_ascii_lowercase());
     Encoding::from_header(value.as_deref()).filter(|_| values.next().is_none()).ok_or_else(|| {
         let message = "this `Content-Encoding` is not taken; send one of gzip, zstd, deflate, identity".to_owned();
         Refused::new(Reason::UnsupportedEncoding, message)
     })
 }
 
+static PEEP_PRODUCER: HeaderName = HeaderName::from_static("peep-producer");
+static PEEP_SEQ: HeaderName = HeaderName::from_static("peep-seq");
+
 /// `Peep-Producer` and `Peep-Seq`: both, or neither.
 fn identity(headers: &HeaderMap) -> Result<Option<Identity>, Refused> {
-    let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or_default());
+    let text = |name: &HeaderName| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or_default());
     let refuse = |message: &str| Err(Refused::new(Reason::InvalidIdentity, message));
-    match (text("peep-producer"), text("peep-seq")) {
+    match (text(&PEEP_PRODUCER), text(&PEEP_SEQ)) {
         (None, None) => Ok(None),
         (Some(producer), Some(seq)) => match (uuid::Uuid::parse_str(producer), seq.parse()) {
             (Ok(producer), Ok(seq)) => Ok(Some(Identity { producer: producer.into_bytes(), seq })),

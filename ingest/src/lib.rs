@@ -3,6 +3,7 @@
 //! In the order a request meets them:
 //! - `listener`: accept, connection cap, drain;
 //! - `connection`: TLS, HTTP/1.1 or HTTP/2, time limits; `streams` are the requests of one HTTP/2 connection;
+//! - `deadline`: how long a connection may wait for a head, a body or the log;
 //! - `head`: whether it is clear what the request is and where it ends;
 //! - `http`: paths and headers, and the way through what follows;
 //! - `browser`: what a web page may know;
@@ -32,6 +33,8 @@ mod connection;
 mod streams;
 
 mod head;
+
+mod deadline;
 
 mod http;
 

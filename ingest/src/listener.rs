@@ -28,6 +28,8 @@ pub(crate) async fn serve(
     let graceful = GracefulShutdown::new();
     let write_timeout = station.config.http.write_timeout;
     let protocols = Arc::new(Protocols::new(station, shutdown.clone()));
+    let sweeping = Arc::clone(&protocols);
+    let sweeper = tokio::spawn(async move { sweeping.sweep().await });
     loop {
         let accepted = tokio::select! {
             biased;
@@ -55,6 +57,7 @@ pub(crate) async fn serve(
     }
     drop(listener);
     graceful.shutdown().await;
+    sweeper.abort();
     Ok(())
 }
 

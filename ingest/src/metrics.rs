@@ -1,13 +1,13 @@
-//! The catalogue of ingest's metrics. Handles are looked up once; call sites add numbers.
+//! The catalogue of ingest's metrics. Handles are looked up once; call sites add numbers. What every accepted request counts is
+//! tallied by thread.
 //!
 //! Counted per batch, labelled by closed sets only: no tenant input ever becomes a label.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use metrics::{
-    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
-};
+use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use peep_chassis::tally;
 use peep_wire::json::{Rejection, RejectionCode};
 use peep_wire::otlp::{Ignored, NoEvent};
 
@@ -34,18 +34,19 @@ const CLOCK_DRIFT: &str = "peep_ingest_clock_drift_seconds";
 const KEY_RATE: &str = "key_events_per_second";
 
 /// Histograms and their bounds, for the recorder. 202 answers wait for the log: from a local commit to its timeout.
-pub const BUCKETS: &[(&str, &[f64])] =
-    &[(REQUEST_SECONDS, &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])];
+pub const BUCKETS: &[(&str, &[f64])] = &[(REQUEST_SECONDS, REQUEST_SECONDS_BUCKETS)];
+const REQUEST_SECONDS_BUCKETS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 struct Handles {
-    accepted: Counter,
+    accepted: tally::Counter,
     refused: Vec<Counter>,
-    seconds: Histogram,
-    events_accepted: Counter,
+    seconds: tally::Histogram,
+    events_accepted: tally::Counter,
     events_rejected: Vec<Counter>,
     spans_ignored: Vec<Counter>,
-    body_bytes: Counter,
-    record_bytes: Counter,
+    body_bytes: tally::Counter,
+    record_bytes: tally::Counter,
     connections: Gauge,
     requests_in_flight: Gauge,
     bytes_in_flight: Gauge,
@@ -59,10 +60,10 @@ fn handles() -> &'static Handles {
     HANDLES.get_or_init(|| {
         describe();
         Handles {
-            accepted: counter!(REQUESTS, "code" => "accepted"),
+            accepted: tally::Counter::new(counter!(REQUESTS, "code" => "accepted")),
             refused: Reason::ALL.iter().map(|reason| counter!(REQUESTS, "code" => reason.code())).collect(),
-            seconds: histogram!(REQUEST_SECONDS),
-            events_accepted: counter!(EVENTS_ACCEPTED),
+            seconds: tally::Histogram::new(histogram!(REQUEST_SECONDS), REQUEST_SECONDS_BUCKETS),
+            events_accepted: tally::Counter::new(counter!(EVENTS_ACCEPTED)),
             events_rejected: RejectionCode::ALL
                 .iter()
                 .map(|code| counter!(EVENTS_REJECTED, "code" => code.as_str()))
@@ -71,8 +72,8 @@ fn handles() -> &'static Handles {
                 .iter()
                 .map(|reason| counter!(SPANS_IGNORED, "reason" => reason.as_str()))
                 .collect(),
-            body_bytes: counter!(BODY_BYTES),
-            record_bytes: counter!(RECORD_BYTES),
+            body_bytes: tally::Counter::new(counter!(BODY_BYTES)),
+            record_bytes: tally::Counter::new(counter!(RECORD_BYTES)),
             connections: gauge!(CONNECTIONS),
             requests_in_flight: gauge!(REQUESTS_IN_FLIGHT),
             bytes_in_flight: gauge!(BYTES_IN_FLIGHT),
@@ -184,7 +185,7 @@ pub(crate) fn connection_cut(cut: Cut) {
 pub(crate) fn accepted(events: u32, rejected: &[Rejection], body_bytes: usize, record_bytes: usize, elapsed: Duration) {
     let handles = handles();
     handles.accepted.increment(1);
-    handles.seconds.record(elapsed.as_secs_f64());
+    handles.seconds.record(elapsed);
     handles.events_accepted.increment(u64::from(events));
     handles.body_bytes.increment(body_bytes as u64);
     handles.record_bytes.increment(record_bytes as u64);
@@ -195,7 +196,7 @@ pub(crate) fn refused(reason: Reason, rejected: &[Rejection], elapsed: Duration)
     let handles = handles();
     let at = Reason::ALL.iter().position(|known| *known == reason).expect("every reason is listed");
     handles.refused[at].increment(1);
-    handles.seconds.record(elapsed.as_secs_f64());
+    handles.seconds.record(elapsed);
     count_rejected(rejected);
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use peep_wire::json::Rejection;
+use peep_wire::receipt::Receipt;
 
 /// Accepted: every event that counts is durable.
 #[derive(Debug)]
@@ -11,7 +12,7 @@ pub(crate) struct Accepted {
     pub(crate) events: u32,
     pub(crate) rejected: Vec<Rejection>,
     /// None when there was nothing to make durable.
-    pub(crate) receipt: Option<String>,
+    pub(crate) receipt: Option<Receipt>,
     pub(crate) delivery: Delivery,
 }
 

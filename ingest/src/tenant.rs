@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use hyper::header::{AUTHORIZATION, HeaderMap};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use hyper::http::request::Parts;
 use peep_chassis::keys::{ApiKey, KeyError, KeyStore};
 
@@ -22,9 +22,8 @@ pub(crate) struct Tenant {
 }
 
 /// Finds the key of a request and whether it may be used from where it comes.
-pub(crate) async fn authenticate(keys: &KeyStore, head: &Parts) -> Result<Tenant, Refused> {
-    let page = Page::of(&head.headers);
-    let in_query = page.as_ref().and_then(|_| in_query(head.uri.query()?));
+pub(crate) async fn authenticate(keys: &KeyStore, head: &Parts, page: Option<&Page>) -> Result<Tenant, Refused> {
+    let in_query = page.and_then(|_| in_query(head.uri.query()?));
     let (presented, is_beacon) = match (in_header(&head.headers), in_query) {
         (Some(presented), _) => (presented, false),
         (None, Some(presented)) => (presented, true),
@@ -43,7 +42,7 @@ pub(crate) async fn authenticate(keys: &KeyStore, head: &Parts) -> Result<Tenant
         let message = format!("the key has scope `{}`, sending events needs scope `ingest`", key.scope);
         return Err(Refused::new(Reason::Forbidden, message));
     }
-    check_page(&key, page.as_ref())?;
+    check_page(&key, page)?;
     Ok(Tenant { key, is_beacon })
 }
 
@@ -61,10 +60,12 @@ fn check_page(key: &ApiKey, page: Option<&Page>) -> Result<(), Refused> {
     Err(Refused::new(Reason::Forbidden, message))
 }
 
+static PEEP_KEY: HeaderName = HeaderName::from_static("peep-key");
+
 /// `Authorization: Bearer <key>`, or `Peep-Key: <key>`, which needs no space in it and so no escaping where headers are set
 /// in an environment variable (`OTEL_EXPORTER_OTLP_HEADERS`).
 fn in_header(headers: &HeaderMap) -> Option<&str> {
-    bearer(headers).or_else(|| headers.get("peep-key")?.to_str().ok().map(str::trim).filter(|key| !key.is_empty()))
+    bearer(headers).or_else(|| headers.get(&PEEP_KEY)?.to_str().ok().map(str::trim).filter(|key| !key.is_empty()))
 }
 
 /// `?key=<key>`. Keys need no escaping.

@@ -17,6 +17,8 @@ mod client;
 
 mod topic;
 
+mod answer;
+
 mod producer;
 
 mod supervisor;
@@ -32,6 +34,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::config::{KafkaSettings, LogConfig};
 use crate::metrics::TopicMetrics;
 use crate::{AppendError, BoxFuture, Log, Offset, OpenError, Partition, ReadError, Reader, Topic, Watermarks};
+use answer::Answer;
 use client::blocking;
 use producer::Producer;
 use reader::{KafkaReader, Place, ReadAhead};
@@ -71,7 +74,7 @@ impl KafkaLog {
         })
     }
 
-    fn admit(&self, partition: Partition, payload: &Bytes) -> Result<producer::Answer, AppendError> {
+    fn admit(&self, partition: Partition, payload: &Bytes) -> Result<Answer, AppendError> {
         if payload.len() > self.record_bytes_max {
             return Err(AppendError::TooLarge { bytes: payload.len(), max: self.record_bytes_max });
         }
@@ -92,10 +95,7 @@ impl Log for KafkaLog {
         let admitted = self.admit(partition, &payload);
         Box::pin(async move {
             let result = match admitted {
-                Ok(answer) => answer.await.unwrap_or_else(|_| {
-                    // A producer that goes away reports everything it still holds; this is for the case that it did not.
-                    Err(AppendError::Unavailable { reason: "the Kafka producer has ended".to_owned() })
-                }),
+                Ok(answer) => answer.await,
                 Err(error) => Err(error),
             };
             timer.finish(&result);

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge};
-use metrics::{Unit, describe_histogram, gauge, histogram};
+use metrics::{Gauge, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use peep_chassis::tally;
 
 use crate::{AppendError, Offset, Topic};
 
@@ -46,35 +46,40 @@ pub(crate) struct TopicMetrics {
     stored_bytes: Gauge,
     full: Gauge,
     read_ahead_bytes: Gauge,
-    append: Arc<AppendHandles>,
+    /// The same handles for every thread, each behind a reference count of its own.
+    append: Vec<Arc<AppendHandles>>,
 }
 
+#[derive(Clone)]
 struct AppendHandles {
-    seconds: Histogram,
-    acknowledged: Counter,
-    full: Counter,
-    unavailable: Counter,
-    too_large: Counter,
-    abandoned: Counter,
+    seconds: tally::Histogram,
+    acknowledged: tally::Counter,
+    full: tally::Counter,
+    unavailable: tally::Counter,
+    too_large: tally::Counter,
+    abandoned: tally::Counter,
 }
 
 impl TopicMetrics {
     pub(crate) fn new(topic: Topic) -> Self {
         let topic = topic.name();
-        let outcome = |outcome: &'static str| counter!(APPENDS_TOTAL, "topic" => topic, "outcome" => outcome);
+        let outcome = |outcome: &'static str| {
+            tally::Counter::new(counter!(APPENDS_TOTAL, "topic" => topic, "outcome" => outcome))
+        };
+        let append = AppendHandles {
+            seconds: tally::Histogram::new(histogram!(APPEND_SECONDS, "topic" => topic), APPEND_SECONDS_BUCKETS),
+            acknowledged: outcome("acknowledged"),
+            full: outcome("full"),
+            unavailable: outcome("unavailable"),
+            too_large: outcome("too_large"),
+            abandoned: outcome("abandoned"),
+        };
         Self {
             queue_bytes: gauge!(QUEUE_BYTES, "topic" => topic),
             stored_bytes: gauge!(STORED_BYTES, "topic" => topic),
             full: gauge!(FULL, "topic" => topic),
             read_ahead_bytes: gauge!(READ_AHEAD_BYTES, "topic" => topic),
-            append: Arc::new(AppendHandles {
-                seconds: histogram!(APPEND_SECONDS, "topic" => topic),
-                acknowledged: outcome("acknowledged"),
-                full: outcome("full"),
-                unavailable: outcome("unavailable"),
-                too_large: outcome("too_large"),
-                abandoned: outcome("abandoned"),
-            }),
+            append: (0..tally::PLACES).map(|_| Arc::new(append.clone())).collect(),
         }
     }
 
@@ -96,7 +101,7 @@ impl TopicMetrics {
     }
 
     pub(crate) fn append(&self) -> AppendTimer {
-        AppendTimer { started: Instant::now(), handles: Arc::clone(&self.append), finished: false }
+        AppendTimer { started: Instant::now(), handles: Arc::clone(&self.append[tally::place()]), finished: false }
     }
 }
 
@@ -110,7 +115,7 @@ pub(crate) struct AppendTimer {
 impl AppendTimer {
     pub(crate) fn finish(mut self, result: &Result<Offset, AppendError>) {
         self.finished = true;
-        self.handles.seconds.record(self.started.elapsed().as_secs_f64());
+        self.handles.seconds.record(self.started.elapsed());
         match result {
             Ok(_) => self.handles.acknowledged.increment(1),
             Err(AppendError::Full { .. }) => self.handles.full.increment(1),

@@ -28,8 +28,37 @@ pub struct ReceiptError;
 
 impl fmt::Display for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let body = format!("{:x}.{:x}.{:x}", self.project.0, self.partition, self.offset);
-        write!(f, "r1.{body}.{:08x}", crc32fast::hash(body.as_bytes()))
+        // On the way of every accepted request: no allocation, and digits by hand.
+        let mut text = Text { bytes: [0; _], length: 0 };
+        b"r1.".iter().for_each(|byte| text.push(*byte));
+        text.push_hex(self.project.0);
+        text.push(b'.');
+        text.push_hex(self.partition.into());
+        text.push(b'.');
+        text.push_hex(self.offset);
+        let crc = crc32fast::hash(&text.bytes[3..text.length]);
+        f.write_str(std::str::from_utf8(&text.bytes[..text.length]).unwrap_or_default())?;
+        write!(f, ".{crc:08x}")
+    }
+}
+
+/// Room for the longest: `r1.`, sixteen digits, a dot, eight digits, a dot and sixteen digits.
+struct Text {
+    bytes: [u8; 45],
+    length: usize,
+}
+
+impl Text {
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.length] = byte;
+        self.length += 1;
+    }
+
+    fn push_hex(&mut self, number: u64) {
+        let digits = (64 - (number | 1).leading_zeros()).div_ceil(4);
+        for digit in (0..digits).rev() {
+            self.push(b"0123456789abcdef"[(number >> (digit * 4) & 0xf) as usize]);
+        }
     }
 }
 
@@ -63,5 +92,14 @@ mod tests {
         assert_eq!(text.parse(), Ok(receipt));
         assert_eq!(text.replacen('3', "4", 1).parse::<Receipt>(), Err(ReceiptError));
         assert_eq!("".parse::<Receipt>(), Err(ReceiptError));
+    }
+
+    #[test]
+    fn the_smallest_and_the_largest_are_hexadecimal_without_leading_zeros() {
+        for (project, partition, offset) in [(0, 0, 0), (16, 15, 255), (u64::MAX, u32::MAX, u64::MAX)] {
+            let text = Receipt { project: ProjectId(project), partition, offset }.to_string();
+            let body = format!("{project:x}.{partition:x}.{offset:x}");
+            assert_eq!(text, format!("r1.{body}.{:08x}", crc32fast::hash(body.as_bytes())));
+        }
     }
 }

@@ -11,11 +11,16 @@
 //!
 //! Fails closed: when the last successful read is older than `stale_max`, nothing is accepted.
 //!
+//! What a key was found to be is remembered by the thread that asked, by its text and until the next read, so that a request of a
+//! known key costs neither a digest nor anything that threads share.
+//!
 //! The look-up is an ordinary hash map by SHA-256 digest and not a constant-time comparison. What its timing could reveal is how
 //! a digest compares with stored digests, and nobody can choose a text by its digest.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -30,6 +35,8 @@ use crate::lifecycle::Shutdown;
 /// The keys of this process. Share it in an `Arc`.
 pub struct KeyStore {
     snapshot: RwLock<Option<Arc<Snapshot>>>,
+    /// Changes with every snapshot, and is that of no other store.
+    version: AtomicU64,
     stale_max: Duration,
     refused: Mutex<HashSet<[u8; 32]>>,
     waiting: Semaphore,
@@ -89,6 +96,7 @@ impl KeyStore {
     fn empty(stale_max: Duration, progress: Progress) -> Self {
         Self {
             snapshot: RwLock::new(None),
+            version: AtomicU64::new(next_version()),
             stale_max,
             refused: Mutex::default(),
             waiting: Semaphore::new(WAITING_MAX),
@@ -102,13 +110,23 @@ impl KeyStore {
     /// # Errors
     /// See [`KeyError`]; only `Unavailable` is worth a retry.
     pub async fn check(&self, presented: &str) -> Result<Arc<ApiKey>, KeyError> {
+        // Before the look-up: what is found meanwhile may be newer than this says, and is forgotten all the earlier.
+        let version = self.version.load(Ordering::Acquire);
+        if let Some(key) = Remembered::recall(version, self.stale_max, presented) {
+            return Ok(key);
+        }
         match format::check(presented).map_err(KeyError::Malformed)? {
             Kind::Key => {}
             other @ (Kind::LoginToken | Kind::Session) => return Err(KeyError::NoKey(other)),
         }
         let digest = format::digest(presented);
         match self.look_up(&digest)? {
-            Some(Known::Active(key)) => Ok(key),
+            Some(Known::Active(key)) => {
+                if let Some(as_of) = self.snapshot.read().as_ref().map(|snapshot| snapshot.as_of) {
+                    Remembered::remember(version, as_of, presented, &key);
+                }
+                Ok(key)
+            }
             Some(Known::Revoked) => Err(KeyError::Revoked),
             None if self.refused.lock().contains(&digest) => Err(KeyError::Unknown),
             None => self.look_again(digest).await,
@@ -217,6 +235,7 @@ impl KeyStore {
         let snapshot = Snapshot::new(as_of, keys);
         crate::metrics::keys_active(snapshot.active_count());
         *self.snapshot.write() = Some(Arc::new(snapshot));
+        self.version.store(next_version(), Ordering::Release);
         if let Progress::Failed { since } = *self.progress.borrow() {
             tracing::info!(failed_ms = since.elapsed().as_millis(), "keys can be read again");
         }
@@ -246,6 +265,47 @@ impl KeyStore {
         }
     }
 }
+
+/// Active keys that a thread has been asked for since the last read.
+struct Remembered {
+    version: u64,
+    as_of: Instant,
+    /// By their text: an equal hash is not enough, and the hash is seeded by chance.
+    keys: HashMap<Box<str>, Arc<ApiKey>>,
+}
+
+impl Remembered {
+    fn recall(version: u64, stale_max: Duration, presented: &str) -> Option<Arc<ApiKey>> {
+        REMEMBERED.with_borrow_mut(|remembered| {
+            if remembered.as_ref().is_some_and(|remembered| remembered.version != version) {
+                *remembered = None;
+            }
+            let remembered = remembered.as_ref()?;
+            let key = remembered.keys.get(presented)?;
+            (remembered.as_of.elapsed() <= stale_max).then(|| Arc::clone(key))
+        })
+    }
+
+    fn remember(version: u64, as_of: Instant, presented: &str, key: &ApiKey) {
+        REMEMBERED.with_borrow_mut(|remembered| {
+            let remembered = remembered.get_or_insert_with(|| Self { version, as_of, keys: HashMap::new() });
+            if remembered.version != version || remembered.keys.len() >= REMEMBERED_MAX {
+                *remembered = Self { version, as_of, keys: HashMap::new() };
+            }
+            // A copy, so that threads do not even share the count of its users.
+            remembered.keys.insert(presented.into(), Arc::new(key.clone()));
+        });
+    }
+}
+
+fn next_version() -> u64 {
+    VERSIONS.fetch_add(1, Ordering::Relaxed)
+}
+
+thread_local! {
+    static REMEMBERED: RefCell<Option<Remembered>> = const { RefCell::new(None) };
+}
+static VERSIONS: AtomicU64 = AtomicU64::new(0);
 
 impl Snapshot {
     fn new(as_of: Instant, keys: HashMap<[u8; 32], Known>) -> Self {
@@ -280,6 +340,8 @@ const WAIT_MAX: Duration = Duration::from_secs(3);
 const WAITING_MAX: usize = 256;
 /// 32 bytes each: 128 KiB and the map's overhead.
 const REFUSED_MAX: usize = 4096;
+/// For each thread; some hundred bytes each.
+const REMEMBERED_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests;

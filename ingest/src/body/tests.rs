@@ -4,7 +4,7 @@ use crate::config::Limits;
 use peep_wire::ProjectId;
 use std::io::Write;
 
-const LIMITS: BodyLimits = BodyLimits { bytes_max: 8 << 20, ratio_max: 100, timeout: Duration::from_secs(1) };
+const LIMITS: BodyLimits = BodyLimits { bytes_max: 8 << 20, ratio_max: 100, time_max: Duration::from_secs(1) };
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());

@@ -4,22 +4,24 @@
 //! queue is above ours and only a second line.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
+use peep_chassis::tally;
 use rdkafka::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, util::Timeout};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tracing::debug;
 
 use super::ASK_TIMEOUT;
+use super::answer::{Answer, Ticket};
 use super::client;
 use crate::config::LogConfig;
 use crate::metrics::TopicMetrics;
@@ -28,14 +30,12 @@ use crate::{AppendError, Offset, Partition, ReadError, Watermarks};
 #[cfg(test)]
 mod tests;
 
-/// Where the caller of `append` gets its answer.
-pub(super) type Answer = oneshot::Receiver<Result<Offset, AppendError>>;
-
 /// The producer of one topic; the librdkafka client inside may be replaced.
 pub(super) struct Producer {
     topic: Arc<str>,
     config: ClientConfig,
-    client: RwLock<Client>,
+    /// The same client in a place for each thread: a lock that all threads share costs more than what it protects.
+    clients: Vec<RwLock<Client>>,
     shared: Arc<Shared>,
     flush_timeout: Duration,
 }
@@ -47,16 +47,11 @@ pub(super) struct Shared {
     queued_bytes: AtomicUsize,
     queue_bytes_max: usize,
     metrics: Arc<TopicMetrics>,
-    /// Why appends are refused at the moment.
+    /// Why appends are refused at the moment, and whether they are.
     refusing: Mutex<Option<String>>,
+    is_refusing: AtomicBool,
     /// Something may be wrong: the supervisor should have a look.
     pub(super) suspicion: Notify,
-}
-
-/// Travels through librdkafka with the record and comes back with its delivery report.
-pub(super) struct Delivery {
-    cost: usize,
-    answer: oneshot::Sender<Result<Offset, AppendError>>,
 }
 
 impl Producer {
@@ -66,11 +61,13 @@ impl Producer {
             queue_bytes_max: config.queue_bytes_max,
             metrics,
             refusing: Mutex::new(None),
+            is_refusing: AtomicBool::new(false),
             suspicion: Notify::new(),
         });
         let native = native_config(config);
         let client = connect(&native, &shared)?;
-        Ok(Self { topic, config: native, client: RwLock::new(client), shared, flush_timeout: config.append_timeout })
+        let clients = (0..tally::PLACES).map(|_| RwLock::new(Arc::clone(&client))).collect();
+        Ok(Self { topic, config: native, clients, shared, flush_timeout: config.append_timeout })
     }
 
     pub(super) fn topic(&self) -> &str {
@@ -87,12 +84,12 @@ impl Producer {
         if !self.shared.reserve(cost) {
             return Err(AppendError::Full { what: "log queue" });
         }
-        let (answer, receiver) = oneshot::channel();
-        let record = BaseRecord::<(), [u8], _>::with_opaque_to(&self.topic, Box::new(Delivery { cost, answer }))
+        let (answer, ticket) = Answer::new(cost);
+        let record = BaseRecord::<(), [u8], _>::with_opaque_to(&self.topic, ticket)
             .partition(partition.0 as i32)
             .payload(payload);
-        match self.client.read().send(record) {
-            Ok(()) => Ok(receiver),
+        match self.clients[tally::place()].read().send(record) {
+            Ok(()) => Ok(answer),
             Err((error, _)) => {
                 self.shared.release(cost);
                 Err(refusal(&error))
@@ -116,6 +113,9 @@ impl Producer {
     }
 
     pub(super) fn ready(&self) -> Result<(), String> {
+        if !self.shared.is_refusing.load(Ordering::Acquire) {
+            return Ok(());
+        }
         match &*self.shared.refusing.lock() {
             Some(reason) => Err(reason.clone()),
             None => Ok(()),
@@ -131,14 +131,15 @@ impl Producer {
     }
 
     pub(super) fn client(&self) -> Client {
-        Arc::clone(&self.client.read())
+        Arc::clone(&self.clients[tally::place()].read())
     }
 
     /// A client that has failed for good (librdkafka: "fatal") never recovers; its records are reported as failed when it
     /// goes. Blocks for up to a second.
     pub(super) fn replace_client(&self) -> Result<(), KafkaError> {
         let fresh = connect(&self.config, &self.shared)?;
-        let failed = std::mem::replace(&mut *self.client.write(), fresh);
+        let replace = |client: &RwLock<Client>| std::mem::replace(&mut *client.write(), Arc::clone(&fresh));
+        let failed: Vec<Client> = self.clients.iter().map(replace).collect();
         drop(failed);
         Ok(())
     }
@@ -146,26 +147,32 @@ impl Producer {
 
 impl Shared {
     pub(super) fn refuse(&self, reason: &str) {
-        *self.refusing.lock() = Some(reason.to_owned());
+        let mut refusing = self.refusing.lock();
+        *refusing = Some(reason.to_owned());
+        self.is_refusing.store(true, Ordering::Release);
     }
 
     pub(super) fn accept(&self) {
-        *self.refusing.lock() = None;
+        let mut refusing = self.refusing.lock();
+        *refusing = None;
+        self.is_refusing.store(false, Ordering::Release);
     }
 
     fn reserve(&self, cost: usize) -> bool {
-        let reserved = self.queued_bytes.try_update(Ordering::AcqRel, Ordering::Acquire, |queued| {
-            Some(queued + cost).filter(|wanted| *wanted <= self.queue_bytes_max)
-        });
-        if let Ok(before) = reserved {
-            self.metrics.queue_bytes(before + cost);
-        }
-        reserved.is_ok()
+        self.queued_bytes
+            .try_update(Ordering::AcqRel, Ordering::Acquire, |queued| {
+                Some(queued + cost).filter(|wanted| *wanted <= self.queue_bytes_max)
+            })
+            .is_ok()
     }
 
     fn release(&self, cost: usize) {
-        let before = self.queued_bytes.fetch_sub(cost, Ordering::AcqRel);
-        self.metrics.queue_bytes(before - cost);
+        self.queued_bytes.fetch_sub(cost, Ordering::AcqRel);
+    }
+
+    /// Tells the gauge what is queued; called from time to time, because a queue changes twice with every record.
+    pub(super) fn observe(&self) {
+        self.metrics.queue_bytes(self.queued_bytes.load(Ordering::Acquire));
     }
 }
 
@@ -190,9 +197,9 @@ impl ClientContext for Context {
 }
 
 impl ProducerContext for Context {
-    type DeliveryOpaque = Box<Delivery>;
+    type DeliveryOpaque = Arc<Ticket>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, delivery: Box<Delivery>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Arc<Ticket>) {
         let answer = match result {
             Ok(message) => Ok(Offset(message.offset().max(0) as u64)),
             Err((error, _)) => {
@@ -200,9 +207,8 @@ impl ProducerContext for Context {
                 Err(refusal(error))
             }
         };
-        self.shared.release(delivery.cost);
-        // The caller may have gone away; then nobody needs to know.
-        let _ = delivery.answer.send(answer);
+        self.shared.release(ticket.cost());
+        ticket.settle(answer);
     }
 }
 
@@ -260,5 +266,5 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Room for Kafka's own header of a batch and of a record around the largest payload.
 pub(super) const FRAME_BYTES: usize = 16 << 10;
 
-/// What a record takes in memory beside its payload: librdkafka's message, the box and the answer.
+/// What a record takes in memory beside its payload: librdkafka's message and the ticket.
 const DELIVERY_BYTES: usize = 512;

@@ -1,7 +1,7 @@
 //! Watches over the producer: is it beyond repair, are the brokers there.
 //!
 //! Acts on suspicion only: an error of the client or of a delivery. While the brokers cannot be reached appends are
-//! refused at once instead of each waiting for its own timeout, and readiness says why.
+//! refused at once instead of each waiting for its own timeout, and readiness says why. Beside that it tells the gauge how full the queue is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,11 @@ use super::producer::Producer;
 
 pub(super) fn spawn(producer: Arc<Producer>, stop: CancellationToken) {
     tokio::spawn(async move {
-        stop.run_until_cancelled(watch(&producer)).await;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = watch(&producer) => {}
+            () = observe(&producer) => {}
+        }
         // The last owner waits for librdkafka's threads, which must not be a thread of the runtime.
         std::thread::spawn(move || drop(producer));
     });
@@ -28,6 +32,13 @@ async fn watch(producer: &Arc<Producer>) {
         producer.shared().suspicion.notified().await;
         replace_if_failed(producer).await;
         wait_for_brokers(producer).await;
+    }
+}
+
+async fn observe(producer: &Producer) {
+    loop {
+        producer.shared().observe();
+        sleep(OBSERVE_PAUSE).await;
     }
 }
 
@@ -77,3 +88,5 @@ async fn wait_for_brokers(producer: &Arc<Producer>) {
 }
 
 const PROBE_PAUSE: Duration = Duration::from_millis(250);
+/// Shorter than any scrape interval.
+const OBSERVE_PAUSE: Duration = Duration::from_secs(1);

@@ -58,6 +58,25 @@ async fn a_known_key_is_answered_from_memory_and_a_revoked_one_by_name() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_remembered_key_is_forgotten_with_the_next_read_and_refused_when_the_keys_are_stale() {
+    let (driven, good) = (Driven::new(), secret());
+    let (other, stranger) = (Driven::new(), secret());
+    driven.read(&[(&good, active())]);
+    other.read(&[(&stranger, active())]);
+    for _ in 0..3 {
+        assert_eq!(driven.check(&good).await, Ok(Arc::new(key())));
+        assert_eq!(other.check(&stranger).await, Ok(Arc::new(key())));
+    }
+    tokio::time::advance(Duration::from_secs(61)).await;
+    assert!(driven.check(&good).await.expect_err("nobody knows").is_retryable());
+    let renamed = ApiKey { project_name: "shop2".to_owned(), ..key() };
+    driven.read(&[(&good, Known::Active(Arc::new(renamed.clone())))]);
+    assert_eq!(driven.check(&good).await, Ok(Arc::new(renamed)));
+    driven.read(&[(&good, Known::Revoked)]);
+    assert_eq!(driven.check(&good).await, Err(KeyError::Revoked));
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_opens_before_the_first_read() {
     let driven = Driven::new();
     assert!(driven.check(&secret()).await.expect_err("nothing is known").is_retryable());

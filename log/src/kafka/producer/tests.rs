@@ -14,10 +14,9 @@ async fn a_replaced_client_answers_every_record_and_the_next_one_goes_on() {
     blocking(move || replacing.replace_client()).await.expect("replace the client");
     let after: Vec<_> = (0..200).map(|_| send(&producer)).collect();
 
-    let answered = |answer: Result<_, _>| answer.expect("an answer for every record");
-    let failed: Vec<_> = join_all(before).await.into_iter().filter_map(|answer| answered(answer).err()).collect();
+    let failed: Vec<_> = join_all(before).await.into_iter().filter_map(Result::err).collect();
     assert!(failed.iter().all(|error| matches!(error, AppendError::Unavailable { .. })), "{failed:?}");
-    let offsets: Vec<_> = join_all(after).await.into_iter().map(|answer| answered(answer).expect("append")).collect();
+    let offsets: Vec<_> = join_all(after).await.into_iter().map(|answer| answer.expect("append")).collect();
     assert!(offsets.is_sorted());
     assert_eq!(producer.shared.queued_bytes.load(Ordering::Acquire), 0, "all bytes were given back");
 }
