@@ -6,10 +6,10 @@ use std::time::Duration;
 use peep_chassis::clock::Clock;
 
 use crate::corpus;
-use crate::cost::of_server_us;
+use crate::cost::of_server;
 use crate::json;
 use crate::rows::{Bound, Row, Rows};
-use crate::server::Kind;
+use crate::server::{Kind, Server};
 use crate::statistics::Spread;
 
 #[derive(Debug, clap::Args)]
@@ -27,11 +27,6 @@ pub struct Args {
 /// # Errors
 /// When a server refuses something.
 pub fn run(args: &Args) -> anyhow::Result<Rows> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(measure(args))
-}
-
-async fn measure(args: &Args) -> anyhow::Result<Rows> {
     let Args { batch, connections, repeats, seconds } = *args;
     let span = Duration::from_secs_f64(seconds);
     let bodies = corpus::bodies(&corpus::ndjson_lines(10_000, 1, Clock::system().now_ms()), batch);
@@ -41,8 +36,8 @@ async fn measure(args: &Args) -> anyhow::Result<Rows> {
     let [mut bare, mut ours, mut json, mut floor, mut ratio] = [const { Spread::new() }; 5];
     for round in 1..=repeats {
         // In turns, so that a noisy minute hits both.
-        let http_us = of_server_us(Kind::Bare, &bodies, batch, connections, span).await?;
-        let ours_us = of_server_us(Kind::Peep, &bodies, batch, connections, span).await?;
+        let http_us = of_server(&Server::start(Kind::Bare, [])?, &bodies, batch, connections, span)?.us;
+        let ours_us = of_server(&Server::start(Kind::Peep, in_memory())?, &bodies, batch, connections, span)?.us;
         let json_us = json::step_us(&bodies, batch);
         // Our own step would be a floor that rises with our own slowness; a scanner for one schema was measured at this
         // share of serde_json before ours existed.
@@ -69,6 +64,10 @@ async fn measure(args: &Args) -> anyhow::Result<Rows> {
         )
         .must(Bound::AtMost(2.0)),
     ])
+}
+
+fn in_memory() -> [(&'static str, String); 1] {
+    [("PEEP_LOG", "memory".to_owned())]
 }
 
 /// A hand-written schema scanner with row encoding against `serde_json` into borrowed strings.

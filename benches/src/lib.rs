@@ -14,7 +14,15 @@ pub mod statistics;
 
 pub mod rows;
 
+pub mod requests;
+
 pub mod closed_loop;
+
+pub mod open_loop;
+
+pub mod broker;
+
+pub mod stack;
 
 pub mod server;
 
@@ -27,6 +35,16 @@ pub mod json;
 pub mod otlp;
 
 pub mod ingest;
+
+pub mod acknowledged;
+
+pub mod resident;
+
+pub mod latency;
+
+pub mod pipeline;
+
+pub mod single;
 
 pub mod memory;
 

@@ -2,6 +2,8 @@
 
 pub mod bare;
 
+pub mod acknowledged;
+
 pub mod peep;
 
 use std::io::{BufRead, BufReader};
@@ -10,13 +12,16 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::Context;
 use clap::ValueEnum;
+use peep_log::Topic;
 
 /// Which server a copy of this program is.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Kind {
     /// Reads the body, answers.
     Bare,
-    /// Ingest with its log in memory.
+    /// Scans the body, hands one message to Kafka, answers when it is confirmed.
+    Acknowledged,
+    /// Ingest, with the log that the environment names.
     Peep,
 }
 
@@ -31,10 +36,11 @@ pub struct Server {
 impl Server {
     /// # Errors
     /// When it does not come up.
-    pub fn start(kind: Kind) -> anyhow::Result<Server> {
+    pub fn start(kind: Kind, environment: impl IntoIterator<Item = (&'static str, String)>) -> anyhow::Result<Server> {
         let name = kind.to_possible_value().context("every kind has a name")?;
         let mut child = Command::new(std::env::current_exe()?)
             .args(["serve", name.get_name()])
+            .envs(environment)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -71,6 +77,11 @@ pub fn serve(kind: Kind) -> anyhow::Result<()> {
         Kind::Bare => {
             println!("{}", listener.local_addr()?);
             bare::serve(listener, WORKERS)
+        }
+        Kind::Acknowledged => {
+            let log = crate::broker::log_from_environment()?;
+            println!("{}", listener.local_addr()?);
+            acknowledged::serve(listener, WORKERS, &log.kafka.brokers, &log.topic_name(Topic::Events))
         }
         Kind::Peep => peep::serve(listener, WORKERS),
     }

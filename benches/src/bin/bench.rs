@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use peep_benches::rows::{self, Rows};
-use peep_benches::{exactly_once, freshness, ingest, json, memory, otlp, server};
+use peep_benches::{
+    acknowledged, exactly_once, freshness, ingest, json, latency, memory, otlp, pipeline, resident, server, single,
+};
 
 #[derive(Parser)]
 #[command(about = "Measures peep against floors, as ratios in one run")]
@@ -24,6 +26,16 @@ enum Bench {
     Otlp(otlp::Args),
     /// CPU of ingest per event against a bare hyper server plus the JSON step, log in memory.
     Ingest(ingest::Args),
+    /// CPU of ingest per event with a real Kafka broker, against the least server that acknowledges as much.
+    Acknowledged(acknowledged::Args),
+    /// Resident memory of ingest under the largest usual batches.
+    Resident(resident::Args),
+    /// How long a 202 takes at half load, beyond the broker's own acknowledgement.
+    Latency(latency::Args),
+    /// CPU of ingest and rollup together with a real Kafka broker, against the sum of their floors.
+    Pipeline(pipeline::Args),
+    /// One process and Postgres, everything on this machine: a minute at a fixed rate, nothing lost.
+    Single(single::Args),
     /// Memory of the rollup with 10 000 series in open windows.
     Memory(memory::Args),
     /// CPU of the rollup per event with everything that makes it exactly once, and without.
@@ -36,6 +48,10 @@ enum Bench {
     #[command(hide = true)]
     Serve { kind: server::Kind },
 }
+
+/// As in the product, and the floors have it as well.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> anyhow::Result<()> {
     let Arguments { bench, rows: file } = Arguments::parse();
@@ -55,6 +71,11 @@ fn run(bench: &Bench) -> anyhow::Result<Rows> {
         Bench::Json(args) => json::run(args),
         Bench::Otlp(args) => otlp::run(args),
         Bench::Ingest(args) => ingest::run(args),
+        Bench::Acknowledged(args) => acknowledged::run(args),
+        Bench::Resident(args) => resident::run(args),
+        Bench::Latency(args) => latency::run(args),
+        Bench::Pipeline(args) => pipeline::run(args),
+        Bench::Single(args) => single::run(args),
         Bench::Memory(args) => memory::run(args),
         Bench::ExactlyOnce(args) => exactly_once::run(args),
         Bench::Freshness(args) => freshness::run(args),

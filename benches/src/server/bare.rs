@@ -19,11 +19,21 @@ use hyper_util::rt::TokioIo;
 /// # Errors
 /// When the socket cannot be shared.
 pub fn serve(listener: TcpListener, workers: usize) -> anyhow::Result<()> {
+    serve_with(listener, workers, || answer)
+}
+
+/// The same with another handler; `handler` is called once for each worker.
+pub(super) fn serve_with<H, S, F>(listener: TcpListener, workers: usize, handler: H) -> anyhow::Result<()>
+where
+    H: Fn() -> S,
+    S: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<Response<Empty<Bytes>>, Infallible>> + Send + 'static,
+{
     listener.set_nonblocking(true)?;
     let threads: Vec<_> = (0..workers)
         .map(|_| {
-            let listener = listener.try_clone()?;
-            Ok(std::thread::spawn(move || work(listener)))
+            let (listener, handler) = (listener.try_clone()?, handler());
+            Ok(std::thread::spawn(move || work(listener, handler)))
         })
         .collect::<std::io::Result<_>>()?;
     for thread in threads {
@@ -32,14 +42,19 @@ pub fn serve(listener: TcpListener, workers: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn work(listener: TcpListener) -> std::io::Result<()> {
+fn work<S, F>(listener: TcpListener, handler: S) -> std::io::Result<()>
+where
+    S: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<Response<Empty<Bytes>>, Infallible>> + Send + 'static,
+{
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)));
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(handler.clone()));
+            tokio::spawn(connection);
         }
     })
 }

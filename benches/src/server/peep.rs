@@ -1,15 +1,16 @@
 //! Ingest as it ships: key, limits, metrics.
 
 use std::net::TcpListener;
-use std::sync::Arc;
 
 use peep_chassis::ExposeSecret;
 use peep_chassis::admin::Health;
 use peep_chassis::config::{ProcessEnv, Settings};
 use peep_chassis::keys::{ApiKey, KeyStore, Scope, format};
 use peep_chassis::lifecycle::Shutdown;
+use peep_log::Topic;
+use sqlx::PgPool;
 
-/// Serves for ever, log in memory.
+/// Serves for ever.
 ///
 /// # Errors
 /// When ingest ends.
@@ -25,13 +26,16 @@ pub fn serve(listener: TcpListener, workers: usize) -> anyhow::Result<()> {
         origins: Vec::new(),
     };
     let keys = KeyStore::fixed([(secret.expose_secret(), api)]);
-    let env = ProcessEnv;
-    let mut settings = Settings::new(&env);
+    let mut settings = Settings::new(&ProcessEnv);
     let config = peep_ingest::Config { workers, ..peep_ingest::Config::read(&mut settings) };
-    println!("{} {}", listener.local_addr()?, secret.expose_secret());
+    settings.finish()?;
+    let log = crate::broker::log_from_environment()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
-        let log: Arc<dyn peep_log::Log> = peep_log::memory(4);
+        // Neither Kafka nor memory asks a database anything.
+        let nobody = PgPool::connect_lazy("postgres://nobody@localhost/nothing")?;
+        let log = peep_log::open(&log, Topic::Events, &nobody).await?;
+        println!("{} {}", listener.local_addr()?, secret.expose_secret());
         peep_ingest::run(config, listener, log, keys, &Health::new(), Shutdown::new()).await
     })
 }
