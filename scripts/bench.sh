@@ -12,24 +12,55 @@ LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")/lib" && pwd)
 . "$LIB/private_stack.sh"
 cd "$ROOT"
 
+# bench NAME SECONDS ARGUMENTS...: one that fails or takes too long does not keep the others from running.
+bench() {
+  local name=$1 seconds=$2 began=$SECONDS bounded=()
+  shift 2
+  DONE=$((DONE + 1))
+  say "$DONE of $BENCHES: $name $* (at most $seconds s; $((SECONDS / 60)) min so far)"
+  # macOS has no `timeout`.
+  if command -v timeout >/dev/null; then bounded=(timeout --kill-after=10 "$seconds"); fi
+  ${bounded[@]+"${bounded[@]}"} "$BENCH" --rows "$ROWS" "$name" "$@" || UNFINISHED="$UNFINISHED $name"
+  note "$((SECONDS - began)) s"
+}
+
+start_kafka() {
+  say "Starting a broker"
+  PEEP_KAFKA_BROKERS=$(PEEP_KAFKA_HEAP=${PEEP_KAFKA_HEAP:--Xms512m -Xmx512m} scripts/kafka.sh start --dir "$DEV_DIR/bench-kafka" --fresh)
+  export PEEP_KAFKA_BROKERS
+}
+
+stop_all() {
+  scripts/kafka.sh stop --kill --dir "$DEV_DIR/bench-kafka" >/dev/null 2>&1 || true
+  remove_private_stack
+}
+
 make_log_dir
-require_tools curl compiler rust postgres
-say "Benchmarks. A quiet machine, please; the ratios mean more than the absolute numbers."
+require_tools curl compiler rust postgres kafka
+say "Benchmarks, about 20 minutes. A quiet machine, please; the ratios mean more than the absolute numbers."
 cargo build --release --package peep --package peep-benches
 BENCH=${CARGO_TARGET_DIR:-$ROOT/target}/release/peep-bench
 PROFILE=release private_stack
+trap 'stop_all' EXIT
 ROWS=$DEV_DIR/rows
-UNFINISHED=
+UNFINISHED='' DONE=0 BENCHES=13
+touch "$ROWS"
 
-# bench NAME ARGUMENTS...: one that fails does not keep the others from running.
-bench() {
-  say "$*"
-  "$BENCH" --rows "$ROWS" "$@" || UNFINISHED="$UNFINISHED $1"
-}
-
-for name in json otlp memory ingest exactly-once; do
-  bench "$name"
-done
+bench json 60
+bench otlp 60
+bench ingest 120
+start_kafka
+bench acknowledged 480
+bench resident 90
+bench latency 120
+bench rollup 180
+bench flush 120
+bench pipeline 240 --rollup-floor-from "$ROWS"
+scripts/kafka.sh stop --kill --dir "$DEV_DIR/bench-kafka" >/dev/null
+unset PEEP_KAFKA_BROKERS
+bench single 240
+bench memory 60
+bench exactly-once 120
 
 DEMO=0 KAFKA=0 make --silent up >"$DEV_DIR/up.log" 2>&1 || {
   cat "$DEV_DIR/up.log"
@@ -39,8 +70,8 @@ set -a
 # shellcheck source=/dev/null
 . "$ENV_FILE"
 set +a
-bench freshness
+bench freshness 120
 
-say "All rows"
-"$BENCH" table "$ROWS" || UNFINISHED="$UNFINISHED (see above)"
+say "All rows, $((SECONDS / 60)) minutes"
+"$BENCH" table "$ROWS" || UNFINISHED="$UNFINISHED (rows above)"
 [ -z "$UNFINISHED" ] || fail "missed or unfinished:$UNFINISHED" "read the lines above; on a busy machine, run that bench again by itself"

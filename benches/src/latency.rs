@@ -1,5 +1,8 @@
 //! How long a client waits for its 202 at half of the load that saturates the server, and how much of that is the broker's own
 //! acknowledgement: a bare producer of librdkafka that sends records of the same size at the same rate, in turns with peep.
+//!
+//! Both sides count from the moment a record was due, so a machine that is busy with something else lengthens both; short rounds
+//! in turns, because the tail of a round belongs to the worst moment in it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,9 +33,9 @@ pub struct Args {
     share: f64,
     #[arg(long, default_value_t = 256)]
     connections: usize,
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 9)]
     repeats: usize,
-    #[arg(long, default_value_t = 4.0)]
+    #[arg(long, default_value_t = 2.0)]
     seconds: f64,
 }
 

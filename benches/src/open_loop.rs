@@ -42,6 +42,8 @@ pub struct Outcome {
     pub latencies: Vec<Duration>,
     /// The longest that a request left after it was due: the load's own lateness, or no free connection.
     pub late_max: Duration,
+    /// From when the first request was due to the last answer.
+    pub took: Duration,
     /// What the load itself used.
     pub cpu: Duration,
 }
@@ -232,6 +234,7 @@ fn read(
             let _ = free.send(number);
         }
     }
+    outcome.took = shared.started.elapsed();
     outcome.cpu = cpu::of_this_thread();
     Ok(outcome)
 }

@@ -2,6 +2,7 @@
 //! first request until everything is in the tables, against the sum of the floors: the minimal acknowledged server and a bare
 //! consumer that counts.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -12,7 +13,7 @@ use crate::closed_loop::Load;
 use crate::corpus;
 use crate::cost::{of_server, until_quiet};
 use crate::cpu;
-use crate::rows::{Bound, Row, Rows};
+use crate::rows::{self, Bound, Row, Rows};
 use crate::server::{Kind, Server};
 use crate::stack::Stack;
 use crate::statistics::Spread;
@@ -28,16 +29,19 @@ pub struct Args {
     seconds: f64,
     #[arg(long, default_value_t = 3)]
     repeats: usize,
-    /// The floor of the rollup in µs per event, when it was just measured; otherwise `rollup` runs first.
-    #[arg(long)]
+    /// The floor of the rollup in µs per event.
+    #[arg(long, conflicts_with = "rollup_floor_from", required_unless_present = "rollup_floor_from")]
     rollup_floor_us: Option<f64>,
+    /// The same out of the rows that `rollup --rows` has left in this file.
+    #[arg(long)]
+    rollup_floor_from: Option<PathBuf>,
 }
 
 /// # Errors
 /// When something does not start or refuses the load.
 pub fn run(args: &Args) -> anyhow::Result<Rows> {
-    let Args { batch, connections, seconds, repeats, rollup_floor_us } = *args;
-    let rollup_us = rollup_floor_us.context("--rollup-floor-us is needed")?;
+    let Args { batch, connections, seconds, repeats, .. } = *args;
+    let rollup_us = rollup_floor_us(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let broker = Broker::find()?;
     println!("pipeline, Kafka, batches of {batch}; CPU of ingest and rollup until all is in the tables, µs per event");
@@ -101,6 +105,16 @@ pub fn run(args: &Args) -> anyhow::Result<Rows> {
             .aim(Bound::AtMost(1.3))
             .per_core_min(1_100_000.0),
     ])
+}
+
+fn rollup_floor_us(args: &Args) -> anyhow::Result<f64> {
+    if let Some(floor_us) = args.rollup_floor_us {
+        return Ok(floor_us);
+    }
+    let rows = rows::read(args.rollup_floor_from.as_deref().context("the floor of the rollup is given")?)?;
+    let rollup = rows.iter().rfind(|row| row.work.starts_with("rollup: consume"));
+    let floor = rollup.and_then(|row| row.floor.as_ref()).context("`rollup` has not left its row: run it first")?;
+    Ok(floor.cost.median())
 }
 
 const DRAIN_WITHIN: Duration = Duration::from_secs(60);

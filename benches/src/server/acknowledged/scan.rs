@@ -307,7 +307,7 @@ mod tests {
     fn a_row_holds_every_field() {
         let mut rows = Rows::default();
         rows.scan(GOOD.as_bytes()).unwrap();
-        let mut wanted = vec![0x80, 0xa0, 0xec, 0xef, 0xf9, 0x62];
+        let mut wanted = vec![0x80, 0xa0, 0xab, 0xfe, 0xf9, 0x62];
         wanted.extend_from_slice(b"\x01a\x01p\x07/x/{id}\x03GET\xc8\x01\xe2\x09\x01h");
         wanted.extend([0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef].repeat(2));
         assert_eq!(rows.bytes(), wanted);
