@@ -29,6 +29,14 @@ impl Method {
         known.map_or(Method::OTHER, |at| Method(at as u8 + 2))
     }
 
+    /// [`Method::from_name`] of up to eight bytes of text, the first lowest and zeros behind it; `None` when it is not one of
+    /// the names in capitals. No branch tells the methods apart: which one comes next cannot be predicted.
+    #[inline]
+    pub(crate) fn from_word(word: u64) -> Option<Method> {
+        let number = NUMBERS[slot(word)];
+        (WORDS[usize::from(number)] == word).then_some(Method(number))
+    }
+
     /// The name in capitals; empty when absent.
     pub fn as_str(self) -> &'static str {
         NAMES[usize::from(self.0)]
@@ -43,6 +51,38 @@ impl Method {
     }
 }
 
+/// Where [`NUMBERS`] has the number of a name: a multiplier under which no two names meet, found by trying.
+const fn slot(word: u64) -> usize {
+    (word.wrapping_mul(0xf3c64af775a89295) >> 60) as usize
+}
+
+/// The names as words, by number; `_OTHER` is none.
+static WORDS: [u64; NAMES.len()] = {
+    let mut words = [0; NAMES.len()];
+    let mut number = 2;
+    while number < NAMES.len() {
+        let name = NAMES[number].as_bytes();
+        let mut at = 0;
+        while at < name.len() {
+            words[number] |= (name[at] as u64) << (8 * at);
+            at += 1;
+        }
+        number += 1;
+    }
+    words
+};
+
+/// The number of the name in each slot.
+static NUMBERS: [u8; 16] = {
+    let mut numbers = [0; 16];
+    let mut number = 2;
+    while number < NAMES.len() {
+        numbers[slot(WORDS[number])] = number as u8;
+        number += 1;
+    }
+    numbers
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +94,16 @@ mod tests {
             assert_eq!(Method::from_name(&name.to_lowercase()), Method(number as u8));
         }
         assert_eq!(Method::from_name("BREW"), Method::OTHER);
+    }
+
+    #[test]
+    fn a_word_is_a_method_only_if_it_is_its_name() {
+        let word = |name: &str| name.bytes().rev().fold(0, |word, byte| word << 8 | u64::from(byte));
+        for name in NAMES.iter().skip(2) {
+            assert_eq!(Method::from_word(word(name)), Some(Method::from_name(name)));
+        }
+        for name in ["BREW", "get", "GETS", "_OTHER", "OPTIONSX"] {
+            assert_eq!(Method::from_word(word(name)), None, "{name}");
+        }
     }
 }

@@ -68,7 +68,8 @@ pub(super) fn event(
         return None;
     }
     let end = if lines { line_end(text.as_bytes(), end)? } else { end };
-    let event = Event { attrs, ..complete(event, context)? };
+    complete(&mut event, context)?;
+    event.attrs = attrs;
     if !is_timely(event.ended_ms, record.received_ms(), context) {
         return None;
     }
@@ -78,7 +79,7 @@ pub(super) fn event(
 
 /// What is left to check, and to fill in, when all is read.
 #[inline(always)]
-fn complete<'a>(mut event: Event<'a>, context: &Context<'a>) -> Option<Event<'a>> {
+fn complete<'a>(event: &mut Event<'a>, context: &Context<'a>) -> Option<()> {
     if event.service.is_empty() {
         return None;
     }
@@ -90,7 +91,7 @@ fn complete<'a>(mut event: Event<'a>, context: &Context<'a>) -> Option<Event<'a>
     if event.route.is_empty() {
         event.route = limits::ROUTE_DEFAULT;
     }
-    Some(event)
+    Some(())
 }
 
 /// The object at `at` into the fields of an event; returns the position after its `}`.
@@ -118,8 +119,10 @@ fn object<'a>(
                 }
             }
             Key::Method => {
-                let (name, end) = plain(text, at, usize::MAX)?;
-                (event.method, at) = (Method::from_name(name), end);
+                let end = text::plain_end(bytes, at)?;
+                let method = text::word(bytes, at, end).and_then(Method::from_word);
+                event.method = method.unwrap_or_else(|| Method::from_name(text.get(at..end).unwrap_or_default()));
+                at = end + 1;
             }
             Key::Status => {
                 let (status, end) = number::integer(bytes, unspaced(bytes, at, lines))?;

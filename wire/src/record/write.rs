@@ -1,6 +1,7 @@
 //! Events into the bytes of a record.
 //!
 //! Lengths are computed before anything is written, so that every length is in its shortest form and nothing is moved.
+//! Then the room for the whole event is there, and short texts and numbers are written in whole words, not byte by byte.
 
 use bytes::Bytes;
 
@@ -16,12 +17,12 @@ use crate::varint;
 /// and each of its records is recognised.
 #[derive(Debug)]
 pub struct RecordBuilder {
-    /// Per record: room for its header, then its events.
+    /// Per record: room for its header, then its events. Longer than what is written.
     bytes: Vec<u8>,
+    /// Where the next event goes.
+    end: usize,
     /// Where each finished record ends in `bytes`, and its events.
     parts: Vec<(usize, u32)>,
-    /// Where the record being written starts.
-    part_start: usize,
     part_events: u32,
     /// What the record being written could have at most, whenever it was received.
     part_bytes_max: usize,
@@ -41,8 +42,8 @@ impl RecordBuilder {
     pub fn new(record_bytes_max: usize) -> Self {
         RecordBuilder {
             bytes: Vec::new(),
+            end: 0,
             parts: Vec::new(),
-            part_start: 0,
             part_events: 0,
             part_bytes_max: HEADER_BYTES_MAX,
             record_bytes_max,
@@ -53,10 +54,8 @@ impl RecordBuilder {
 
     /// Begins a request received at `received_ms`.
     pub fn start(&mut self, received_ms: i64) {
-        self.bytes.clear();
-        self.bytes.resize(HEADER_BYTES_MAX, 0);
+        self.end = HEADER_BYTES_MAX;
         self.parts.clear();
-        self.part_start = 0;
         self.part_events = 0;
         self.part_bytes_max = HEADER_BYTES_MAX;
         self.received_ms = received_ms;
@@ -92,11 +91,10 @@ impl RecordBuilder {
     }
 
     fn cut(&mut self) {
-        self.parts.push((self.bytes.len(), self.part_events));
-        self.part_start = self.bytes.len();
+        self.parts.push((self.end, self.part_events));
         self.part_events = 0;
         self.part_bytes_max = HEADER_BYTES_MAX;
-        self.bytes.resize(self.part_start + HEADER_BYTES_MAX, 0);
+        self.end += HEADER_BYTES_MAX;
     }
 
     /// Appends one event.
@@ -125,37 +123,32 @@ impl RecordBuilder {
             + event.span_id.map_or(0, |_| 10)
             + event.attrs.bytes.len();
 
-        self.open_event(event_len, event_len - number_len(delta) + DELTA_BYTES_MAX, event.service);
-        let out = &mut self.bytes;
-        let start = out.len();
+        let mut out = self.open_event(event_len, event_len - number_len(delta) + DELTA_BYTES_MAX, event.service);
+        out.header(tag::SERIES, series_len);
+        out.text(tag::SERVICE, event.service);
+        out.text(tag::ENV, event.env);
+        out.text(tag::ROUTE, event.route);
+        out.number(tag::METHOD, method);
+        out.number(tag::STATUS, status);
 
-        out.push(tag::SERIES);
-        varint::put(out, series_len as u64);
-        put_text(out, tag::SERVICE, event.service);
-        put_text(out, tag::ENV, event.env);
-        put_text(out, tag::ROUTE, event.route);
-        put_number(out, tag::METHOD, method);
-        put_number(out, tag::STATUS, status);
-
-        put_number(out, tag::ENDED_DELTA_MS, delta);
-        put_optional_number(out, tag::DURATION_US, event.duration_us);
-        put_optional_text(out, tag::ERROR, event.error);
-        put_optional_text(out, tag::HOST, event.host);
-        put_optional_text(out, tag::VERSION, event.version);
-        put_optional_text(out, tag::SOURCE, event.source);
-        put_optional_number(out, tag::BYTES_IN, event.bytes_in);
-        put_optional_number(out, tag::BYTES_OUT, event.bytes_out);
-        if let Some(trace_id) = event.trace_id {
-            out.extend_from_slice(&[tag::TRACE_ID, 16]);
-            out.extend_from_slice(&trace_id);
+        out.number(tag::ENDED_DELTA_MS, delta);
+        out.optional_number(tag::DURATION_US, event.duration_us);
+        out.optional_text(tag::ERROR, event.error);
+        out.optional_text(tag::HOST, event.host);
+        out.optional_text(tag::VERSION, event.version);
+        out.optional_text(tag::SOURCE, event.source);
+        out.optional_number(tag::BYTES_IN, event.bytes_in);
+        out.optional_number(tag::BYTES_OUT, event.bytes_out);
+        if let Some(trace_id) = &event.trace_id {
+            out.header(tag::TRACE_ID, trace_id.len());
+            out.bytes(trace_id);
         }
-        if let Some(span_id) = event.span_id {
-            out.extend_from_slice(&[tag::SPAN_ID, 8]);
-            out.extend_from_slice(&span_id);
+        if let Some(span_id) = &event.span_id {
+            out.header(tag::SPAN_ID, span_id.len());
+            out.bytes(span_id);
         }
-        out.extend_from_slice(&event.attrs.bytes);
-        debug_assert_eq!(out.len() - start, event_len, "the announced length is the written length");
-        self.part_events += 1;
+        out.bytes(&event.attrs.bytes);
+        self.close_event(event_len);
     }
 
     /// Appends an event as it lies in another record, byte for byte. The builder must have been started with the receive
@@ -165,16 +158,15 @@ impl RecordBuilder {
     /// [`RecordError::Malformed`] when its series does not decode: without a service there is no route. Nothing was appended.
     pub fn push_row(&mut self, row: &EventRow<'_>) -> Result<(), RecordError> {
         let service = row.series.decode()?.service;
-        self.open_event(row.raw.len(), row.raw.len(), service);
-        self.bytes.extend_from_slice(row.raw);
-        self.part_events += 1;
+        self.open_event(row.raw.len(), row.raw.len(), service).bytes(row.raw);
+        self.close_event(row.raw.len());
         Ok(())
     }
 
     /// Tag and length of the next event, in the record being written or in a new one when it is full. `event_len_max` is what
     /// the length would be with the longest of times.
     #[inline]
-    fn open_event(&mut self, event_len: usize, event_len_max: usize, service: &str) {
+    fn open_event(&mut self, event_len: usize, event_len_max: usize, service: &str) -> Cursor<'_> {
         let event_bytes_max = EVENT_PREFIX_BYTES_MAX + event_len_max;
         if self.part_events == 0 && self.parts.is_empty() {
             self.route_by(service);
@@ -182,14 +174,33 @@ impl RecordBuilder {
             self.cut();
         }
         self.part_bytes_max += event_bytes_max;
-        self.bytes.reserve(event_len + EVENT_PREFIX_BYTES_MAX);
-        self.bytes.push(tag::EVENT);
-        varint::put(&mut self.bytes, event_len as u64);
+        let room = self.end + EVENT_PREFIX_BYTES_MAX + event_len + WORD_BYTES;
+        if room > self.bytes.len() {
+            self.grow(room);
+        }
+        let mut out = Cursor { bytes: &mut self.bytes, at: self.end };
+        out.header(tag::EVENT, event_len);
+        self.end = out.at;
+        Cursor { bytes: &mut self.bytes, at: self.end }
+    }
+
+    fn close_event(&mut self, event_len: usize) {
+        self.end += event_len;
+        self.part_events += 1;
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, room: usize) {
+        self.bytes.resize(room.max(2 * self.bytes.len()).max(BYTES_MIN), 0);
     }
 
     /// Seals the records: headers in front of the events, checksums over both. Usually one.
     pub fn finish(&mut self, project: ProjectId, key: KeyId, identity: Option<Identity>) -> Vec<Bytes> {
-        self.parts.push((self.bytes.len(), self.part_events));
+        self.parts.push((self.end, self.part_events));
+        if self.end > self.bytes.len() {
+            self.grow(self.end);
+        }
         let parts = std::mem::take(&mut self.parts);
         let count = parts.len() as u32;
         let mut start = 0;
@@ -208,28 +219,38 @@ impl RecordBuilder {
 
 /// Writes the header into the room in front of the events.
 fn seal(bytes: &mut [u8], header: &BatchHeader) -> Bytes {
-    let mut room = [0u8; HEADER_BYTES_MAX];
-    let mut cursor = HeaderCursor { bytes: &mut room, at: CRC_FIELD_BYTES };
+    let identity_len = header.identity.map_or(0, |identity| 18 + 1 + varint::len(identity.seq));
+    let received_len = if header.received_ms == 0 { 0 } else { 9 };
+    let len = CRC_FIELD_BYTES
+        + number_len(FORMAT)
+        + number_len(header.project.0)
+        + number_len(header.key.0)
+        + identity_len
+        + received_len
+        + number_len(u64::from(header.event_count))
+        + number_len(u64::from(header.part))
+        + number_len(u64::from(header.parts));
+
+    let start = HEADER_BYTES_MAX - len;
+    let mut cursor = HeaderCursor { bytes, at: start + CRC_FIELD_BYTES };
     cursor.number(tag::FORMAT, FORMAT);
     cursor.number(tag::PROJECT, header.project.0);
     cursor.number(tag::KEY, header.key.0);
     if let Some(identity) = header.identity {
-        cursor.push(&[tag::PRODUCER, 16]);
-        cursor.push(&identity.producer);
-        cursor.push(&[tag::SEQ]);
+        cursor.push([tag::PRODUCER, 16]);
+        cursor.push(identity.producer);
+        cursor.push([tag::SEQ]);
         cursor.varint(identity.seq);
     }
     if header.received_ms != 0 {
-        cursor.push(&[tag::RECEIVED_MS]);
-        cursor.push(&header.received_ms.to_le_bytes());
+        cursor.push([tag::RECEIVED_MS]);
+        cursor.push(header.received_ms.to_le_bytes());
     }
     cursor.number(tag::EVENT_COUNT, u64::from(header.event_count));
     cursor.number(tag::PART, u64::from(header.part));
     cursor.number(tag::PARTS, u64::from(header.parts));
-    let len = cursor.at;
+    debug_assert_eq!(cursor.at, HEADER_BYTES_MAX, "the header ends where the events begin");
 
-    let start = HEADER_BYTES_MAX - len;
-    bytes[start..HEADER_BYTES_MAX].copy_from_slice(&room[..len]);
     let crc = crc32fast::hash(&bytes[start + CRC_FIELD_BYTES..]);
     bytes[start] = tag::CRC;
     bytes[start + 1..start + CRC_FIELD_BYTES].copy_from_slice(&crc.to_le_bytes());
@@ -265,13 +286,6 @@ pub(super) fn put_text(out: &mut Vec<u8>, tag: u8, text: &str) {
 }
 
 #[inline]
-pub(super) fn put_optional_text(out: &mut Vec<u8>, tag: u8, text: Option<&str>) {
-    if let Some(text) = text.filter(|text| !text.is_empty()) {
-        put_text(out, tag, text);
-    }
-}
-
-#[inline]
 pub(super) fn put_number(out: &mut Vec<u8>, tag: u8, value: u64) {
     if value != 0 {
         out.push(tag);
@@ -279,37 +293,107 @@ pub(super) fn put_number(out: &mut Vec<u8>, tag: u8, value: u64) {
     }
 }
 
-#[inline]
-pub(super) fn put_optional_number(out: &mut Vec<u8>, tag: u8, value: Option<u64>) {
-    if let Some(value) = value {
-        out.push(tag);
-        varint::put(out, value);
+/// Writes fields into the room for them. What is written may be followed by a few bytes that the next field overwrites.
+struct Cursor<'a> {
+    bytes: &'a mut [u8],
+    at: usize,
+}
+
+impl Cursor<'_> {
+    /// A tag and the length of what comes.
+    #[inline(always)]
+    fn header(&mut self, tag: u8, len: usize) {
+        if len < 0x80 {
+            self.bytes[self.at..self.at + 2].copy_from_slice(&[tag, len as u8]);
+            self.at += 2;
+        } else {
+            self.tagged(tag, len as u64);
+        }
+    }
+
+    #[inline(always)]
+    fn text(&mut self, tag: u8, text: &str) {
+        self.header(tag, text.len());
+        self.bytes(text.as_bytes());
+    }
+
+    #[inline(always)]
+    fn optional_text(&mut self, tag: u8, text: Option<&str>) {
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            self.text(tag, text);
+        }
+    }
+
+    #[inline(always)]
+    fn number(&mut self, tag: u8, value: u64) {
+        if value != 0 {
+            self.tagged(tag, value);
+        }
+    }
+
+    #[inline(always)]
+    fn optional_number(&mut self, tag: u8, value: Option<u64>) {
+        if let Some(value) = value {
+            self.tagged(tag, value);
+        }
+    }
+
+    /// A tag and a number of any size.
+    #[inline(always)]
+    fn tagged(&mut self, tag: u8, value: u64) {
+        self.bytes[self.at] = tag;
+        self.at = varint::write(self.bytes, self.at + 1, value);
+    }
+
+    /// Bytes as they are. Those of the usual lengths are two words that overlap, without a call.
+    #[inline(always)]
+    fn bytes(&mut self, from: &[u8]) {
+        let to = &mut self.bytes[self.at..self.at + from.len()];
+        match from.len() {
+            0 => {}
+            1..4 => to.iter_mut().zip(from).for_each(|(to, from)| *to = *from),
+            4..8 => copy_ends::<4>(to, from),
+            8..16 => copy_ends::<8>(to, from),
+            16..=32 => copy_ends::<16>(to, from),
+            _ => to.copy_from_slice(from),
+        }
+        self.at += from.len();
     }
 }
 
-/// Writes the header into its fixed room.
+/// Copies `N` to `2 * N` bytes: the first and the last `N`.
+#[inline(always)]
+fn copy_ends<const N: usize>(to: &mut [u8], from: &[u8]) {
+    if let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) {
+        let last_at = to.len() - N;
+        to[..N].copy_from_slice(first);
+        to[last_at..].copy_from_slice(last);
+    }
+}
+
+/// Writes the header, whose numbers are mostly of one byte.
 struct HeaderCursor<'a> {
-    bytes: &'a mut [u8; HEADER_BYTES_MAX],
+    bytes: &'a mut [u8],
     at: usize,
 }
 
 impl HeaderCursor<'_> {
-    fn push(&mut self, bytes: &[u8]) {
-        self.bytes[self.at..self.at + bytes.len()].copy_from_slice(bytes);
-        self.at += bytes.len();
+    fn push<const N: usize>(&mut self, bytes: [u8; N]) {
+        self.bytes[self.at..self.at + N].copy_from_slice(&bytes);
+        self.at += N;
     }
 
     fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {
-            self.push(&[value as u8 | 0x80]);
+            self.push([value as u8 | 0x80]);
             value >>= 7;
         }
-        self.push(&[value as u8]);
+        self.push([value as u8]);
     }
 
     fn number(&mut self, tag: u8, value: u64) {
         if value != 0 {
-            self.push(&[tag]);
+            self.push([tag]);
             self.varint(value);
         }
     }
@@ -317,6 +401,10 @@ impl HeaderCursor<'_> {
 
 /// The tag of an event and a length of up to 2^49.
 const EVENT_PREFIX_BYTES_MAX: usize = 8;
+/// What [`varint::write`] may touch behind a number.
+const WORD_BYTES: usize = 8;
+/// A first buffer for a batch of a dozen events.
+const BYTES_MIN: usize = 1024;
 /// The tag of the time and the longest number.
 const DELTA_BYTES_MAX: usize = 11;
 /// CRC 5, format 2, project and key 11 each, producer 18, seq 11, time 9, count, part and parts 6 each: 85, rounded up.

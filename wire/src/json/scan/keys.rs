@@ -4,6 +4,8 @@
 //! is expected again, and `,"key":` with the opening quote of a string is then one comparison of sixteen bytes. Anything
 //! else is read the long way and expected the next time.
 
+use wide::u8x16;
+
 use super::text::{self, CHUNK};
 use crate::json::extent;
 
@@ -56,18 +58,19 @@ keys! {
     Attrs = "attrs" "",
 }
 
+const OPENING: u8x16 = u8x16::new([b'{' ^ b',', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
 const KEYS: usize = Key::Start as usize + 1;
 
 /// What stands before a value, as a number to compare with.
 #[derive(Debug)]
 struct Token {
-    word: u128,
-    mask: u128,
+    text: [u8; CHUNK],
+    mask: [u8; CHUNK],
     len: usize,
 }
 
 impl Token {
-    const IMPOSSIBLE: Token = Token { word: 1, mask: 0, len: 0 };
+    const IMPOSSIBLE: Token = Token { text: [1; CHUNK], mask: [0; CHUNK], len: 0 };
 
     const fn of(text: &str) -> Token {
         let mut bytes = [0; CHUNK];
@@ -78,7 +81,7 @@ impl Token {
             mask[at] = 0xff;
             at += 1;
         }
-        Token { word: u128::from_le_bytes(bytes), mask: u128::from_le_bytes(mask), len: text.len() }
+        Token { text: bytes, mask, len: text.len() }
     }
 }
 
@@ -98,12 +101,16 @@ impl Foresight {
     /// The key after `last` and where its value begins: behind the quote if it must be a string.
     #[inline(always)]
     pub(super) fn next(&mut self, bytes: &[u8], at: usize, last: Key, lines: bool) -> Option<(Key, usize)> {
-        // An object opens where otherwise a comma stands.
-        let lead = if last == Key::Start { b'{' ^ b',' } else { 0 };
         let expected = self.next[last as usize];
         let token = &TOKENS[expected as usize];
-        if (u128::from_le_bytes(text::chunk(bytes, at)) ^ u128::from(lead)) & token.mask == token.word {
-            return Some((expected, at + token.len));
+        if let Some(mut found) = text::chunk(bytes, at) {
+            if last == Key::Start {
+                // An object opens where otherwise a comma stands.
+                found ^= OPENING;
+            }
+            if (found & u8x16::new(token.mask)).simd_eq(u8x16::new(token.text)).all() {
+                return Some((expected, at + token.len));
+            }
         }
         let (key, at) = read(bytes, at, last, lines)?;
         self.next[last as usize] = key;

@@ -12,28 +12,36 @@ use crate::limits;
 /// A non-negative integer of at most 15 digits and its end; larger ones go the thorough way.
 #[inline(always)]
 pub(super) fn integer(bytes: &[u8], at: usize) -> Option<(u64, usize)> {
-    let chunk = text::chunk(bytes, at);
+    let Some(chunk) = text::chunk(bytes, at) else { return last_integer(bytes, at) };
     let len = other_than_digits(chunk).trailing_zeros() as usize;
-    if len == 0 || len >= CHUNK || (chunk[0] == b'0' && len > 1) {
+    if len == 0 || len >= CHUNK || (bytes[at] == b'0') & (len > 1) {
         return None;
     }
-    let digits = (u128::from_le_bytes(chunk) & DIGITS) << (8 * (CHUNK - len));
+    let digits = (u128::from_le_bytes(chunk.to_array()) & DIGITS) << (8 * (CHUNK - len));
     Some((eight(digits as u64) * 100_000_000 + eight((digits >> 64) as u64), at + len))
+}
+
+#[cold]
+#[inline(never)]
+fn last_integer(bytes: &[u8], at: usize) -> Option<(u64, usize)> {
+    let digits = bytes.get(at..)?.iter().map_while(|byte| char::from(*byte).to_digit(10));
+    let (len, value) = digits.fold((0, 0), |(len, value), digit| (len + 1, value * 10 + u64::from(digit)));
+    ((1..CHUNK).contains(&len) && (len == 1 || bytes[at] != b'0')).then_some((value, at + len))
 }
 
 /// Milliseconds with up to three places as µs, exact in integers; anything else through a float.
 #[inline(always)]
 pub(super) fn duration_us(text: &str, at: usize) -> Option<(u64, usize)> {
-    let chunk = text::chunk(text.as_bytes(), at);
+    let Some(chunk) = text::chunk(text.as_bytes(), at) else { return any_duration_us(text, at) };
     let others = other_than_digits(chunk);
     let whole = others.trailing_zeros() as usize;
-    if !(1..=7).contains(&whole) || (chunk[0] == b'0' && whole > 1) {
+    if !(1..=7).contains(&whole) || (text.as_bytes()[at] == b'0') & (whole > 1) {
         return any_duration_us(text, at);
     }
-    let digits = u128::from_le_bytes(chunk) & DIGITS;
+    let digits = u128::from_le_bytes(chunk.to_array()) & DIGITS;
     let ms = eight((digits as u64) << (8 * (8 - whole)));
-    let (us, len) = match chunk[whole] {
-        b'.' => {
+    let (us, len) = match text.as_bytes().get(at + whole) {
+        Some(b'.') => {
             let places = (others & (others - 1)).trailing_zeros() as usize - whole - 1;
             if !(1..=3).contains(&places) {
                 return any_duration_us(text, at);
@@ -42,7 +50,7 @@ pub(super) fn duration_us(text: &str, at: usize) -> Option<(u64, usize)> {
             let digit = |place: usize| places_digits >> (8 * place) & 0xff;
             (ms * 1000 + digit(0) * 100 + digit(1) * 10 + digit(2), whole + 1 + places)
         }
-        b'e' | b'E' => return None,
+        Some(b'e' | b'E') => return None,
         _ => (ms * 1000, whole),
     };
     (us <= limits::DURATION_MS_MAX * 1000).then_some((us, at + len))
@@ -77,8 +85,8 @@ pub(super) fn end(bytes: &[u8], start: usize) -> Option<usize> {
 
 /// A bit for each byte that is no digit, and one behind the last.
 #[inline(always)]
-fn other_than_digits(chunk: [u8; CHUNK]) -> u32 {
-    let above = u8x16::new(chunk) - u8x16::splat(b'0');
+fn other_than_digits(chunk: u8x16) -> u32 {
+    let above = chunk - u8x16::splat(b'0');
     !above.min(u8x16::splat(9)).simd_eq(above).to_bitmask() | 1 << CHUNK
 }
 

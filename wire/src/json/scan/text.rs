@@ -5,37 +5,35 @@
 
 use wide::u8x16;
 
+use crate::limits::is_name_byte;
+
 /// Bytes looked at together: the width that every processor of the common kinds has.
 pub(super) const CHUNK: usize = 16;
 
-/// The bytes from `at`; behind the end of the text zeros, which no string and no number goes on with.
+/// The bytes from `at`; `None` near the end of the text, which is looked at byte by byte.
 #[inline(always)]
-pub(super) fn chunk(bytes: &[u8], at: usize) -> [u8; CHUNK] {
-    match bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        Some(chunk) => *chunk,
-        None => last_chunk(bytes, at),
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn last_chunk(bytes: &[u8], at: usize) -> [u8; CHUNK] {
-    let mut chunk = [0; CHUNK];
-    let rest = bytes.get(at..).unwrap_or_default();
-    chunk[..rest.len()].copy_from_slice(rest);
-    chunk
+pub(super) fn chunk(bytes: &[u8], at: usize) -> Option<u8x16> {
+    bytes.get(at..)?.first_chunk::<CHUNK>().map(|chunk| u8x16::new(*chunk))
 }
 
 /// The closing quote of a string whose text starts at `at`; `None` when it holds an escape or what JSON does not allow.
 #[inline(always)]
 pub(super) fn plain_end(bytes: &[u8], at: usize) -> Option<usize> {
-    end(bytes, at, ends_plain)
+    end(bytes, at, ends_plain, |byte| byte < 0x20 || matches!(byte, b'"' | b'\\'))
 }
 
 /// [`plain_end`] of a string without any control character ([`crate::json::is_plain`]): JSON allows one of them.
 #[inline(always)]
 pub(super) fn printable_end(bytes: &[u8], at: usize) -> Option<usize> {
-    end(bytes, at, |text| ends_plain(text) | text.simd_eq(u8x16::splat(0x7f)))
+    let is_end = |byte| byte < 0x20 || matches!(byte, b'"' | b'\\' | 0x7f);
+    end(bytes, at, |text| ends_plain(text) | text.simd_eq(u8x16::splat(0x7f)), is_end)
+}
+
+/// A text of less than eight bytes as a number, the first byte lowest.
+#[inline(always)]
+pub(super) fn word(bytes: &[u8], start: usize, end: usize) -> Option<u64> {
+    let bytes = bytes.get(start..)?.first_chunk::<8>()?;
+    (end - start < 8).then(|| u64::from_le_bytes(*bytes) & !(u64::MAX << (8 * (end - start))))
 }
 
 #[inline(always)]
@@ -44,7 +42,7 @@ fn ends_plain(text: u8x16) -> u8x16 {
     controls | text.simd_eq(u8x16::splat(b'"')) | text.simd_eq(u8x16::splat(b'\\'))
 }
 
-/// The closing quote of a name: [`crate::limits::is_name_byte`] holds for every byte before it.
+/// The closing quote of a name: [`is_name_byte`] holds for every byte before it.
 #[inline(always)]
 pub(super) fn name_end(bytes: &[u8], at: usize) -> Option<usize> {
     // `-`, `.`, `/` and the digits are neighbours.
@@ -52,20 +50,30 @@ pub(super) fn name_end(bytes: &[u8], at: usize) -> Option<usize> {
         let above = text - u8x16::splat(first);
         above.min(u8x16::splat(last - first)).simd_eq(above)
     };
-    end(bytes, at, |text| {
+    let ends = |text: u8x16| {
         let letters = within(text | u8x16::splat(0x20), b'a', b'z');
         !(letters | within(text, b'-', b'9') | text.simd_eq(u8x16::splat(b'_')))
-    })
+    };
+    end(bytes, at, ends, |byte| !is_name_byte(byte))
 }
 
+/// The quote that stands at the first end of a string, and nothing else that ends one.
 #[inline(always)]
-fn end(bytes: &[u8], mut at: usize, ends: impl Fn(u8x16) -> u8x16) -> Option<usize> {
+fn end(bytes: &[u8], mut at: usize, ends: impl Fn(u8x16) -> u8x16, is_end: fn(u8) -> bool) -> Option<usize> {
     loop {
-        let found = ends(u8x16::new(chunk(bytes, at))).to_bitmask();
+        let Some(chunk) = chunk(bytes, at) else { return last_end(bytes, at, is_end) };
+        let found = ends(chunk).to_bitmask();
         if found != 0 {
             at += found.trailing_zeros() as usize;
             return (bytes.get(at) == Some(&b'"')).then_some(at);
         }
         at += CHUNK;
     }
+}
+
+#[cold]
+#[inline(never)]
+fn last_end(bytes: &[u8], at: usize, is_end: fn(u8) -> bool) -> Option<usize> {
+    let at = at + bytes.get(at..)?.iter().position(|byte| is_end(*byte))?;
+    (bytes[at] == b'"').then_some(at)
 }
