@@ -80,6 +80,7 @@ pub async fn run_at(
         message_bytes_max: config.message_bytes_max,
         search_time_max: config.answers.history.statement_timeout,
     };
+    let fresh_clock = clock.clone();
     let Logs { live, events } = logs;
     let parts = Parts {
         gate,
@@ -94,6 +95,12 @@ pub async fn run_at(
     };
     let router = router(Service::new(parts));
 
+    let tls = config.tls;
+    if let Some(tls) = tls.clone() {
+        let (task_health, task_clock, task_end) = (health.clone(), fresh_clock, shutdown.clone());
+        tokio::spawn(async move { tls.keep_fresh(&task_health, &task_clock, &task_end).await });
+    }
+
     // The parts below stop after the listener: requests that drain still want answers.
     let background = Shutdown::new();
     let mut tasks = JoinSet::new();
@@ -103,7 +110,7 @@ pub async fn run_at(
     tasks.spawn(async move { task_hub.run(&task_end).await });
 
     tokio::select! {
-        () = listener::serve(listener, router, config.listener, &shutdown) => {}
+        () = listener::serve(listener, router, config.listener, tls, &shutdown) => {}
         ended = tasks.join_next() => {
             let ended = ended.context("the service has background parts")?;
             return Err(ended.err().map_or_else(

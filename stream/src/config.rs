@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use peep_chassis::config::Settings;
 use peep_chassis::keys::KeysConfig;
+use peep_chassis::tls::{Tls, TlsNames};
 
 use crate::answer::AnswerLimits;
 use crate::books::tail::TailLimits;
@@ -18,6 +19,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Connections and their deadlines.
     pub listener: ListenerLimits,
+    /// Without it the port speaks no TLS.
+    pub tls: Option<Tls>,
     /// What questions may cost.
     pub answers: AnswerLimits,
     /// What looking at events that are not counted yet may cost.
@@ -47,6 +50,7 @@ impl Config {
                 "Address of the read API and the dashboard.",
             ),
             listener: Self::read_listener(settings),
+            tls: Tls::read(settings, TLS, &["http/1.1"]),
             answers: Self::read_answers(settings),
             tail: TailLimits {
                 bytes_max: settings.bytes(
@@ -207,3 +211,6 @@ impl Config {
         }
     }
 }
+
+/// The settings of the listener's certificate.
+const TLS: TlsNames = TlsNames { service: "stream", certificate: "PEEP_STREAM_TLS_CERT", key: "PEEP_STREAM_TLS_KEY" };

@@ -1,27 +1,27 @@
 //! The socket: accept, bound, serve, drain.
 //!
-//! Arrives: TCP connections. Leaves: requests for the router. Promises: at most a configured number of connections; a
-//! client that sends its request head too slowly, or that takes no byte of an answer for too long, is cut, whatever the
-//! handler is doing; on shutdown open requests finish, live streams are told to end, and what remains after the budget
-//! is dropped. Does not: TLS (a proxy's job) or anything about paths.
+//! Arrives: TCP connections, with TLS when there is a certificate. Leaves: requests for the router. Promises: at most a
+//! configured number of connections; a client that sends its request head too slowly, or that takes no byte of an answer
+//! for too long, is cut, whatever the handler is doing; on shutdown open requests finish, live streams are told to end, and
+//! what remains after the budget is dropped. Does not: anything about paths, or HTTP/2: a viewer needs one connection
+//! for its WebSocket, and answers are large, so that windows which never open would have to be watched stream by stream.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use peep_chassis::lifecycle::Shutdown;
+use peep_chassis::socket::PatientStream;
+use peep_chassis::tls::Tls;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::metrics;
 
@@ -39,17 +39,22 @@ pub struct ListenerLimits {
 }
 
 /// Serves until shutdown, then drains.
-pub async fn serve(listener: TcpListener, router: Router, limits: ListenerLimits, shutdown: &Shutdown) {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: ListenerLimits,
+    tls: Option<Tls>,
+    shutdown: &Shutdown,
+) {
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let connections = GracefulShutdown::new();
-    let mut server = Builder::new(TokioExecutor::new());
+    let mut server = Builder::new(TokioExecutor::new()).http1_only();
     server
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         // What a slow reader of an event stream may leave in our memory.
         .max_buf_size(WRITE_BUFFER_BYTES);
-    server.http2().timer(TokioTimer::new()).max_concurrent_streams(H2_STREAMS_MAX);
     loop {
         let place = tokio::select! {
             () = shutdown.requested() => break,
@@ -68,14 +73,24 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ListenerLimits
             }
         };
         prepare(&stream);
-        let stream = DeadlineStream::new(stream, limits.write_timeout);
+        let stream = PatientStream::new(stream, limits.write_timeout, metrics::stalled_connection_cut);
         let service = TowerToHyperService::new(router.clone());
-        let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        let connection = connections.watch(connection);
+        let (server, watcher) = (server.clone(), connections.watcher());
+        let (tls, shutdown) = (tls.clone(), shutdown.clone());
         tokio::spawn(async move {
             let _open = metrics::connection_opened();
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended with an error");
+            match tls {
+                None => serve_connection(&server, stream, service, watcher).await,
+                Some(tls) => {
+                    let agreed = tokio::select! {
+                        () = shutdown.requested() => return,
+                        agreed = tls.accept(stream) => agreed,
+                    };
+                    // Whom TLS turned away was counted there.
+                    if let Ok(stream) = agreed {
+                        serve_connection(&server, stream, service, watcher).await;
+                    }
+                }
             }
             drop(place);
         });
@@ -83,6 +98,20 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ListenerLimits
     drop(listener);
     if timeout(limits.drain_timeout, connections.shutdown()).await.is_err() {
         tracing::warn!("some requests were still open after the drain budget; closing them");
+    }
+}
+
+async fn serve_connection<S>(
+    server: &Builder<TokioExecutor>,
+    stream: S,
+    service: TowerToHyperService<Router>,
+    watcher: Watcher,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "a connection ended with an error");
     }
 }
 
@@ -97,76 +126,8 @@ fn prepare(stream: &TcpStream) {
     let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES);
 }
 
-/// A stream whose writes fail when the other side takes nothing for too long.
-///
-/// The deadline lives below HTTP: hyper and the WebSocket are both frozen inside of a write then, and could not check it.
-struct DeadlineStream {
-    inner: TcpStream,
-    patience: Duration,
-    /// Set while a write is waiting.
-    stalled: Option<Pin<Box<Sleep>>>,
-}
-
-impl DeadlineStream {
-    fn new(inner: TcpStream, patience: Duration) -> Self {
-        Self { inner, patience, stalled: None }
-    }
-
-    fn check<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
-        }
-        let patience = self.patience;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + patience)));
-        if stalled.as_mut().poll(context).is_ready() {
-            metrics::stalled_connection_cut();
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no data")));
-        }
-        Poll::Pending
-    }
-}
-
-impl AsyncRead for DeadlineStream {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(context, into)
-    }
-}
-
-impl AsyncWrite for DeadlineStream {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.inner).poll_write(context, bytes);
-        self.check(context, written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
-        self.check(context, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.inner).poll_flush(context);
-        // A TCP flush is always ready and says nothing about the client; it must not reset the deadline.
-        if flushed.is_ready() { flushed } else { self.check(context, flushed) }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let closed = Pin::new(&mut self.inner).poll_shutdown(context);
-        self.check(context, closed)
-    }
-}
-
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const WRITE_BUFFER_BYTES: usize = 64 * 1024;
-const H2_STREAMS_MAX: u32 = 64;
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES: u32 = 128 * 1024;
