@@ -5,9 +5,11 @@
 //! command line, where `ps` would show it to everybody on the host.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use peep_wire::limits::{ENV_BYTES_MAX, NAME_BYTES_MAX, SERVICE_BYTES_MAX, is_name_byte};
+use ureq::tls::{Certificate, PemItem, parse_pem};
 
 use crate::detect::LineFormat;
 use crate::route::Pattern;
@@ -67,6 +69,11 @@ pub struct Args {
     /// Where ingest listens
     #[arg(long, value_name = "URL", env = "PEEP_INGEST_URL", default_value = "http://127.0.0.1:4318")]
     pub url: String,
+
+    /// Certificates to trust for https, in PEM form, instead of the built-in list of public authorities; for example
+    /// /etc/ssl/certs/ca-certificates.crt
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
 
     /// File that holds the ingest key (default: the environment variable PEEP_INGEST_KEY)
     #[arg(long, value_name = "FILE")]
@@ -182,6 +189,8 @@ pub(crate) struct Target {
     pub(crate) in_flight: u8,
     pub(crate) gzip: bool,
     pub(crate) give_up_after: Option<Duration>,
+    /// Whom to trust; `None` is the built-in list.
+    pub(crate) authorities: Option<Arc<Vec<Certificate<'static>>>>,
 }
 
 impl std::fmt::Debug for Target {
@@ -297,7 +306,29 @@ fn target(args: &Args, key: Option<String>) -> Result<Target, String> {
         None if args.follow => None,
         None => Some(Duration::from_secs(120)),
     };
-    Ok(Target { url, loopback, key, in_flight: args.in_flight, gzip: args.compress == Compress::Gzip, give_up_after })
+    let authorities = args.ca_file.as_deref().map(authorities).transpose()?;
+    if authorities.is_some() && !url.starts_with("https://") {
+        return Err(format!("--ca-file is for https, and --url is {url}"));
+    }
+    let gzip = args.compress == Compress::Gzip;
+    Ok(Target { url, loopback, key, in_flight: args.in_flight, gzip, give_up_after, authorities })
+}
+
+fn authorities(path: &Path) -> Result<Arc<Vec<Certificate<'static>>>, String> {
+    let name = path.display();
+    let pem = std::fs::read(path).map_err(|error| format!("--ca-file {name}: {error}"))?;
+    let mut authorities = Vec::new();
+    for item in parse_pem(&pem) {
+        match item {
+            Ok(PemItem::Certificate(certificate)) => authorities.push(certificate),
+            Ok(_) => {}
+            Err(error) => return Err(format!("--ca-file {name}: {error}")),
+        }
+    }
+    if authorities.is_empty() {
+        return Err(format!("--ca-file {name}: holds no certificate in PEM form"));
+    }
+    Ok(Arc::new(authorities))
 }
 
 /// `/var/log/nginx/shop.access.log.1.gz` is the service `shop`; a name that says nothing is `nginx`.

@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use ureq::tls::{RootCerts, TlsConfig};
+
 use crate::args::Target;
 use crate::backoff;
 use crate::batch::Batch;
@@ -119,6 +121,10 @@ fn agent(target: &Target) -> ureq::Agent {
         .user_agent(concat!("peep-ship/", env!("CARGO_PKG_VERSION")));
     if target.loopback {
         config = config.proxy(None);
+    }
+    if let Some(authorities) = &target.authorities {
+        let roots = RootCerts::Specific(Arc::clone(authorities));
+        config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
     }
     config.build().into()
 }

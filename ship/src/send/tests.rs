@@ -10,6 +10,7 @@ fn target(url: &str) -> Target {
         in_flight: 2,
         gzip: true,
         give_up_after: Some(Duration::from_millis(600)),
+        authorities: None,
     }
 }
 
