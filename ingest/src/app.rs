@@ -10,6 +10,7 @@ use peep_chassis::clock::Clock;
 use peep_chassis::keys::KeyStore;
 use peep_chassis::lifecycle::Shutdown;
 use peep_log::Log;
+use socket2::SockRef;
 use tokio::sync::Semaphore;
 
 use crate::admission::Drain;
@@ -55,6 +56,8 @@ pub async fn run_at(
     let workers = config.workers;
     let station = Arc::new(Station::new(config, keys, Arc::clone(&log), clock));
     listener.set_nonblocking(true).context("prepare the listening socket")?;
+    // The standard library's 128 drops connections of a burst, whose clients then wait a second and more to try again.
+    SockRef::from(&listener).listen(BACKLOG).context("prepare the listening socket")?;
 
     let stopping = shutdown.child();
     let mut threads = Vec::with_capacity(workers);
@@ -151,5 +154,7 @@ fn clock_jumped(drift_ms: i64) -> String {
     )
 }
 
+/// What the kernel allows by default.
+const BACKLOG: i32 = 4096;
 /// Shorter than any load balancer's probe interval.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
