@@ -225,7 +225,7 @@ pub mod attack {
     pub fn continuation(key: &str, fields: usize) -> Pieces {
         let start = frame(HEADERS, 0, 1, &head(key));
         let block = plain_field(b"x-y", &[b'z'; 100]).repeat(fields);
-        after(start, rounds(move |_| frame(CONTINUATION, 0, 1, &block)))
+        after(start, same(&frame(CONTINUATION, 0, 1, &block)))
     }
 
     /// A body of frames of so many bytes, padded by so many.
@@ -233,13 +233,12 @@ pub mod attack {
         let start = frame(HEADERS, END_HEADERS, 1, &head(key));
         let (flags, mut payload) = if padding > 0 { (PADDED, vec![padding]) } else { (0, Vec::new()) };
         payload.resize(payload.len() + bytes + usize::from(padding), b' ');
-        after(start, rounds(move |_| frame(DATA, flags, 1, &payload)))
+        after(start, same(&frame(DATA, flags, 1, &payload)))
     }
 
     /// The same frame for ever.
     pub fn frames(kind: u8, stream: u32, payload: &[u8]) -> Pieces {
-        let one = frame(kind, 0, stream, payload);
-        rounds(move |_| one.clone())
+        same(&frame(kind, 0, stream, payload))
     }
 
     /// One field of 4 kB, and then heads of 16 kB that name nothing but it: 64 MB each.
@@ -259,6 +258,12 @@ pub mod attack {
     /// Pieces of a hundred rounds each.
     fn rounds(mut round: impl FnMut(usize) -> Vec<u8> + Send + 'static) -> Pieces {
         Box::new((0..PIECES_MAX).map(move |piece| (piece * 100..(piece + 1) * 100).flat_map(&mut round).collect()))
+    }
+
+    /// The same frame, made once: whoever attacks should not be busy with that.
+    fn same(frame: &[u8]) -> Pieces {
+        let piece = frame.repeat(100);
+        Box::new((0..PIECES_MAX).map(move |_| piece.clone()))
     }
 
     const CANCEL: u32 = 8;
