@@ -5,7 +5,7 @@
 //! than `body_timeout`. Identity bodies that come in one piece are not copied.
 
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -62,14 +62,8 @@ pub(crate) async fn read(
     patience: &Patience,
 ) -> Result<Bytes, Refused> {
     let announced = body.size_hint().exact();
-    match patience.within(Wait::Body, collect(body, permit, limits, announced)).await {
-        Ok(read) => read,
-        Err(Overdue) => {
-            let message =
-                format!("the body did not arrive within {} s; send smaller batches", limits.time_max.as_secs());
-            Err(Refused::new(Reason::RequestTimeout, message))
-        }
-    }
+    let collected = collect(body, permit, limits, announced, patience);
+    patience.within(Wait::Body, collected).await.unwrap_or_else(|Overdue| Err(too_slow(limits)))
 }
 
 async fn collect(
@@ -77,9 +71,11 @@ async fn collect(
     permit: &mut Permit,
     limits: BodyLimits,
     announced: Option<u64>,
+    patience: &Patience,
 ) -> Result<Bytes, Refused> {
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
+    let (mut since, mut progress) = (None, 0);
     while let Some(frame) = body.frame().await {
         let frame =
             frame.map_err(|_| Refused::new(Reason::ClientGone, "the body broke off; send the request again"))?;
@@ -89,9 +85,18 @@ async fn collect(
             return Err(too_large(limits));
         }
         permit.grow_to(size).map_err(shed)?;
+        progress += data.len();
+        if progress >= PROGRESS_BYTES {
+            progress = 0;
+            patience.renew();
+        }
         if whole.is_empty() && first.is_empty() {
             first = data;
         } else {
+            // Most bodies are one piece and need no clock.
+            if since.get_or_insert_with(Instant::now).elapsed() > limits.time_max {
+                return Err(too_slow(limits));
+            }
             if whole.is_empty() {
                 // One allocation for a body whose length is known; it was reserved before reading.
                 whole.reserve(announced.map_or(size * 2, |bytes| bytes as usize).min(limits.bytes_max));
@@ -171,6 +176,14 @@ fn is_zlib(body: &[u8]) -> bool {
     matches!(body, [method, flags, ..] if method & 0x0f == 8 && (u16::from(*method) << 8 | u16::from(*flags)) % 31 == 0)
 }
 
+fn too_slow(limits: BodyLimits) -> Refused {
+    let message = format!(
+        "the body did not arrive within {} s, or less than 1 KiB of it a second; send smaller batches",
+        limits.time_max.as_secs()
+    );
+    Refused::new(Reason::RequestTimeout, message)
+}
+
 pub(crate) fn too_large(limits: BodyLimits) -> Refused {
     let message = format!("the body is larger than {} bytes; send the events in several requests", limits.bytes_max);
     Refused::new(Reason::PayloadTooLarge, message)
@@ -197,6 +210,8 @@ pub(crate) fn shed(shed: Shed) -> Refused {
 
 /// 8 MiB, as HTTP's zstd registration (RFC 9659) demands of decoders.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+/// How much of a body has to arrive within `body_stall_timeout`: 1 KiB/s with the defaults.
+const PROGRESS_BYTES: usize = 10 << 10;
 /// Output grows by this much between checks.
 const STEP: usize = 64 << 10;
 /// Below this size no ratio is suspicious: a thousand equal test events compress 200 to 1.

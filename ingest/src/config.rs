@@ -32,7 +32,9 @@ pub struct Config {
 pub struct Http {
     pub connections_max: usize,
     pub header_timeout: Duration,
+    pub head_timeout: Duration,
     pub body_timeout: Duration,
+    pub body_stall_timeout: Duration,
     pub write_timeout: Duration,
 }
 
@@ -120,11 +122,23 @@ impl Http {
                 100..=600_000,
                 "How long a client may take to send a request's head, and how long an idle connection is kept.",
             ),
+            head_timeout: settings.duration_ms(
+                "PEEP_INGEST_HEAD_TIMEOUT",
+                5_000,
+                100..=600_000,
+                "How long a client may take from the first byte of a request's head to its last.",
+            ),
             body_timeout: settings.duration_ms(
                 "PEEP_INGEST_BODY_TIMEOUT",
                 30_000,
                 100..=600_000,
                 "How long a client may take to send a body before 408.",
+            ),
+            body_stall_timeout: settings.duration_ms(
+                "PEEP_INGEST_BODY_STALL_TIMEOUT",
+                10_000,
+                100..=600_000,
+                "A body of which less than 10 KiB arrive within this time is answered 408: a client slower than that only holds a place.",
             ),
             write_timeout: settings.duration_ms(
                 "PEEP_INGEST_WRITE_TIMEOUT",

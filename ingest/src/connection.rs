@@ -101,7 +101,7 @@ impl Protocols {
             })
         });
         let connection = watcher.watch(self.http1.serve_connection(TokioIo::new(stream), service));
-        match patience.connection(connection).await {
+        match patience.connection(connection, || watch.is_within_head()).await {
             Some(Ok(())) => {}
             // A connection error concerns its client, who has seen it; hyper has answered what can be answered.
             Some(Err(error)) => tracing::debug!(%error, "connection ended early"),

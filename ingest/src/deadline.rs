@@ -30,8 +30,11 @@ pub(crate) enum Wait {
     Nothing = 0,
     /// The next head, idle time before it included, or somebody to take the answer.
     Head = 1,
+    /// More of a body.
     Body = 2,
     Append = 3,
+    /// The rest of a head.
+    RestOfHead = 4,
 }
 
 /// It took too long.
@@ -47,7 +50,7 @@ pub(crate) struct Deadlines {
 #[derive(Debug)]
 struct Shared {
     /// Milliseconds, by [`Wait`].
-    limits_ms: [u64; 4],
+    limits_ms: [u64; 5],
     pause: Duration,
     started: Instant,
     waits: Mutex<Vec<Arc<Slot>>>,
@@ -66,7 +69,10 @@ struct Slot {
 
 impl Deadlines {
     pub(crate) fn new(config: &Config) -> Deadlines {
-        let limits = [Duration::MAX, config.http.header_timeout, config.http.body_timeout, config.append_timeout];
+        let http = &config.http;
+        let body = http.body_timeout.min(http.body_stall_timeout);
+        let rest_of_head = http.head_timeout.min(http.header_timeout);
+        let limits = [Duration::MAX, http.header_timeout, body, config.append_timeout, rest_of_head];
         let shortest = limits.iter().min().copied().unwrap_or(SWEEP_PAUSE_MAX);
         let shared = Shared {
             limits_ms: limits.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
@@ -129,14 +135,19 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// Runs an HTTP/1 connection; `None` when no head came in time.
-    pub(crate) async fn connection<F: Future>(&self, connection: F) -> Option<F::Output> {
+    /// Runs an HTTP/1 connection; `None` when no head came in time. `has_begun` tells whether some of one has.
+    pub(crate) async fn connection<F: Future>(&self, connection: F, has_begun: impl Fn() -> bool) -> Option<F::Output> {
         let mut connection = pin!(connection);
         self.slot.begin(Wait::Head);
         poll_fn(|context| match connection.as_mut().poll(context) {
             Poll::Ready(ended) => Poll::Ready(Some(ended)),
-            Poll::Pending if self.slot.is_overdue(Wait::Head) => Poll::Ready(None),
+            Poll::Pending if self.slot.is_overdue(Wait::Head) || self.slot.is_overdue(Wait::RestOfHead) => {
+                Poll::Ready(None)
+            }
             Poll::Pending => {
+                if has_begun() && self.slot.is_waiting_for(Wait::Head) {
+                    self.slot.begin(Wait::RestOfHead);
+                }
                 self.slot.wake_by(context);
                 Poll::Pending
             }
@@ -177,6 +188,11 @@ impl Patience {
         .await
     }
 
+    /// There is progress: the present wait begins anew.
+    pub(crate) fn renew(&self) {
+        self.slot.seen_ms.store(0, Ordering::Relaxed);
+    }
+
     /// The stream of an HTTP/1 connection: whoever takes some of an answer is not idle.
     pub(crate) fn stream<S>(&self, stream: S) -> Taken<S> {
         Taken { stream, slot: Arc::clone(&self.slot) }
@@ -198,6 +214,10 @@ impl Slot {
     fn begin(&self, wait: Wait) {
         self.wait.store(wait as u8, Ordering::Relaxed);
         self.seen_ms.store(0, Ordering::Relaxed);
+    }
+
+    fn is_waiting_for(&self, wait: Wait) -> bool {
+        self.wait.load(Ordering::Relaxed) == wait as u8
     }
 
     fn is_overdue(&self, wait: Wait) -> bool {
@@ -317,11 +337,16 @@ mod tests {
             deadlines.shared.sweep_at(now_ms);
         }
         patience.slot.begin(Wait::Body);
-        for now_ms in [10_001, 40_000] {
+        for now_ms in [10_001, 20_000] {
             deadlines.shared.sweep_at(now_ms);
             assert!(!patience.slot.is_overdue(Wait::Body));
         }
-        deadlines.shared.sweep_at(40_001);
+        patience.renew();
+        for now_ms in [20_001, 30_000] {
+            deadlines.shared.sweep_at(now_ms);
+            assert!(!patience.slot.is_overdue(Wait::Body), "there was progress");
+        }
+        deadlines.shared.sweep_at(30_001);
         assert!(patience.slot.is_overdue(Wait::Body) && !patience.slot.is_overdue(Wait::Head));
         assert_eq!(patience.within(Wait::Body, ready(7)).await, Ok(7), "what is there does not wait");
     }
@@ -331,7 +356,7 @@ mod tests {
         let deadlines = deadlines();
         let patience = Arc::new(deadlines.patience());
         let ours = Arc::clone(&patience);
-        let idle = tokio::spawn(async move { ours.connection(pending::<()>()).await });
+        let idle = tokio::spawn(async move { ours.connection(pending::<()>(), || false).await });
         turns(2).await;
         deadlines.shared.sweep_at(1_000);
         patience.request(ready(())).await;
@@ -340,6 +365,21 @@ mod tests {
         assert!(!idle.is_finished(), "an answer begins the wait anew");
         deadlines.shared.sweep_at(30_000);
         assert_eq!(idle.await.expect("no panic"), None);
+    }
+
+    #[tokio::test]
+    async fn a_head_that_has_begun_has_less_time_than_one_that_has_not() {
+        let deadlines = deadlines();
+        let patience = deadlines.patience();
+        let begun = tokio::spawn(async move { patience.connection(pending::<()>(), || true).await });
+        turns(2).await;
+        for now_ms in [1_000, 5_999] {
+            deadlines.shared.sweep_at(now_ms);
+            turns(2).await;
+            assert!(!begun.is_finished());
+        }
+        deadlines.shared.sweep_at(6_000);
+        assert_eq!(begun.await.expect("no panic"), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use hyper::header::{EXPECT, HOST};
@@ -85,11 +85,18 @@ pub(crate) struct Watch {
     /// Number of the first request that is not to be trusted, from 0.
     refused_from: AtomicU64,
     served: AtomicU64,
+    is_within_head: AtomicBool,
 }
 
 impl Watch {
     pub(crate) fn new() -> Arc<Watch> {
-        Arc::new(Watch { refused_from: AtomicU64::new(u64::MAX), served: AtomicU64::new(0) })
+        let refused_from = AtomicU64::new(u64::MAX);
+        Arc::new(Watch { refused_from, served: AtomicU64::new(0), is_within_head: AtomicBool::new(false) })
+    }
+
+    /// Whether some of a head has arrived, and not all of it.
+    pub(crate) fn is_within_head(&self) -> bool {
+        self.is_within_head.load(Ordering::Relaxed)
     }
 
     /// To be asked once for each request, in order.
@@ -128,6 +135,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         if let Some(number) = this.framing.refused_from {
             this.watch.refused_from.store(number, Ordering::Relaxed);
         }
+        this.watch.is_within_head.store(this.framing.is_within_head(), Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 }
@@ -223,6 +231,11 @@ impl Framing {
                 }
             }
         }
+    }
+
+    /// Some of a head was read, and not its end.
+    fn is_within_head(&self) -> bool {
+        self.place == Place::Header || (self.place == Place::RequestLine && !self.line.is_empty())
     }
 
     /// The beginning of a line, or more of it.

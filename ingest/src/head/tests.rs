@@ -40,6 +40,20 @@ fn each_request_ends_where_its_length_or_its_last_chunk_says() {
 }
 
 #[test]
+fn a_head_has_begun_with_its_first_byte_and_ends_with_its_last() {
+    let mut framing = Framing::default();
+    let mut within = |bytes: &[u8]| {
+        framing.follow(bytes);
+        framing.is_within_head()
+    };
+    assert_eq!(
+        [within(b""), within(b"P"), within(b"OST / HTTP/1.1\r\n"), within(b"Content-Length: 3\r\n\r")],
+        [false, true, true, true]
+    );
+    assert_eq!([within(b"\n"), within(b"ab"), within(b"c"), within(b"G")], [false, false, false, true]);
+}
+
+#[test]
 fn what_can_be_read_in_two_ways_is_refused_with_everything_behind_it() {
     for lines in [
         "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
