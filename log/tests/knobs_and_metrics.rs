@@ -18,6 +18,7 @@ fn every_knob_arrives() {
         ("PEEP_LOG", "kafka"),
         ("PEEP_KAFKA_BROKERS", "a:1,b:2"),
         ("PEEP_LOG_PARTITIONS", "12"),
+        ("PEEP_KAFKA_APPENDS_IN_FLIGHT_MAX", "5"),
         ("PEEP_LOG_QUEUE_BYTES_MAX", "8MiB"),
         ("PEEP_LOG_APPEND_TIMEOUT", "2500"),
         ("PEEP_LOG_RETENTION_AGE", "7d"),
@@ -26,6 +27,7 @@ fn every_knob_arrives() {
     .expect("valid settings");
     assert_eq!(config.backend, Backend::Kafka);
     assert_eq!(config.kafka.brokers, "a:1,b:2");
+    assert_eq!(config.kafka.appends_in_flight_max, 5);
     assert_eq!(config.partitions, 12);
     assert_eq!(config.queue_bytes_max, 8 << 20);
     assert_eq!(config.append_timeout, Duration::from_millis(2500));

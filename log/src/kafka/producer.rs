@@ -224,8 +224,9 @@ fn native_config(config: &LogConfig) -> ClientConfig {
         .set("acks", "all")
         // The default of 5 minutes outlives every HTTP request.
         .set("message.timeout.ms", message_timeout(config.append_timeout).as_millis().to_string())
-        // A record is a batch already; waiting for company only adds latency.
+        // A record is a batch already; waiting for company only adds latency. Company comes by itself while others are on the way.
         .set("linger.ms", "0")
+        .set("max.in.flight.requests.per.connection", config.kafka.appends_in_flight_max.to_string())
         .set("compression.type", "lz4")
         .set("message.max.bytes", (config.record_bytes_max + FRAME_BYTES).to_string())
         // Second line behind `queue_bytes_max`; in kilobytes, at least one of them.
