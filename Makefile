@@ -2,7 +2,7 @@
 # Written for GNU make 3.81 and newer, which is what macOS ships.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev up down status logs reset demo check test bench faults mutants
+.PHONY: help dev up down status logs reset demo check test bench faults hostile mutants
 
 help: ## this list
 	@scripts/help.sh
@@ -39,6 +39,9 @@ bench: ## the benchmarks; prints ratios, see benches/
 
 faults: ## break everything under load and prove that nothing is lost or doubled (FAULT=F06 EVENTS=20000 SEED=1)
 	@scripts/faults.sh
+
+hostile: ## send what no honest client sends, straight and through real proxies (CASE=H08)
+	@scripts/hostile.sh
 
 mutants: ## break what exactly-once rests on, one thing at a time, and see that a suite turns red (MUTANT=dedup SEEDS=1000)
 	@node scripts/mutants.mjs

@@ -6,9 +6,16 @@
 /// What a client's bytes are, in order.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Reading {
-    /// Bodies of the requests, as far as they can be told.
-    pub bodies: Vec<Vec<u8>>,
+    /// As far as they can be told.
+    pub requests: Vec<Request>,
     pub end: Ending,
+}
+
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Request {
+    pub method: String,
+    pub target: String,
+    pub body: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -33,9 +40,15 @@ pub fn read(mut bytes: &[u8]) -> Reading {
             return reading;
         }
         match request(bytes) {
-            Ok((body, rest)) => {
-                reading.bodies.push(body);
+            Ok((request, Ok(rest))) => {
+                reading.requests.push(request);
                 bytes = rest;
+            }
+            // The body is there, and only what follows its last chunk is not as it should be.
+            Ok((request, Err(end))) => {
+                reading.requests.push(request);
+                reading.end = end;
+                return reading;
             }
             Err(end) => {
                 reading.end = end;
@@ -45,7 +58,10 @@ pub fn read(mut bytes: &[u8]) -> Reading {
     }
 }
 
-fn request(bytes: &[u8]) -> Result<(Vec<u8>, &[u8]), Ending> {
+/// What follows a request, or why nothing can.
+type Rest<'b> = Result<&'b [u8], Ending>;
+
+fn request(bytes: &[u8]) -> Result<(Request, Rest<'_>), Ending> {
     let (request_line, mut rest) = line(bytes)?;
     let is_old = match request_line.rsplit(|byte| *byte == b' ').next() {
         Some(b"HTTP/1.1") => false,
@@ -76,14 +92,19 @@ fn request(bytes: &[u8]) -> Result<(Vec<u8>, &[u8]), Ending> {
     if hosts > 1 || (hosts == 0 && !is_old) {
         return Err(Ending::Refused);
     }
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let request = |body: &[u8]| Request { method: text(method), target: text(target), body: body.to_vec() };
     match (&lengths[..], &codings[..]) {
-        ([], []) => Ok((Vec::new(), rest)),
+        ([], []) => Ok((request(b""), Ok(rest))),
         ([length], []) => {
             let length = digits(length).ok_or(Ending::Refused)?;
             let body = rest.get(..length).ok_or(Ending::Torn)?;
-            Ok((body.to_vec(), &rest[length..]))
+            Ok((request(body), Ok(&rest[length..])))
         }
-        ([], [coding]) if coding.eq_ignore_ascii_case(b"chunked") && !is_old => chunks(rest),
+        ([], [coding]) if coding.eq_ignore_ascii_case(b"chunked") && !is_old => {
+            let (body, rest) = chunks(rest)?;
+            Ok((request(&body), trailers(rest)))
+        }
         _ => Err(Ending::Refused),
     }
 }
@@ -117,11 +138,15 @@ fn chunks(mut rest: &[u8]) -> Result<(Vec<u8>, &[u8]), Ending> {
             _ => return Err(Ending::Refused),
         };
     }
+    Ok((body, rest))
+}
+
+fn trailers(mut rest: &[u8]) -> Rest<'_> {
     loop {
         let (text, behind) = line(rest)?;
         rest = behind;
         if text.is_empty() {
-            return Ok((body, rest));
+            return Ok(rest);
         }
         field(text).ok_or(Ending::Refused)?;
     }
@@ -167,7 +192,8 @@ mod tests {
             + &head("Transfer-Encoding: chunked\r\n")
             + "1;x\r\nc\r\n0\r\nT: u\r\n\r\n";
         let reading = read(clear.as_bytes());
-        assert_eq!((reading.bodies, reading.end), (vec![b"ab".to_vec(), b"c".to_vec()], Ending::Whole));
+        let bodies: Vec<&[u8]> = reading.requests.iter().map(|request| &request.body[..]).collect();
+        assert_eq!((bodies, reading.end), (vec![&b"ab"[..], b"c"], Ending::Whole));
         for lines in [
             "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
             "Content-Length: +1\r\n",

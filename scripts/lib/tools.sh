@@ -21,6 +21,8 @@ name_of() {
     kafka) echo "Apache Kafka (from Maven Central), Java 17 or newer, Maven" ;;
     chromium) echo "Chromium" ;;
     faketime) echo "libfaketime" ;;
+    proxies) echo "nginx, HAProxy, Apache httpd" ;;
+    slowhttptest) echo "slowhttptest" ;;
     shellcheck) echo "shellcheck" ;;
     cargo_deny) echo "cargo-deny" ;;
   esac
@@ -50,6 +52,11 @@ have_python() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 have_postgres() { "$ROOT/scripts/postgres.sh" status --binaries >/dev/null 2>&1; }
 have_kafka() { "$ROOT/scripts/kafka.sh" status --binaries >/dev/null 2>&1; }
 have_faketime() { ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1; }
+have_proxies() {
+  local name
+  for name in nginx haproxy apache2; do PATH=$PATH:/usr/sbin:/sbin command -v "$name" >/dev/null || return; done
+}
+have_slowhttptest() { command -v slowhttptest >/dev/null; }
 have_chromium() { [ -n "$(chromium_path)" ]; }
 have_shellcheck() { command -v shellcheck >/dev/null; }
 have_cargo_deny() { cargo deny --version >/dev/null 2>&1; }
@@ -128,6 +135,8 @@ install_postgres() { "$ROOT/scripts/postgres.sh" install; }
 install_kafka() { "$ROOT/scripts/kafka.sh" install; }
 install_chromium() { packages chromium "--cask chromium"; }
 install_faketime() { packages libfaketime libfaketime; }
+install_proxies() { packages "nginx-light haproxy apache2-bin" "nginx haproxy httpd"; }
+install_slowhttptest() { packages slowhttptest slowhttptest; }
 install_shellcheck() { packages shellcheck shellcheck; }
 
 install_node() {

@@ -252,7 +252,8 @@ impl Histogram {
             let word = varint::unzigzag(take_leb128_9(&mut input).ok_or(HistogramError::NotV2)?);
             if word <= 0 {
                 let gap = usize::try_from(word.unsigned_abs().max(1)).map_err(|_| HistogramError::OutOfRange)?;
-                index = index.checked_add(gap).ok_or(HistogramError::OutOfRange)?;
+                let behind = index.checked_add(gap).filter(|index| *index <= Self::BUCKETS);
+                index = behind.ok_or(HistogramError::OutOfRange)?;
             } else {
                 if index >= Self::BUCKETS {
                     return Err(HistogramError::OutOfRange);

@@ -77,7 +77,7 @@ async fn check_alone(scene: &mut Scene) -> anyhow::Result<()> {
 
 async fn over_the_socket(scene: &mut Scene) -> anyhow::Result<()> {
     let (address, body) = (scene.address.clone(), "{\"service\":\"guessed\"}");
-    let requests: Vec<String> = guesses(20_000)
+    let requests: Vec<String> = guesses(3_000)
         .iter()
         .map(|key| {
             let length = body.len();
@@ -86,7 +86,7 @@ async fn over_the_socket(scene: &mut Scene) -> anyhow::Result<()> {
         .collect();
     let attack = async {
         let mut statuses = std::collections::BTreeMap::<u16, u64>::new();
-        let clients = requests.chunks(requests.len() / 40).map(|requests| {
+        let clients = requests.chunks(requests.len() / 100).map(|requests| {
             let address = &address;
             async move {
                 let all = requests.concat();

@@ -14,7 +14,7 @@ use futures_util::stream;
 
 use crate::cases::{Case, case};
 use crate::proxies::{Kind, Proxy};
-use crate::reference::{self, Ending};
+use crate::reference::{self, Ending, Request};
 use crate::scene::Scene;
 use crate::talk::{self, Exchange, Until};
 
@@ -347,7 +347,7 @@ fn variants(writer: &Writer<'_>) -> Vec<Variant> {
         ("POST /v1", "POST //v1"),
         ("POST /v1", "POST /%2e/v1"),
         ("POST /v1/events", "GET /v1/events"),
-        ("POST /v1/events", "HEAD /v1/events"),
+        ("POST /v1/events", "PUT /v1/events"),
         ("POST /v1/events", "post /v1/events"),
         (" HTTP/1.1", "\u{a0}HTTP/1.1"),
         (" HTTP/1.1", ""),
@@ -409,7 +409,7 @@ async fn direct(scene: &mut Scene) -> anyhow::Result<()> {
     for (variant, exchange) in variants.iter().zip(exchanges) {
         let exchange = exchange?;
         let reading = reference::read(&variant.bytes);
-        let expected: Vec<char> = reading.bodies.iter().filter_map(|body| class_of(body)).collect();
+        let expected: Vec<char> = reading.requests.iter().filter_map(class_of).collect();
         let told = answered(&exchange);
         let name = |class: &char| format!("{class}-{}", variant.number);
         let in_log: BTreeSet<char> =
@@ -444,10 +444,13 @@ async fn direct(scene: &mut Scene) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whose events a body is.
-fn class_of(body: &[u8]) -> Option<char> {
-    let events: serde_json::Value = serde_json::from_slice(body).ok()?;
-    events[0]["service"].as_str()?.chars().next()
+/// Whose events a request brings, if it brings any.
+fn class_of(request: &Request) -> Option<char> {
+    let path = request.target.split_once("/v1/events").map(|(before, _)| before)?;
+    // With an authority before the path or without, and nothing else that would make it another one.
+    let is_ours = path.is_empty() || path.starts_with("http://");
+    let events: serde_json::Value = serde_json::from_slice(&request.body).ok()?;
+    events[0]["service"].as_str()?.chars().next().filter(|_| is_ours && request.method == "POST")
 }
 
 async fn through(scene: &mut Scene, kind: Kind) -> anyhow::Result<()> {
