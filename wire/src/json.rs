@@ -7,7 +7,7 @@
 //! Two ways through, one result. `scan` is a scanner for exactly this schema: it borrows, allocates nothing
 //! and gives up at the first thing out of the ordinary (an escape, a nested value, a wrong type). `field` then
 //! decodes that one event with `serde_json` and knows how to name what is wrong. A property test holds the two
-//! against each other. A plain event costs about a third of `serde_json` alone (see `benches/`).
+//! against each other. A plain event costs about a third of what `serde_json` alone does (see `benches/`).
 //!
 //! Does not: read sockets, decompress, know about keys beyond the environment an event must name.
 

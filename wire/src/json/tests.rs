@@ -1,6 +1,6 @@
 use super::*;
 use crate::event::EncodedAttrs;
-use crate::ids::{KeyId, ProjectId};
+use crate::ids::{Identity, KeyId, ProjectId};
 use crate::record;
 use proptest::prelude::*;
 
@@ -355,4 +355,214 @@ fn a_retry_is_routed_like_the_first_try_although_its_first_event_is_too_old_by_t
     };
     assert_eq!(routed_by(NOW_MS), (2, "a".to_owned()));
     assert_eq!(routed_by(NOW_MS + 1), (1, "a".to_owned()));
+}
+
+/// The length of a record and its checksum, which is one of all its other bytes.
+fn fingerprint(body: &str, lines: bool, identity: Option<Identity>) -> (usize, [u8; 4]) {
+    let mut record = RecordBuilder::default();
+    record.start(NOW_MS);
+    let mut rejected = Vec::new();
+    let context = Context { lines, ..context() };
+    Decoder::default().decode(body.as_bytes(), &context, &mut record, &mut rejected).unwrap();
+    assert_eq!(rejected, []);
+    let bytes = record.finish(ProjectId(7), KeyId(300), identity).remove(0);
+    (bytes.len(), bytes[1..5].try_into().unwrap())
+}
+
+#[test]
+fn a_body_is_the_same_bytes_in_the_log_as_ever() {
+    // Fingerprints of the first release's records: a retry across an upgrade must be recognised.
+    let full = FULL.replace("TS", &(NOW_MS - 1500).to_string());
+    let (service, route, ts) = ("s".repeat(128), "r".repeat(140), NOW_MS + 1);
+    let long = format!(r#"{{"duration_ms":3600000,"service":"{service}","route":"/ü/{route}","ts":{ts}}}"#);
+    let body = format!(r#"[{full},{{"service":"a"}},{long}]"#);
+    let identity = Identity { producer: [9; 16], seq: 70_000 };
+    assert_eq!(fingerprint(&body, false, Some(identity)), (515, [0x1d, 0xaa, 0x79, 0x33]));
+
+    let event = |n: usize| {
+        let (service, route, host) = (n % 7, "x".repeat(n), "h".repeat(n % 40));
+        let method = ["GET", "POST", "PUT", "QUERY", "BREW", "get"][n % 6];
+        let (status, ms, ts) = (100 + n, n * n * n / 7, NOW_MS - (n * n * n) as i64);
+        format!(
+            "{{\"service\":\"s{service}\",\"route\":\"/r/{route}\",\"method\":\"{method}\",\"status\":{status},\
+             \"duration_ms\":{ms}.{n:03},\"ts\":{ts},\"host\":\"{host}\"}}\n"
+        )
+    };
+    let lines: String = (0..200).map(event).collect();
+    assert_eq!(fingerprint(&lines, true, None), (31_798, [0xcc, 0x10, 0xe5, 0xfe]));
+}
+
+/// Every field that the scanner knows.
+const FULL: &str = r#"{"service":"shop","env":"prod","route":"/orders/{id}","method":"PATCH","status":503,"duration_ms":12.345,"ts":TS,"error":"upstream timed out","host":"web-1","version":"v2.14.0","bytes_in":1,"bytes_out":300,"trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","span_id":"00f067aa0ba902b7","source":"sdk","attrs":{"k":"v","n":3.5,"b":true}}"#;
+
+/// The pairs of [`FULL`].
+fn pairs() -> Vec<String> {
+    let full = FULL.replace("TS", &NOW_MS.to_string());
+    let (fields, attrs) = full[1..full.len() - 1].split_once(",\"attrs\"").unwrap();
+    fields.split(',').map(str::to_owned).chain([format!("\"attrs\"{attrs}")]).collect()
+}
+
+#[test]
+fn an_event_is_the_same_wherever_in_a_body_it_lies() {
+    let event = format!("{{{}}}", pairs().join(","));
+    let expected = slowly(&event, &context());
+    assert_eq!(quickly(&event, &context()).ok_or(RejectionCode::InvalidJson), expected, "it takes the fast way");
+    let expected = (expected.unwrap(), vec![]);
+    for blanks in 0..64 {
+        let blank = " ".repeat(blanks);
+        for body in [format!("{blank}{event}"), format!("{event}{blank}"), format!("[{blank}{event}{blank}]{blank}")] {
+            assert_eq!(decode(&body), Ok(expected.clone()), "{body}");
+        }
+        // The last bytes of a body are read in another way than those before them.
+        let padded = event.replace("web-1", &"w".repeat(blanks));
+        assert_eq!(decode(&padded), decode(&format!("{padded}{}", " ".repeat(64))), "{padded}");
+    }
+}
+
+#[test]
+fn an_event_cut_short_anywhere_costs_itself_only() {
+    let event = format!("{{{}}}", pairs().join(","));
+    let good = r#"{"service":"good"}"#;
+    for cut in 1..event.len() {
+        let event = &event[..cut];
+        assert_eq!(quickly(event, &context()), None, "{event}");
+        assert_eq!(quickly(&format!("{event}\n{}", " ".repeat(64)), &context()), None, "{event}");
+        let body = format!("{good}\n{event}\n{good}\n");
+        let (events, rejected) = decode_in(body.as_bytes(), &Context { lines: true, ..context() }).unwrap();
+        assert_eq!((events.len(), codes(&rejected)), (2, vec![(1, "invalid_json")]), "{event}");
+    }
+}
+
+#[test]
+fn numbers_at_their_edges_come_out_the_same_in_both_ways() {
+    let numbers = [
+        "0",
+        "-0",
+        "00",
+        "01",
+        "1",
+        "9",
+        "10",
+        "99",
+        "100",
+        "599",
+        "600",
+        "65535",
+        "65536",
+        "65635",
+        "9999999",
+        "10000000",
+        "0.0",
+        "0.",
+        ".5",
+        "1.",
+        "0.001",
+        "0.0005",
+        "0.00049",
+        "12.3456",
+        "3599999.999",
+        "3600000",
+        "3600000.000",
+        "3600000.001",
+        "9999999.999",
+        "1e3",
+        "1E3",
+        "1.5e-3",
+        "1.e1",
+        "+1",
+        "-1",
+        "1-",
+        "1_0",
+        "0x10",
+        "1795200000000",
+        "1795200300000",
+        "1795200300001",
+        "1792608000000",
+        "1792607999999",
+        "99999999999999",
+        "999999999999999",
+        "1000000000000000",
+        "9007199254740993",
+        "9223372036854775807",
+        "9223372036854775808",
+        "18446744073709551616",
+        "99999999999999999999999999",
+        "0.1234567890123456789",
+        "123456789012345.5",
+        "１",
+        "1/",
+        "1:",
+        "/",
+        ":",
+    ];
+    for number in numbers {
+        for key in ["duration_ms", "ts", "status", "bytes_in", "bytes_out", "other"] {
+            // Once near the end of the text and once far from it.
+            for end in ["}", ",\"version\":\"a version of more than a few bytes\"}"] {
+                let event = format!("{{\"service\":\"a\",\"{key}\":{number}{end}");
+                let (quick, slow) = (quickly(&event, &context()), slowly(&event, &context()));
+                assert!(quick.is_none() || quick == slow.ok(), "{event}");
+            }
+        }
+    }
+    for (key, number) in
+        [("duration_ms", "3600000.000"), ("ts", "1795200300000"), ("status", "599"), ("bytes_in", "999999999999999")]
+    {
+        for end in ["}", ",\"version\":\"a version of more than a few bytes\"}"] {
+            assert!(quickly(&format!("{{\"service\":\"a\",\"{key}\":{number}{end}"), &context()).is_some(), "{key}");
+        }
+    }
+}
+
+#[test]
+fn every_byte_is_judged_alike_in_both_ways() {
+    for byte in 0..0x80u8 {
+        for place in 0..40 {
+            for field in ["service", "env", "route", "method", "host", "error", "trace_id", "span_id", "other"] {
+                let mut text =
+                    if field.ends_with("id") { "0123456789abcdefABCDEF0123456789".repeat(2) } else { "x".repeat(64) };
+                text.truncate(match field {
+                    "trace_id" => 32,
+                    "span_id" => 16,
+                    _ => 40,
+                });
+                let Some(slot) = text.get(place..place + 1).map(|_| place) else { continue };
+                text.replace_range(slot..slot + 1, &char::from(byte).to_string());
+                let event = format!(r#"{{"service":"a","{field}":"{text}","version":"1"}}"#);
+                let (quick, slow) = (quickly(&event, &context()), slowly(&event, &context()));
+                assert!(quick.is_none() || quick == slow.clone().ok(), "{event}");
+                // Whatever needs no unescaping and is accepted needs no thorough way.
+                assert!(byte == b'\\' || quick.is_some() == slow.is_ok(), "{event}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn keys_in_any_order_and_spacing_mean_the_same(
+        orders in prop::collection::vec((Just(pairs()).prop_shuffle(), 1usize..17, 0usize..5), 1..6),
+        lines: bool,
+    ) {
+        let spacings = [(":", ","), (": ", ", "), (" :", " ,"), (" : ", "\t,\r"), (":\t", ",  ")];
+        let events: Vec<String> = orders.iter().map(|(pairs, kept, spacing)| {
+            let (colon, comma) = spacings[*spacing];
+            let mut pairs: Vec<_> = pairs.iter().take(*kept).cloned().collect();
+            if !pairs.iter().any(|pair| pair.starts_with("\"service\"")) {
+                pairs.push(r#""service":"shop""#.to_owned());
+            }
+            let spaced: Vec<_> = pairs.iter().map(|pair| pair.replacen(':', colon, 1)).collect();
+            format!("{{{}}}", spaced.join(comma))
+        }).collect();
+        let expected: Vec<String> = events.iter().flat_map(|event| slowly(event, &context()).unwrap()).collect();
+        let body = if lines { events.join("\n") } else { format!("[{}]", events.join(" , ")) };
+        prop_assert_eq!(decode_in(body.as_bytes(), &Context { lines, ..context() }), Ok((expected, vec![])));
+        let mut seen = Vec::new();
+        for event in &events {
+            prop_assert!(quickly_after(&seen, event, &context()).is_some(), "{} after {:?}", event, seen);
+            seen.push(event.as_str());
+        }
+    }
 }
