@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use hyper::Version;
 use hyper::body::{Body, Incoming};
 
 use crate::admission::{Permit, Shed};
@@ -107,6 +108,17 @@ async fn collect(
         }
     }
     Ok(if whole.is_empty() { first } else { whole.freeze() })
+}
+
+/// Lets the rest of a body come and go when its request is turned away for now, while the answer is on its way. Otherwise HTTP/1.1
+/// could only close the connection: the client may lose the answer to the reset, and opening another one costs both sides more
+/// than these bytes, just when there is too much to do. A stream of HTTP/2 ends alone.
+pub(crate) fn discard(mut body: Incoming, version: Version) {
+    let is_short = body.size_hint().exact().is_some_and(|bytes| bytes <= DISCARDED_BYTES_MAX);
+    if version != Version::HTTP_11 || !is_short || body.is_end_stream() {
+        return;
+    }
+    tokio::spawn(tokio::time::timeout(DISCARD_TIMEOUT, async move { while let Some(Ok(_)) = body.frame().await {} }));
 }
 
 /// Decompresses; identity bodies pass through.
@@ -208,6 +220,10 @@ pub(crate) fn shed(shed: Shed) -> Refused {
     }
 }
 
+/// About what a new connection costs.
+const DISCARDED_BYTES_MAX: u64 = 1 << 20;
+/// Whoever sends slowly may as well connect again.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// 8 MiB, as HTTP's zstd registration (RFC 9659) demands of decoders.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// How much of a body has to arrive within `body_stall_timeout`: 1 KiB/s with the defaults.

@@ -126,11 +126,18 @@ impl Station {
         let identity = identity(&head.headers)?;
         check_length(head.version, &head.headers)?;
         let project = ProjectId(key.project);
-        let mut charge = self.charge(KeyId(key.key), &body)?;
-        self.find_place(project, identity.as_ref())?;
-
         let limits = self.body_limits();
-        let mut permit = self.admit(project, &body, limits)?;
+        let room = self.charge(KeyId(key.key), &body).and_then(|charge| {
+            self.find_place(project, identity.as_ref())?;
+            Ok((charge, self.admit(project, &body, limits)?))
+        });
+        let (mut charge, mut permit) = match room {
+            Ok(room) => room,
+            Err(refused) => {
+                body::discard(body, head.version);
+                return Err(refused);
+            }
+        };
         let sent = body::read(body, &mut permit, limits, patience).await?;
         let sent_bytes = sent.len();
         let body = body::decompress(sent, encoding, &mut permit, limits)?;

@@ -181,3 +181,14 @@ fn every_refusal_says_when_to_come_back(outcome: &Outcome) {
         assert!(sent.retry_after_s.is_some_and(|seconds| (1..=31).contains(&seconds)), "{sent:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_turned_away_keeps_the_connection_whatever_was_in_the_body() {
+    let mut full = config();
+    full.limits.body_bytes_in_flight_max = 0;
+    let ingest = start_on(full, Clock::system(), |log| Arc::new(log)).await;
+    let flood = Flood { per_second: 50.0, ..flood_of(&ingest, &ingest.key, &" ".repeat(300 << 10)) };
+    let refused = flood.run(2 * SECOND).await;
+    every_refusal_says_when_to_come_back(&refused);
+    assert_eq!((refused.count(|status| status == 503), refused.reconnects), (100, 0), "{}", refused.statuses());
+}

@@ -1,7 +1,7 @@
 //! A TCP proxy that misbehaves on command: the network between two processes, to be broken.
 //!
 //! Arrives: connections to [`Proxy::address`]. Leaves: the same bytes to the target and back, unless told otherwise:
-//! swallowed in one direction or both, refused, reset, late, or cut at a word in the stream (`COMMIT`, say) before it
+//! swallowed in one direction or both, refused, reset, late, slow, or cut at a word in the stream (`COMMIT`, say) before it
 //! arrives, after it, or when its answer comes back.
 //!
 //! Promises: what it does to one connection depends on the commands, the bytes and a seed. Bytes are never changed,
@@ -55,6 +55,8 @@ struct Mode {
     refuse: bool,
     /// Least and most of what each chunk waits.
     delay: Option<(Duration, Duration)>,
+    /// Bytes per second that a client gets through, on each connection.
+    bandwidth: Option<f64>,
     cut: Option<Cut>,
     /// Connections of an older generation are reset.
     generation: u64,
@@ -116,6 +118,11 @@ impl Proxy {
     /// Each chunk of bytes waits between `least` and `most`.
     pub fn delay(&self, least: Duration, most: Duration) {
         self.change(|mode| mode.delay = Some((least, most)));
+    }
+
+    /// So many bytes per second arrive from the client of each connection.
+    pub fn throttle(&self, bytes_per_second: f64) {
+        self.change(|mode| mode.bandwidth = Some(bytes_per_second));
     }
 
     /// Connections are reset at a word, from now on.
@@ -252,6 +259,9 @@ impl Pump<'_> {
             }
             if let Some((least, most)) = mode.delay {
                 sleep(least + (most - least).mul_f64(self.shared.chance())).await;
+            }
+            if let Some(bytes_per_second) = mode.bandwidth.filter(|_| self.requests) {
+                sleep(Duration::from_secs_f64(bytes.len() as f64 / bytes_per_second)).await;
             }
             let fate = match &mode.cut {
                 Some(cut) if self.requests && contains(&mut tail, bytes, cut.word) => self.shared.fate(cut.one_in),

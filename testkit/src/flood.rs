@@ -1,8 +1,9 @@
 //! A load that does not wait: requests at a fixed rate, whatever becomes of those before.
 //!
 //! Arrives: one request and how often. Leaves: what became of each, by when it was due. Promises: open loop, so an answer that takes
-//! long delays no other request; latency counts from the moment a request was due, waiting for a connection included. Connections
-//! are kept as long as the server keeps them; a request that an idle connection could not take any more is sent on a new one.
+//! long delays no other request; latency counts from the moment a request was due. A request that finds every connection waiting for
+//! an answer is not sent, and counted. Connections are kept as long as the server keeps them; a request that an idle connection
+//! could not take any more is sent on a new one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,10 +29,15 @@ pub struct Sent {
     /// When it was due, from the start.
     pub due: Duration,
     pub took: Duration,
-    /// 0: the connection ended without an answer, or there was none in time.
+    /// [`LOST`], [`UNSENT`], or what was answered.
     pub status: u16,
     pub retry_after_s: Option<u32>,
 }
+
+/// The connection ended without an answer, or there was none in time.
+pub const LOST: u16 = 0;
+/// Every connection was waiting for an answer.
+pub const UNSENT: u16 = 1;
 
 /// Everything that was sent, in the order of being due.
 #[derive(Clone, Debug, Default)]
@@ -42,15 +48,40 @@ pub struct Outcome {
 }
 
 impl Flood {
-    /// Sends for so long, and waits for the last answers.
-    pub async fn run(&self, during: Duration) -> Outcome {
-        let (start, count) = (Instant::now(), (self.per_second * during.as_secs_f64()) as u32);
-        let pool = Arc::new(Pool {
+    /// Closed loop, whatever `per_second` says: how many requests per second are accepted when every connection sends the next one
+    /// after an answer.
+    pub async fn saturate(&self, connections: usize, during: Duration) -> f64 {
+        let (pool, until) = (Arc::new(self.pool()), Instant::now() + during);
+        let mut sending = tokio::task::JoinSet::new();
+        for _ in 0..connections {
+            let (pool, request) = (Arc::clone(&pool), Arc::clone(&self.request));
+            sending.spawn(async move {
+                let mut accepted = 0_u32;
+                while Instant::now() < until {
+                    let answered = timeout(PATIENCE, pool.send(&request)).await.ok().flatten();
+                    accepted += u32::from(answered.is_some_and(|(status, _)| status == 202));
+                }
+                accepted
+            });
+        }
+        let started = until - during;
+        let accepted: u32 = sending.join_all().await.into_iter().sum();
+        f64::from(accepted) / started.elapsed().as_secs_f64()
+    }
+
+    fn pool(&self) -> Pool {
+        Pool {
             address: self.address.clone(),
             idle: Mutex::default(),
             places: Semaphore::new(self.connections_max),
             opened: Mutex::new((0, 0, 0)),
-        });
+        }
+    }
+
+    /// Sends for so long, and waits for the last answers.
+    pub async fn run(&self, during: Duration) -> Outcome {
+        let (start, count) = (Instant::now(), (self.per_second * during.as_secs_f64()) as u32);
+        let pool = Arc::new(self.pool());
         let mut sending = tokio::task::JoinSet::new();
         let mut sent = Vec::with_capacity(count as usize);
         for number in 0..count {
@@ -58,8 +89,10 @@ impl Flood {
             sleep_until(start + due).await;
             let (pool, request) = (Arc::clone(&pool), Arc::clone(&self.request));
             sending.spawn(async move {
-                let answered = timeout(PATIENCE, pool.send(&request)).await;
-                let (status, retry_after_s) = answered.ok().flatten().unwrap_or((0, None));
+                let (status, retry_after_s) = match pool.places.try_acquire() {
+                    Ok(_place) => timeout(PATIENCE, pool.send(&request)).await.ok().flatten().unwrap_or((LOST, None)),
+                    Err(_) => (UNSENT, None),
+                };
                 Sent { due, took: (start + due).elapsed(), status, retry_after_s }
             });
             while let Some(done) = sending.try_join_next() {
@@ -80,9 +113,10 @@ impl Outcome {
         self.sent.iter().filter(|sent| status(sent.status)).count()
     }
 
-    /// Answers 202 per second among what was due in this stretch of time.
+    /// Requests that were accepted in this stretch of time, per second. By when they were answered: how many wait at its ends is
+    /// no work done.
     pub fn goodput(&self, from: Duration, to: Duration) -> f64 {
-        let good = self.sent.iter().filter(|sent| (from..to).contains(&sent.due) && sent.status == 202);
+        let good = self.sent.iter().filter(|sent| sent.status == 202 && (from..to).contains(&(sent.due + sent.took)));
         good.count() as f64 / (to - from).as_secs_f64()
     }
 
@@ -120,7 +154,6 @@ struct Pool {
 
 impl Pool {
     async fn send(&self, request: &[u8]) -> Option<(u16, Option<u32>)> {
-        let _place = self.places.acquire().await.ok()?;
         loop {
             let kept = self.idle.lock().pop();
             let was_kept = kept.is_some();
