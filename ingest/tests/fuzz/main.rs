@@ -29,5 +29,5 @@ fn compressed_bodies() {
         vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x98, 0x01, 0x00, 0x00],
         vec![0x78, 0x9c],
     ];
-    replay::replay(&seeds, &[b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\x78\x9c"], decompressor::check);
+    replay::replay("decompressor", &seeds, &[b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\x78\x9c"], decompressor::check);
 }

@@ -39,5 +39,5 @@ fn access_log_lines() {
         b"\"ts\":",
         b"\"host\":",
     ];
-    replay::replay(&seeds, tokens, access_log::check);
+    replay::replay("access_log", &seeds, tokens, access_log::check);
 }

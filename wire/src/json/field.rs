@@ -228,6 +228,7 @@ fn explain(text: &str, error: &serde_json::Error) -> Refusal {
     if not_json.iter().any(|word| value.starts_with(word)) {
         let code = code_of(name).unwrap_or(RejectionCode::InvalidJson);
         let literal: String = value.chars().take_while(|char| !",} \t\r\n".contains(*char)).take(20).collect();
+        let (name, literal) = (shown(name), shown(&literal));
         return (
             code,
             format!("`{name}` is {literal}, which JSON does not have; send a finite number or leave the field out"),

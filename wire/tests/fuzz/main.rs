@@ -7,10 +7,12 @@ mod live;
 mod ndjson;
 mod otlp_json;
 mod otlp_protobuf;
+mod parts;
 mod receipt;
 mod record;
 mod replay;
 mod spans;
+mod timestamp;
 
 use peep_wire::histogram::Histogram;
 use peep_wire::live::{LiveCell, LiveFrame};
@@ -53,12 +55,12 @@ fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
 fn json_batches() {
     let array = format!("[{PLAIN},{FULL}]");
     let seeds = texts(&[PLAIN, FULL, &array, &format!("{PLAIN}\n{PLAIN}"), "[]", "{\n\"service\":\"a\"\n}\n{}"]);
-    replay(&seeds, JSON, json_batch::check);
+    replay("json_batch", &seeds, JSON, json_batch::check);
 }
 
 #[test]
 fn lines() {
-    replay(&texts(&[PLAIN, FULL, &format!("{PLAIN}\r\n\n{FULL}\n"), "x"]), JSON, ndjson::check);
+    replay("ndjson", &texts(&[PLAIN, FULL, &format!("{PLAIN}\r\n\n{FULL}\n"), "x"]), JSON, ndjson::check);
 }
 
 #[test]
@@ -84,14 +86,19 @@ fn otlp_in_protobuf() {
     let mut request = vec![0x0a, resource.len() as u8 | 0x80, (resource.len() >> 7) as u8];
     request.extend(resource);
     let official = include_bytes!("../../fixtures/otlp/official-trace.pb").to_vec();
-    replay(&[request, official, Vec::new()], &[b"\x0a", b"\x12", b"\x4a", b"http.method"], otlp_protobuf::check);
+    replay(
+        "otlp_protobuf",
+        &[request, official, Vec::new()],
+        &[b"\x0a", b"\x12", b"\x4a", b"http.method"],
+        otlp_protobuf::check,
+    );
 }
 
 #[test]
 fn otlp_in_json() {
     let span = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"shop"}}]},"scopeSpans":[{"spans":[{"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"00f067aa0ba902b7","kind":2,"startTimeUnixNano":"1795199999980000000","endTimeUnixNano":1795200000000000000,"attributes":[{"key":"http.route","value":{"stringValue":"/a"}},{"key":"http.response.status_code","value":{"intValue":"200"}}],"status":{"code":2}}]}]}]}"#;
     let official = include_str!("../../fixtures/otlp/official-trace.json");
-    replay(&texts(&[span, official, "{}"]), JSON, otlp_json::check);
+    replay("otlp_json", &texts(&[span, official, "{}"]), JSON, otlp_json::check);
 }
 
 #[test]
@@ -107,7 +114,7 @@ fn records() {
         seeds.push(bytes[5..].to_vec());
         seeds.push(bytes);
     }
-    replay(&seeds, &[b"\x5a", b"\x0a", b"\x62", b"\x39"], record::check);
+    replay("record", &seeds, &[b"\x5a", b"\x0a", b"\x62", b"\x39"], record::check);
 }
 
 fn histograms() -> Vec<Histogram> {
@@ -130,7 +137,7 @@ fn histograms_in_v2() {
     seeds.extend(seeds.clone().iter().map(|bytes| bytes[40..].to_vec()));
     // Counts that only just fit.
     seeds.extend([vec![0xfe; 9], vec![0xff; 9], vec![0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02]]);
-    replay(&seeds, &[b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff"], histogram::check);
+    replay("histogram", &seeds, &[b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff"], histogram::check);
 }
 
 #[test]
@@ -155,11 +162,37 @@ fn live_frames() {
     let frames = [frame(Vec::new()), frame(histograms().into_iter().map(cell).collect())];
     let mut seeds: Vec<Vec<u8>> = frames.iter().map(|frame| frame.encode().to_vec()).collect();
     seeds.extend(seeds.clone().iter().map(|bytes| bytes[1..].to_vec()));
-    replay(&seeds, &[b"\x01\x00"], live::check);
+    replay("live", &seeds, &[b"\x01\x00"], live::check);
 }
 
 #[test]
 fn receipts() {
     let seeds = texts(&["r1.7.3.1595c.00000000", "7.3.1595c", "ffffffffffffffff.ffffffff.ffffffffffffffff", "0.0.0"]);
-    replay(&seeds, &[b".", b"+", b"-", b"0", b"A", b"ffffffffffffffff"], receipt::check);
+    replay("receipt", &seeds, &[b".", b"+", b"-", b"0", b"A", b"ffffffffffffffff"], receipt::check);
+}
+
+#[test]
+fn requests_of_several_records() {
+    let sized = |bytes_max: u16, body: &str| [&bytes_max.to_le_bytes()[..], body.as_bytes()].concat();
+    let body = format!("[{PLAIN},{FULL},{PLAIN}]");
+    let seeds = [sized(0, &body), sized(128, &body), sized(300, &body), sized(u16::MAX, &body), sized(64, PLAIN)];
+    replay("parts", &seeds, JSON, parts::check);
+}
+
+#[test]
+fn timestamps() {
+    let seeds = texts(&[
+        "2026-11-20T14:00:00Z",
+        "2026-11-20T14:00:00.123456789+05:30",
+        "2024-02-29t23:59:60z",
+        "9999-12-31T23:59:59.999-23:59",
+        "-000001-01-01T00:00:00Z",
+        "2026-11-20 14:00:00,5Z[Europe/Berlin]",
+    ]);
+    replay(
+        "timestamp",
+        &seeds,
+        &[b"T", b"Z", b"-", b":", b".", b"+00:00", b"-00:00", b"60", b"00", b"[UTC]"],
+        timestamp::check,
+    );
 }

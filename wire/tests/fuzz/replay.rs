@@ -1,10 +1,11 @@
-//! Seeds and their seeded mutations through one check, with an eye on memory.
+//! A corpus, seeds and their seeded mutations through one check, with an eye on memory.
 //!
 //! Not a fuzzer: it has no coverage to follow. It keeps what the fuzzer asks true between two of its runs, and finds
 //! what is shallow. The same every time, so that a failure comes back.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Mutations of each target …
@@ -16,10 +17,13 @@ const BYTES_MAX: usize = 512 << 10;
 const BYTES_MAX_PER_BYTE: usize = 256;
 const INPUT_BYTES_MAX: usize = 4 << 10;
 
-/// Runs `check` on every seed, then on mutations of them; `tokens` are what this kind of input is made of.
-pub(crate) fn replay(seeds: &[Vec<u8>], tokens: &[&[u8]], check: fn(&[u8])) {
+/// Runs `check` on what the fuzzer kept of this target and on every seed, then on mutations of them; `tokens` are what this kind
+/// of input is made of.
+pub(crate) fn replay(target: &str, seeds: &[Vec<u8>], tokens: &[&[u8]], check: fn(&[u8])) {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let until = Instant::now() + TIME_MAX;
+    let seeds = [seeds, &corpus(target)].concat();
+    let seeds = seeds.as_slice();
     seeds.iter().for_each(|seed| measured(seed, check));
     for number in 0..MUTATIONS {
         if number % 64 == 0 && Instant::now() > until {
@@ -33,6 +37,16 @@ pub(crate) fn replay(seeds: &[Vec<u8>], tokens: &[&[u8]], check: fn(&[u8])) {
         input.truncate(INPUT_BYTES_MAX);
         measured(&input, check);
     }
+}
+
+/// `fuzz/corpus/<target>/`, in an order that does not change.
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("read {}: {error}", folder.display()));
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "{} is empty", folder.display());
+    files.iter().map(|file| std::fs::read(file).expect("read an input")).collect()
 }
 
 /// Says which input it was when the check panics.
