@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use peep_wire::json::Rejection;
 use peep_wire::otlp;
@@ -21,13 +21,15 @@ pub(crate) enum Dialect {
 }
 
 /// The answer to a request that was taken.
-pub(crate) fn accepted(dialect: Dialect, accepted: &Accepted) -> Response<Full<Bytes>> {
+pub(crate) fn accepted(dialect: Dialect, mut accepted: Accepted) -> Response<Full<Bytes>> {
+    let headers = std::mem::take(&mut accepted.headers);
     match dialect {
-        Dialect::Peep => respond(StatusCode::ACCEPTED, JSON, accepted_body(accepted)),
+        Dialect::Peep => respond_with(headers, StatusCode::ACCEPTED, JSON, accepted_body(&accepted)),
         Dialect::Otlp(encoding) => {
-            let partial = accepted.rejected.first().map(|first| partial_message(accepted, first));
+            let partial = accepted.rejected.first().map(|first| partial_message(&accepted, first));
             let refused = partial.as_deref().map(|message| (accepted.rejected.len() as u64, message));
-            let mut response = respond(StatusCode::OK, encoding.media_type(), otlp::success(encoding, refused));
+            let body = otlp::success(encoding, refused);
+            let mut response = respond_with(headers, StatusCode::OK, encoding.media_type(), body);
             // OTLP's body has no room for it.
             let receipt = accepted.receipt.and_then(|receipt| HeaderValue::try_from(receipt.to_string()).ok());
             if let Some(receipt) = receipt {
@@ -94,8 +96,18 @@ fn rpc_code(status: StatusCode) -> u8 {
 }
 
 fn respond(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    respond_with(HeaderMap::new(), status, media_type, body)
+}
+
+fn respond_with(
+    headers: HeaderMap,
+    status: StatusCode,
+    media_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
+    *response.headers_mut() = headers;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
 }

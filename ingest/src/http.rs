@@ -90,7 +90,7 @@ impl Station {
             (_, path) => Err(not_found(path)),
         };
         match outcome {
-            Ok(accepted) => answer::accepted(dialect, &accepted),
+            Ok(accepted) => answer::accepted(dialect, accepted),
             Err(refused) => self.refused(dialect, &refused, started),
         }
     }
@@ -141,6 +141,9 @@ impl Station {
         let sent = body::read(body, &mut permit, limits, patience).await?;
         let sent_bytes = sent.len();
         let body = body::decompress(sent, encoding, &mut permit, limits)?;
+        // What the head lies in is free for the next one, and the map of its headers for those of the answer.
+        let headers = emptied(head.headers);
+        drop(head.uri);
 
         let sender = Sender { project, key: KeyId(key.key), identity, received_ms: self.clock.now_ms() };
         let batch = batch::build(&body, form, &self.context(&key, form), sender)?;
@@ -159,7 +162,7 @@ impl Station {
         metrics::accepted(batch.events, &batch.rejected, sent_bytes, record_bytes, started.elapsed());
         metrics::ignored(&batch.ignored);
         let delivery = if identity.is_some() { Delivery::ExactlyOnce } else { Delivery::AtLeastOnce };
-        Ok(Accepted { events: batch.events, rejected: batch.rejected, receipt, delivery })
+        Ok(Accepted { events: batch.events, rejected: batch.rejected, receipt, delivery, headers })
     }
 
     fn charge(&self, key: KeyId, body: &Incoming) -> Result<Charge<'_>, Refused> {
@@ -365,6 +368,15 @@ fn identity(headers: &HeaderMap) -> Result<Option<Identity>, Refused> {
     }
 }
 
+/// hyper keeps the map of an answer with its connection, so one that grew large is not passed on.
+fn emptied(mut headers: HeaderMap) -> HeaderMap {
+    if headers.capacity() > HEADERS_KEPT_MAX {
+        return HeaderMap::new();
+    }
+    headers.clear();
+    headers
+}
+
 fn refuse_append(error: AppendError) -> Refused {
     let (reason, message) = match &error {
         AppendError::Full { what } => {
@@ -380,6 +392,9 @@ fn refuse_append(error: AppendError) -> Refused {
     };
     Refused::new(reason, message)
 }
+
+/// More than any exporter or SDK sends.
+const HEADERS_KEPT_MAX: usize = 24;
 
 fn millis(span: Duration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX)

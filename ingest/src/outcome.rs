@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hyper::StatusCode;
+use hyper::{HeaderMap, StatusCode};
 use peep_wire::json::Rejection;
 use peep_wire::receipt::Receipt;
 
@@ -14,6 +14,8 @@ pub(crate) struct Accepted {
     /// None when there was nothing to make durable.
     pub(crate) receipt: Option<Receipt>,
     pub(crate) delivery: Delivery,
+    /// Empty, with room for those of the answer.
+    pub(crate) headers: HeaderMap,
 }
 
 /// What a retry of the same batch would mean.

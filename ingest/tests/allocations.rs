@@ -88,4 +88,4 @@ async fn a_request_of_a_thousand_events_allocates_as_a_request_of_one() {
 const WARM_UP: usize = 50;
 const REQUESTS: usize = 200;
 /// hyper's share included: the channel of a body, its buffer, the answer.
-const REQUEST_MAX: f64 = 20.0;
+const REQUEST_MAX: f64 = 13.0;
