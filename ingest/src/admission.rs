@@ -313,7 +313,9 @@ impl LogPace {
         let bytes_per_second = bytes as f64 / f64::max(seconds, 0.001);
         let (wait_s, wait_max_s) = (waiting as f64 / bytes_per_second.max(1.0), backlog.wait_max.as_secs_f64());
         let was_bounded = backlog.bytes_max.load(Ordering::Relaxed) != UNBOUNDED;
-        self.behind = if wait_s > wait_max_s / 2.0 { self.behind + 1 } else { 0 };
+        // A log that has not answered anything yet is getting ready: nothing is known of its pace.
+        let is_behind = answered > 0 && wait_s > wait_max_s / 2.0;
+        self.behind = if is_behind { self.behind + 1 } else { 0 };
         let bytes_max = match was_bounded {
             false if self.behind < BEHIND_MIN => UNBOUNDED,
             true if wait_s < wait_max_s / 10.0 => UNBOUNDED,
@@ -497,6 +499,16 @@ mod tests {
             quarter(&admission, &mut drain, &mut queue, 8);
         }
         assert_eq!(quarter(&admission, &mut drain, &mut queue, 16), 0, "it has caught up");
+    }
+
+    #[test]
+    fn a_log_that_gets_ready_is_not_judged_by_it() {
+        let admission = admission(10_000, 1 << 30, 25);
+        let mut drain = Drain::default();
+        let mut first: Vec<Permit> = (0..64).map(|_| admission.admit(A, 20 << 10).unwrap()).collect();
+        first.iter_mut().for_each(|permit| permit.waits_for_log().unwrap());
+        (0..8).for_each(|_| drop(drain.look(&admission, Duration::from_millis(250))));
+        assert!(admission.admit(A, 1).is_ok(), "two seconds without a first answer");
     }
 
     #[test]
