@@ -98,7 +98,7 @@ impl Http2Limits {
                 "PEEP_HTTP2_CONTROL_FRAMES_PER_SECOND_MAX",
                 1_000,
                 10..=1_000_000,
-                "Frames of one connection that carry no request (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, cancelled requests, unknown ones), averaged over ten seconds; a connection that sends more is closed.",
+                "Frames of one connection that carry no request (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, cancelled requests, unknown ones); a connection that sends more is closed.",
             ) as u32,
             ping_interval: settings.duration_ms(
                 "PEEP_HTTP2_PING_INTERVAL",

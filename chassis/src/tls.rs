@@ -201,9 +201,11 @@ impl Tls {
         }
         let config = Arc::clone(&self.shared.current.read().config);
         let place = self.shared.handshakes.enter();
+        // Boxed: whoever never begins should not hold room for a session.
+        let agreeing = Box::pin(async move { TlsAcceptor::from(config).accept(stream).await });
         tokio::select! {
             biased;
-            agreed = TlsAcceptor::from(config).accept(stream) => agreed.map_err(|error| {
+            agreed = agreeing => agreed.map_err(|error| {
                 tracing::debug!(%error, service = self.shared.service, "TLS was not agreed on");
                 Refused::Failed
             }),

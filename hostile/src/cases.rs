@@ -6,6 +6,8 @@ mod bombs;
 
 mod floods;
 
+mod h2;
+
 mod json;
 
 mod keys;
@@ -17,6 +19,8 @@ mod slow;
 mod smuggling;
 
 mod times;
+
+mod tls;
 
 use std::pin::Pin;
 
@@ -41,6 +45,8 @@ pub struct Case {
 pub fn all() -> Vec<Case> {
     let mut all = [
         slow::cases(),
+        tls::cases(),
+        h2::cases(),
         bombs::cases(),
         bodies::cases(),
         json::cases(),

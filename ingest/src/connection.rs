@@ -18,7 +18,6 @@ use hyper_util::server::graceful::Watcher;
 use peep_chassis::http2::{FrameGuard, PREFACE};
 use peep_chassis::lifecycle::Shutdown;
 use peep_chassis::socket::PatientStream;
-use peep_chassis::tls::Tls;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, sleep_until, timeout};
@@ -52,16 +51,16 @@ impl Protocols {
         self.deadlines.sweep().await;
     }
 
-    /// Serves until the connection ends; `watcher` keeps the shutdown waiting for that.
+    pub(crate) fn speak_tls(&self) -> bool {
+        self.station.config.tls.is_some()
+    }
+
+    /// Serves without TLS until the connection ends; `watcher` keeps the shutdown waiting for that.
     pub(crate) async fn serve(&self, stream: TcpStream, watcher: Watcher) {
-        let config = &self.station.config;
-        if let Some(tls) = &config.tls {
-            // Boxed like everything but the plain way: it should not make every connection's task as large.
-            return Box::pin(self.serve_tls(tls, stream, watcher)).await;
-        }
+        let header_timeout = self.station.config.http.header_timeout;
         let speaks_http2 = tokio::select! {
             () = self.shutdown.requested() => return,
-            first = timeout(config.http.header_timeout, speaks_http2(&stream)) => first,
+            first = timeout(header_timeout, speaks_http2(&stream)) => first,
         };
         match speaks_http2 {
             Ok(Ok(false)) => self.serve_http1(stream, watcher).await,
@@ -71,7 +70,9 @@ impl Protocols {
         }
     }
 
-    async fn serve_tls(&self, tls: &Tls, stream: TcpStream, watcher: Watcher) {
+    /// The same with TLS.
+    pub(crate) async fn serve_tls(&self, stream: TcpStream, watcher: Watcher) {
+        let Some(tls) = &self.station.config.tls else { return };
         let agreed = tokio::select! {
             () = self.shutdown.requested() => return,
             agreed = tls.accept(self.patient(stream)) => agreed,
@@ -79,8 +80,9 @@ impl Protocols {
         // Whom TLS turned away was counted there.
         let Ok(stream) = agreed else { return };
         match stream.get_ref().1.alpn_protocol() {
-            Some(ALPN_HTTP2) => self.serve_http2(stream, watcher).await,
-            _ => self.serve_http1(stream, watcher).await,
+            // Boxed: whoever never ends a handshake should not hold room for what would come after it.
+            Some(ALPN_HTTP2) => Box::pin(self.serve_http2(stream, watcher)).await,
+            _ => Box::pin(self.serve_http1(stream, watcher)).await,
         }
     }
 

@@ -11,7 +11,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use peep_chassis::lifecycle::Shutdown;
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::connection::Protocols;
 use crate::http::Station;
@@ -48,12 +48,12 @@ pub(crate) async fn serve(
         };
         prepare(&stream, write_timeout);
         let (protocols, watcher) = (Arc::clone(&protocols), graceful.watcher());
-        tokio::spawn(async move {
-            metrics::connection_opened();
-            protocols.serve(stream, watcher).await;
-            metrics::connection_closed();
-            drop(permit);
-        });
+        // Two tasks and not one with a choice: a task is as large as the largest way through it, ten thousand times.
+        if protocols.speak_tls() {
+            spawn(permit, async move { protocols.serve_tls(stream, watcher).await });
+        } else {
+            spawn(permit, async move { protocols.serve(stream, watcher).await });
+        }
     }
     drop(listener);
     graceful.shutdown().await;
@@ -61,10 +61,19 @@ pub(crate) async fn serve(
     Ok(())
 }
 
+fn spawn(permit: OwnedSemaphorePermit, serving: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(async move {
+        metrics::connection_opened();
+        serving.await;
+        metrics::connection_closed();
+        drop(permit);
+    });
+}
+
 async fn accept(
     listener: &tokio::net::TcpListener,
     connections: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
     let permit = Arc::clone(connections).acquire_owned().await.expect("the semaphore is never closed");
     let (stream, _) = listener.accept().await?;
     Ok((stream, permit))
