@@ -61,7 +61,7 @@ keys! {
 const OPENING: u8x16 = u8x16::new([b'{' ^ b',', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
 const KEYS: usize = Key::Start as usize + 1;
 
-/// What stands before a value, as a number to compare with.
+/// What stands before a value, ready to be compared in one step.
 #[derive(Debug)]
 struct Token {
     text: [u8; CHUNK],
