@@ -144,8 +144,7 @@ impl Report for HistogramTally {
             let count = sum_of(|bucket| &bucket.count);
             let sum_ns = sum_of(|bucket| &bucket.sum_ns);
             let new = count.wrapping_sub(reported.0);
-            if new > 0 {
-                let mean_ns = sum_ns.wrapping_sub(reported.1) / new;
+            if let Some(mean_ns) = sum_ns.wrapping_sub(reported.1).checked_div(new) {
                 let lower = at.checked_sub(1).map_or(0, |below| self.bounds_ns[below] + 1);
                 let upper = self.bounds_ns.get(at).copied().unwrap_or(u64::MAX);
                 let mean_s = mean_ns.clamp(lower, upper) as f64 / 1e9;
