@@ -61,7 +61,7 @@ pub(crate) enum KeyCommand {
         /// The project the key belongs to; nothing is visible across projects.
         #[arg(long, value_name = "NAME")]
         project: String,
-        /// Bind the key to this environment; without it, events may name any.
+        /// Bind the key to this environment; without it, events may name any. The key shows it: `peep_production_…`, `peep_any_…`.
         #[arg(long, value_name = "NAME")]
         env: Option<String>,
         /// What the key may be used for: ingest (send), read, or admin (both).

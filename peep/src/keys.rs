@@ -91,17 +91,19 @@ fn table(rows: &[KeyRow]) -> String {
     if rows.is_empty() {
         return "no keys; `peep key create --project NAME --scope ingest` makes one\n".to_owned();
     }
+    let shown = |row: &KeyRow| format!("{}…{}", row.prefix, row.last4);
+    let width = rows.iter().map(|row| shown(row).chars().count()).max().unwrap_or(0);
     let mut text = format!(
-        "{:<6} {:<20} {:<12} {:<7} {:<22} {:<20} {:<20} ORIGINS\n",
+        "{:<6} {:<20} {:<12} {:<7} {:<width$} {:<20} {:<20} ORIGINS\n",
         "ID", "PROJECT", "ENV", "SCOPE", "KEY", "CREATED", "REVOKED"
     );
     for row in rows {
-        let key = format!("{}…{}", row.prefix, row.last4);
+        let key = shown(row);
         let env = row.env.as_deref().unwrap_or("(any)");
         let revoked = row.revoked_at.as_deref().unwrap_or("-");
         let origins = if row.origins.is_empty() { "-".to_owned() } else { join(&row.origins) };
         text.push_str(&format!(
-            "{:<6} {:<20} {env:<12} {:<7} {key:<22} {:<20} {revoked:<20} {origins}\n",
+            "{:<6} {:<20} {env:<12} {:<7} {key:<width$} {:<20} {revoked:<20} {origins}\n",
             row.key, row.project, row.scope, row.created_at
         ));
     }
