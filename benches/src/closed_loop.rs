@@ -51,6 +51,11 @@ impl Load {
         self.requests.load(Ordering::Relaxed)
     }
 
+    /// True once it has failed; only `stop` ends it otherwise.
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Sends no more, waits for the answers that are due, and returns the number of requests and the CPU they cost here.
     ///
     /// # Errors

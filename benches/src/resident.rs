@@ -31,28 +31,28 @@ pub fn run(args: &Args) -> anyhow::Result<Rows> {
     let topics = runtime.block_on(broker.topics())?;
     let mut stack = Stack::new(topics.environment())?;
     let ingest = stack.start("ingest", &[])?;
-    let idle = mib(cpu::resident_bytes(ingest)?);
+    let idle = mb(cpu::resident_bytes(ingest)?);
     let bodies = corpus::bodies(&corpus::ndjson_lines(10_000, 1, Clock::system().now_ms()), batch);
     let load = Load::start(stack.ingest, &stack.key, &bodies, connections)?;
     let (started, mut resident) = (Instant::now(), Spread::new());
     while started.elapsed().as_secs_f64() < seconds {
         std::thread::sleep(Duration::from_millis(100));
-        resident.push(mib(cpu::resident_bytes(ingest)?));
+        resident.push(mb(cpu::resident_bytes(ingest)?));
     }
     let (requests, _) = load.stop()?;
-    let peak = mib(cpu::resident_bytes_max(ingest)?);
+    let peak = mb(cpu::resident_bytes_max(ingest)?);
     println!(
-        "ingest, Kafka, {connections} connections, batches of {batch}, {} k events/s: {idle:.0} MiB idle, {resident} MiB resident \
-         under load, {peak:.0} MiB at most",
+        "ingest, Kafka, {connections} connections, batches of {batch}, {} k events/s: {idle:.0} MB idle, {resident} MB resident \
+         under load, {peak:.0} MB at most",
         (requests * batch as u64) as f64 / seconds / 1000.0
     );
     drop(stack);
     runtime.block_on(topics.remove())?;
     let work = format!("memory of ingest, {connections} connections, batches of {batch}");
-    let under_load = Row::figure(work.clone(), "MiB resident", &resident).must(Bound::AtMost(100.0));
-    Ok(vec![under_load, Row::figure(format!("{work}, peak"), "MiB", &Spread::from_iter([peak]))])
+    let under_load = Row::figure(work.clone(), "MB resident", &resident).must(Bound::AtMost(100.0));
+    Ok(vec![under_load, Row::figure(format!("{work}, peak"), "MB", &Spread::from_iter([peak]))])
 }
 
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
+fn mb(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
 }
