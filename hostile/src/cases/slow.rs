@@ -18,7 +18,7 @@ pub(super) fn cases() -> Vec<Case> {
             Box::pin(flood(scene, &["-H", "-i", "2"]))
         })),
         long(case("H01b", "4 000 connections with slow bodies (slowhttptest -B)", UNNOTICED, |scene| {
-            Box::pin(flood(scene, &["-B", "-i", "2", "-s", "8192", "-x", "10"]))
+            Box::pin(flood(scene, &["-B", "-f", "application/json", "-i", "2", "-s", "8192", "-x", "10"]))
         })),
         long(case("H01c", "4 000 connections with many ranges (slowhttptest -R)", UNNOTICED, |scene| {
             Box::pin(flood(scene, &["-R", "-a", "5", "-b", "3000"]))
@@ -42,11 +42,13 @@ const UNNOTICED: &str = "honest client 100 %, < 256 MiB resident";
 
 async fn flood(scene: &mut Scene, arguments: &[&str]) -> anyhow::Result<()> {
     let url = format!("http://{}/v1/events", scene.address);
+    // It has no option for the key, without which nobody waits for a body.
+    let cookie = format!("a=b\r\nAuthorization: Bearer {}", scene.key);
     let dir = tempfile::TempDir::with_prefix("peep-hostile-")?;
     // It may open as many files as it wants to, and so may ingest: both inherit from whoever raised the limit.
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 20000 2>/dev/null; exec slowhttptest \"$@\"", "sh"]);
-    command.args(arguments).args(["-c", "4000", "-r", "1000", "-l", "25", "-p", "3", "-u", &url]);
+    command.args(arguments).args(["-j", &cookie, "-c", "4000", "-r", "1000", "-l", "25", "-p", "3", "-u", &url]);
     command.current_dir(dir.path()).stdin(Stdio::null()).kill_on_drop(true);
     let (output, cost) = scene.beside_honest(command.output()).await?;
     let output = output.context("run slowhttptest")?;

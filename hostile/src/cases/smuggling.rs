@@ -494,7 +494,7 @@ async fn through(scene: &mut Scene, kind: Kind) -> anyhow::Result<()> {
         }
         match (answered(&bystander).as_slice(), bystander.status()) {
             (['c'], _) => {}
-            ([], 502 | 503 | 504) => unserved += 1,
+            ([], 502..=504) => unserved += 1,
             (other, status) => {
                 disagreements.push(format!("{}: a bystander was given {status} {other:?}", variant.name))
             }

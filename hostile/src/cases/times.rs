@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::cases::{Case, case};
 use crate::scene::Scene;
 use crate::talk::Until;
@@ -58,7 +56,7 @@ async fn times(scene: &mut Scene) -> anyhow::Result<()> {
         answer["rejected"].as_array().into_iter().flatten().filter_map(|one| one["code"].as_str()).collect();
     let is_about_time = |code: &&str| matches!(*code, "ts_too_old" | "ts_in_future" | "invalid_ts");
     scene.expect(codes.len() == TIMES.len() && codes.iter().all(is_about_time), format!("refused {codes:?}"));
-    scene.expect(answer["accepted"] == Value::from(1), format!("answered {answer}"));
+    scene.expect(answer["accepted"] == 1, format!("answered {answer}"));
     wait_until_counted(scene).await?;
     let after = tables(scene).await?;
     scene.expect(before == after, format!("tables before {before:?} and after {after:?}"));
