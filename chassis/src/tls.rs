@@ -196,7 +196,7 @@ impl Tls {
             Ok(_) => {}
         }
         if first[0].is_ascii_alphabetic() {
-            tell_plain(&mut stream).await;
+            Box::pin(tell_plain(&mut stream)).await;
             return Err(Refused::Plain);
         }
         let config = Arc::clone(&self.shared.current.read().config);

@@ -48,11 +48,18 @@ pub(crate) async fn serve(
         };
         prepare(&stream, write_timeout);
         let (protocols, watcher) = (Arc::clone(&protocols), graceful.watcher());
+        let open = Open::new(permit);
         // Two tasks and not one with a choice: a task is as large as the largest way through it, ten thousand times.
         if protocols.speak_tls() {
-            spawn(permit, async move { protocols.serve_tls(stream, watcher).await });
+            tokio::spawn(async move {
+                protocols.serve_tls(stream, watcher).await;
+                drop(open);
+            });
         } else {
-            spawn(permit, async move { protocols.serve(stream, watcher).await });
+            tokio::spawn(async move {
+                protocols.serve(stream, watcher).await;
+                drop(open);
+            });
         }
     }
     drop(listener);
@@ -61,13 +68,22 @@ pub(crate) async fn serve(
     Ok(())
 }
 
-fn spawn(permit: OwnedSemaphorePermit, serving: impl Future<Output = ()> + Send + 'static) {
-    tokio::spawn(async move {
+/// A connection that is counted, until it is dropped.
+struct Open {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Open {
+    fn new(permit: OwnedSemaphorePermit) -> Self {
         metrics::connection_opened();
-        serving.await;
+        Self { _permit: permit }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
         metrics::connection_closed();
-        drop(permit);
-    });
+    }
 }
 
 async fn accept(
