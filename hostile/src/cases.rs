@@ -12,6 +12,8 @@ mod json;
 
 mod keys;
 
+mod overload;
+
 mod requests;
 
 mod slow;
@@ -55,6 +57,7 @@ pub fn all() -> Vec<Case> {
         floods::cases(),
         times::cases(),
         requests::cases(),
+        overload::cases(),
     ]
     .concat();
     all.sort_by_key(|case| case.id);
