@@ -191,6 +191,9 @@ pub mod attack {
 
     pub type Pieces = Box<dyn Iterator<Item = Vec<u8>> + Send>;
 
+    /// What to send on a stream.
+    pub type StreamError = fn(u32) -> Vec<u8>;
+
     /// Requests that are cancelled as soon as they are made (CVE-2023-44487).
     pub fn rapid_reset(key: &str) -> Pieces {
         let block = head(key);
@@ -210,7 +213,7 @@ pub mod attack {
     }
 
     /// Errors of a stream, one of them each.
-    pub fn stream_errors() -> [(&'static str, fn(u32) -> Vec<u8>); 3] {
+    pub fn stream_errors() -> [(&'static str, StreamError); 3] {
         [
             ("window beyond its limit", |stream| frame(WINDOW_UPDATE, 0, stream, &i32::MAX.to_be_bytes())),
             ("dependency on itself", |stream| frame(PRIORITY, 0, stream, &[&stream.to_be_bytes()[..], &[9]].concat())),
