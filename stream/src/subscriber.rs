@@ -13,6 +13,7 @@ use axum::extract::ws::Utf8Bytes;
 use peep_chassis::clock::Clock;
 use serde_json::json;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::ApiError;
 use crate::hub::{LiveTopic, Place, Published, Version};
@@ -27,6 +28,9 @@ pub struct Subscriber {
     seen: Option<(Arc<str>, u64)>,
     /// Nothing was handed out yet: the first message is a snapshot, whatever was seen before.
     is_first: bool,
+    /// When it is time to say that nothing changed. Kept here, because a transport that looks up from waiting now and then
+    /// begins to wait anew.
+    heartbeat_at: Instant,
     _place: Place,
 }
 
@@ -46,7 +50,7 @@ impl Subscriber {
     pub(crate) fn new(topic: Arc<LiveTopic>, place: Place, clock: Clock, since: Option<String>) -> Self {
         let published = topic.watch();
         let seen = since.as_deref().and_then(parse_id);
-        Self { topic, published, clock, seen, is_first: true, _place: place }
+        Self { topic, published, clock, seen, is_first: true, heartbeat_at: Instant::now() + HEARTBEAT, _place: place }
     }
 
     /// Resolves when the topic shows something; an error when it cannot be built.
@@ -65,7 +69,7 @@ impl Subscriber {
             return self.first();
         }
         loop {
-            match tokio::time::timeout(HEARTBEAT, self.published.changed()).await {
+            match timeout_at(self.heartbeat_at, self.published.changed()).await {
                 Err(_) => return Some(self.heartbeat()),
                 Ok(Err(_)) => return None,
                 Ok(Ok(())) => {}
@@ -114,12 +118,14 @@ impl Subscriber {
 
     fn hand_out(&mut self, kind: &'static str, text: Utf8Bytes, version: &Version) -> Message {
         metrics::message_sent(kind);
+        self.heartbeat_at = Instant::now() + HEARTBEAT;
         self.seen = Some((Arc::clone(&version.epoch), version.version));
         Message { kind, id: format!("{}-{}", version.epoch, version.version), text }
     }
 
     fn heartbeat(&mut self) -> Message {
         metrics::message_sent("heartbeat");
+        self.heartbeat_at = Instant::now() + HEARTBEAT;
         let newest_event_ms = match &*self.published.borrow() {
             Published::Version(version) => version.newest_event_ms,
             Published::Building | Published::Failed(_) => None,
