@@ -190,12 +190,12 @@ where
     ends
 }
 
-fn converse(
+async fn converse(
     address: String,
     settings: Vec<(u16, u32)>,
     pieces: impl Iterator<Item = Vec<u8>> + Send,
-) -> impl Future<Output = std::io::Result<End>> + Send {
-    async move { Ok(h2::converse(TcpStream::connect(address).await?, &settings, pieces, PATIENCE).await) }
+) -> std::io::Result<End> {
+    Ok(h2::converse(TcpStream::connect(address).await?, &settings, pieces, PATIENCE).await)
 }
 
 /// On the plain port and under TLS; the program is `h2spec` of the search path or of the variable `H2SPEC`.
