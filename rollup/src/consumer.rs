@@ -334,9 +334,7 @@ impl Consumer {
             record.offset = Offset(self.lease.next.at(record.offset).0);
             self.partition.apply(&record).map_err(|obstacle| Ended::Broken { reason: obstacle.to_string() })?;
             self.last_appended_ms = record.appended_ms;
-            if self.partition.frame_bytes() >= FRAME_BYTES {
-                self.publish();
-            }
+            self.make_room_in_frame();
         }
         if count > 0 {
             metrics::records_applied(self.lease.partition, count);
@@ -344,6 +342,33 @@ impl Consumer {
             self.account.set(self.partition.memory_bytes());
         }
         Ok(())
+    }
+
+    /// A full frame is published early, unless too many were.
+    fn make_room_in_frame(&mut self) {
+        let bytes = self.partition.frame_bytes();
+        if bytes < FRAME_BYTES {
+            return;
+        }
+        if self.is_behind_frames(bytes) {
+            if self.partition.fresh_events() >= FRESH_EVENTS {
+                self.skip_frame();
+            }
+        } else {
+            self.publish();
+        }
+    }
+
+    /// Whether the frame that is being filled will not be published: it outgrew the live topic while there was no room.
+    fn is_behind_frames(&mut self, bytes: usize) -> bool {
+        bytes >= FRAME_BYTES_MAX || !self.publisher.has_room(self.worker.config.publish_interval)
+    }
+
+    fn skip_frame(&mut self) {
+        self.partition.skip_frame();
+        self.publisher.skipped();
+        self.published_at = Instant::now();
+        self.account.set(self.partition.memory_bytes());
     }
 
     fn publish_if_due(&mut self) {
@@ -354,6 +379,9 @@ impl Consumer {
 
     fn publish(&mut self) {
         failpoint::hit("rollup.publish");
+        if self.partition.frame_bytes() >= FRAME_BYTES_MAX {
+            return self.skip_frame();
+        }
         if let Some(frame) = self.partition.publish(self.lease.epoch, self.worker.clock.now_ms()) {
             self.publisher.publish(frame);
             self.published_at = Instant::now();
@@ -504,6 +532,11 @@ const OPEN_READ_WAIT: Duration = Duration::from_secs(5);
 const LOG_RETRY_DELAY: Duration = Duration::from_millis(250);
 /// A frame is published early from this size on: a record of the live topic may have 1 MiB, and one more batch comes.
 const FRAME_BYTES: usize = 512 << 10;
+/// From this size on it would not fit: an encoded frame takes about two thirds of what is reckoned.
+const FRAME_BYTES_MAX: usize = 3 << 19;
+/// Events that are added to the windows together when no frame asks for them earlier: few enough for a processor's cache, and
+/// enough that a window that is looked for has some.
+const FRESH_EVENTS: usize = 64 << 10;
 const LAST_FRAMES_WAIT: Duration = Duration::from_secs(2);
 const STALL_RECHECK: Duration = Duration::from_millis(20);
 const IDLE_WAKE: Duration = Duration::from_secs(5);

@@ -67,6 +67,10 @@ pub struct InvalidKey;
 pub struct SeriesTable {
     index: HashTable<u32>,
     entries: Vec<Entry>,
+    /// The keys of all entries, one after the other.
+    keys: Vec<u8>,
+    /// What outlives the table, by index.
+    series: Vec<Arc<Series>>,
     /// Random per process: a client that picks its routes can not aim at one bucket. Nothing ever depends on hash order.
     hasher: RandomState,
     heap_bytes: usize,
@@ -78,18 +82,31 @@ pub struct SeriesTable {
     used: usize,
 }
 
-#[derive(Debug)]
+/// What an event needs of its series, in one cache line and not behind `series`: with ten thousand series that is what counts.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
 struct Entry {
-    hash: u64,
-    /// What an event needs lies here and not only behind `series`: one cache line less per event, which is what counts with
-    /// ten thousand series.
     project: ProjectId,
-    key: Arc<[u8]>,
-    series: Arc<Series>,
-    /// Every event of the series is an error: its status is 500 or above.
-    failed: bool,
+    /// Where its key lies in `keys`.
+    key_start: u32,
+    key_len: u32,
     /// The generation of its last event that had to ask.
     settled: u32,
+    /// Every event of the series is an error: its status is 500 or above.
+    failed: bool,
+    /// Where its last events were counted, by even and odd seconds: clients whose batches take a while to fill are in two.
+    recent: [Recent; 2],
+}
+
+/// A cell that an event was counted in.
+#[derive(Debug, Clone, Copy)]
+pub struct Recent {
+    /// Start of its slot.
+    pub slot_s: i64,
+    /// Its index.
+    pub cell: u32,
+    /// Of which round of cells.
+    pub round: u32,
 }
 
 impl Default for SeriesTable {
@@ -97,6 +114,8 @@ impl Default for SeriesTable {
         Self {
             index: HashTable::new(),
             entries: Vec::new(),
+            keys: Vec::new(),
+            series: Vec::new(),
             hasher: RandomState::default(),
             heap_bytes: 0,
             generation: 1,
@@ -110,19 +129,18 @@ impl SeriesTable {
     /// What [`SeriesTable::find`] wants to know; different in every table.
     #[inline]
     pub fn hash(&self, project: ProjectId, key: &[u8]) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write_u64(project.0);
-        hasher.write(key);
-        hasher.finish()
+        hash_of(&self.hasher, project, key)
     }
 
     /// The index of a series that is here.
     #[inline]
     pub fn find(&self, hash: u64, project: ProjectId, key: &[u8]) -> Option<u32> {
-        let entries = &self.entries;
+        let Self { entries, keys, .. } = self;
         let found = self.index.find(hash, |&at| {
             let entry = &entries[at as usize];
-            *entry.key == *key && entry.project == project
+            entry.project == project
+                && entry.key_len as usize == key.len()
+                && keys[entry.key_start as usize..].starts_with(key)
         });
         found.copied()
     }
@@ -176,7 +194,20 @@ impl SeriesTable {
     /// The series at an index.
     #[inline]
     pub fn get(&self, at: u32) -> &Arc<Series> {
-        &self.entries[at as usize].series
+        &self.series[at as usize]
+    }
+
+    /// The tenant and the key of the series at an index.
+    #[inline]
+    pub fn key(&self, at: u32) -> (ProjectId, &[u8]) {
+        let entry = &self.entries[at as usize];
+        (entry.project, &self.keys[entry.key_start as usize..][..entry.key_len as usize])
+    }
+
+    /// Where the events of the series at an index were counted lately; the place for `slot_s`, whatever it holds.
+    #[inline]
+    pub fn recent_mut(&mut self, at: u32, slot_s: i64) -> &mut Recent {
+        &mut self.entries[at as usize].recent[(slot_s & 1) as usize]
     }
 
     /// Whether every event of the series at an index is an error.
@@ -197,30 +228,45 @@ impl SeriesTable {
 
     /// Bytes held by the table and its series.
     pub fn memory_bytes(&self) -> usize {
-        self.heap_bytes + self.entries.capacity() * size_of::<Entry>() + self.index.allocation_size()
+        self.heap_bytes
+            + self.entries.capacity() * size_of::<Entry>()
+            + self.keys.capacity()
+            + self.series.capacity() * size_of::<Arc<Series>>()
+            + self.index.allocation_size()
     }
 
     /// Called when nothing refers to an index any more. Forgets the series without an event since the last call once they
     /// outnumber the others; a forgotten series that comes back costs one look-up in Postgres.
     pub fn sweep(&mut self) {
         if self.entries.len() - self.used > self.used + IDLE_SERIES_KEPT {
-            self.entries.retain(|entry| entry.settled == self.generation);
-            self.entries.shrink_to_fit();
-            self.heap_bytes = self.entries.iter().map(|entry| entry.series.memory_bytes()).sum();
-            self.index = HashTable::with_capacity(self.entries.len());
-            for (at, entry) in self.entries.iter().enumerate() {
-                self.index.insert_unique(entry.hash, at as u32, |_| unreachable!("room was reserved"));
+            let before = std::mem::take(&mut self.series);
+            let entries = std::mem::take(&mut self.entries);
+            self.empty();
+            self.index = HashTable::with_capacity(self.used);
+            for (series, entry) in before.into_iter().zip(entries) {
+                if entry.settled == self.generation {
+                    let hash = self.hash(series.project, series.key());
+                    let at = self.put(hash, series, entry.failed);
+                    self.entries[at as usize].settled = self.generation;
+                }
             }
+            self.entries.shrink_to_fit();
         }
         self.unsettle();
     }
 
     /// Forgets all series. Called when nothing refers to an index any more.
     pub fn clear(&mut self) {
+        self.empty();
+        self.unsettle();
+    }
+
+    fn empty(&mut self) {
         self.index = HashTable::new();
         self.entries = Vec::new();
+        self.keys = Vec::new();
+        self.series = Vec::new();
         self.heap_bytes = 0;
-        self.unsettle();
     }
 
     fn unsettle(&mut self) {
@@ -231,15 +277,35 @@ impl SeriesTable {
     #[cold]
     fn add(&mut self, hash: u64, project: ProjectId, key: &[u8]) -> Result<u32, InvalidKey> {
         let fields = check(key)?;
-        let at = u32::try_from(self.entries.len()).expect("the byte budget ends long before 2^32 series");
-        let key: Arc<[u8]> = key.into();
-        let series = Arc::new(Series { project, key: Arc::clone(&key), row: OnceLock::new() });
-        self.heap_bytes += series.memory_bytes();
-        self.entries.push(Entry { hash, project, key, series, failed: fields.status >= 500, settled: 0 });
-        let entries = &self.entries;
-        self.index.insert_unique(hash, at, |&at| entries[at as usize].hash);
-        Ok(at)
+        let series = Arc::new(Series { project, key: key.into(), row: OnceLock::new() });
+        Ok(self.put(hash, series, fields.status >= 500))
     }
+
+    fn put(&mut self, hash: u64, series: Arc<Series>, failed: bool) -> u32 {
+        let at = u32::try_from(self.entries.len()).expect("the byte budget ends long before 2^32 series");
+        let key_start = u32::try_from(self.keys.len()).expect("the byte budget ends long before 4 GiB of keys");
+        let project = series.project;
+        let nowhere = Recent { slot_s: 0, cell: 0, round: 0 };
+        let key_len = series.key().len() as u32;
+        self.entries.push(Entry { project, key_start, key_len, settled: 0, failed, recent: [nowhere; 2] });
+        self.keys.extend_from_slice(series.key());
+        self.heap_bytes += series.memory_bytes();
+        self.series.push(series);
+        let Self { index, series, hasher, .. } = self;
+        index.insert_unique(hash, at, |&at| {
+            let series = &series[at as usize];
+            hash_of(hasher, series.project, series.key())
+        });
+        at
+    }
+}
+
+#[inline]
+fn hash_of(hasher: &RandomState, project: ProjectId, key: &[u8]) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write_u64(project.0);
+    hasher.write(key);
+    hasher.finish()
 }
 
 /// What a key says, when it can become a row.

@@ -21,8 +21,8 @@ use bytes::Bytes;
 use peep_log::{LogRecord, Offset};
 use peep_wire::ProjectId;
 use peep_wire::histogram::DURATION_US_MAX;
-use peep_wire::live::{LiveCell, LiveFrame};
-use peep_wire::record::{Batch, EventRow, RecordError, parse};
+use peep_wire::live::{FrameWriter, LiveFrame};
+use peep_wire::record::{Batch, EventHead, RecordError, parse};
 
 use crate::books::{Books, Counts, OpenBooks, ledger_ms};
 use crate::cardinality::{Cardinality, Overflow, SeenSeries, SeriesLimits};
@@ -30,7 +30,7 @@ use crate::dedup::{Dedup, DedupCut, DedupLimits, Moment, Producer, Verdict, Wind
 use crate::key::{Series, SeriesTable};
 use crate::poison::{DeadLetter, Reason};
 use crate::raw::{Offered, Place, RawCut, RawLimits, Sampler};
-use crate::window::{Cell, Cells, Placed, slot_of, window_of};
+use crate::window::{Cell, Cells, Fresh, Placed, slot_of, window_of};
 
 /// What a partition needs to know besides the records.
 #[derive(Debug, Clone, Copy)]
@@ -67,14 +67,12 @@ pub struct Partition {
     dedup: Dedup,
     cardinality: Cardinality,
     series: SeriesTable,
-    fresh: Cells,
-    /// By series index: the slot that its last event fell into, a guess that saves the look-up.
-    recent: Vec<u32>,
-    /// What [`Cells::memory_bytes`] does not see of `fresh`, from above.
-    fresh_bytes: usize,
+    fresh: Fresh,
     /// Bytes of the frame that `fresh` would become, from above.
     frame_bytes: usize,
     dirty: Cells,
+    /// By series index: the window that its last events fell into, a guess that saves the look-up.
+    recent: Vec<u32>,
     raw: Sampler,
     dead_letters: Vec<DeadLetter>,
     dead_letter_bytes: usize,
@@ -212,11 +210,10 @@ impl Partition {
             dedup: Dedup::restored(limits.dedup, windows, log_ms),
             cardinality: Cardinality::restored(limits.series, log_ms, budgets),
             series: SeriesTable::default(),
-            fresh: Cells::default(),
-            recent: Vec::new(),
-            fresh_bytes: 0,
+            fresh: Fresh::default(),
             frame_bytes: 0,
             dirty: Cells::default(),
+            recent: Vec::new(),
             raw: Sampler::new(limits.raw),
             dead_letters: Vec::new(),
             dead_letter_bytes: 0,
@@ -287,10 +284,14 @@ impl Partition {
         self.frame_bytes
     }
 
+    /// Events that wait for the next publish, more or less.
+    pub fn fresh_events(&self) -> usize {
+        self.fresh.len()
+    }
+
     /// Bytes held since the last cut: what flushing would free.
     pub fn delta_bytes(&self) -> usize {
-        self.fresh.memory_bytes()
-            + self.fresh_bytes
+        self.fresh.waiting_bytes()
             + self.dirty.memory_bytes()
             + self.raw.memory_bytes()
             + self.dead_letter_bytes
@@ -303,6 +304,7 @@ impl Partition {
     /// Bytes held in all.
     pub fn memory_bytes(&self) -> usize {
         self.delta_bytes()
+            + (self.fresh.memory_bytes() - self.fresh.waiting_bytes())
             + self.series.memory_bytes()
             + self.recent.capacity() * size_of::<u32>()
             + self.dedup.memory_bytes()
@@ -339,8 +341,6 @@ impl Partition {
         if !self.has_unpublished() {
             return None;
         }
-        let fresh = self.fresh.take();
-        let owners: Vec<u32> = fresh.iter().map(|placed| placed.series).collect();
         let frame = LiveFrame {
             partition: self.number,
             epoch,
@@ -348,22 +348,32 @@ impl Partition {
             to: self.next,
             published_ms: now_ms,
             newest_received_ms: self.newest_received_ms,
-            cells: fresh.into_iter().map(|placed| live_cell(placed, &self.series)).collect(),
+            cells: Vec::new(),
         };
-        let payload = frame.encode();
-        let cells = frame.cells.len();
-        for (series, cell) in owners.into_iter().zip(frame.cells) {
-            let window_s = window_of(cell.slot_s);
-            self.dirty.merge(
-                series,
-                window_s,
-                Cell { count: cell.count, errors: cell.errors, histogram: cell.histogram },
-            );
-        }
+        let cells = self.fresh.cells();
+        let mut writer = FrameWriter::begin(&frame, cells);
+        self.drain_fresh(Some(&mut writer));
+        Some(Frame { payload: writer.finish(), cells })
+    }
+
+    /// The same without the frame: nobody sees these events before they are committed. A reader finds the gap by the offsets,
+    /// as if the frame had been lost.
+    pub fn skip_frame(&mut self) {
+        self.drain_fresh(None);
+    }
+
+    fn drain_fresh(&mut self, mut frame: Option<&mut FrameWriter>) {
+        let Self { series, fresh, dirty, recent, .. } = self;
+        recent.resize(series.len(), u32::MAX);
+        fresh.drain(|cell| {
+            if let Some(frame) = &mut frame {
+                let (project, key) = series.key(cell.series);
+                frame.cell(project, key, cell.slot_s, [cell.count, cell.errors], cell.tally);
+            }
+            dirty.add(&mut recent[cell.series as usize], window_of(cell.slot_s), &cell);
+        });
         self.published_to = self.next;
-        self.fresh_bytes = 0;
         self.frame_bytes = 0;
-        Some(Frame { payload, cells })
     }
 
     /// Takes out everything since the last cut. `None` when there was no record. Publish first: a cursor that is no frame's
@@ -415,7 +425,7 @@ impl Partition {
             self.series.clear();
             self.cardinality.shrink();
             self.recent = Vec::new();
-            self.fresh = Cells::default();
+            self.fresh.shrink();
             self.dirty = Cells::default();
         }
     }
@@ -467,7 +477,7 @@ impl Partition {
     fn count_events(&mut self, record: &LogRecord, batch: &Batch<'_>, received_ms: i64, events: &mut Counts) {
         let announced = batch.header.event_count;
         let mut event_index = 0;
-        for event in batch.events() {
+        for event in batch.heads() {
             // The checksum was right, so an event that does not decode, or more events than announced, was not written by
             // our ingest. Both leave their bytes behind.
             let Ok(event) = event else { break };
@@ -501,7 +511,7 @@ impl Partition {
         record: &LogRecord,
         batch: &Batch<'_>,
         event_index: u32,
-        event: &EventRow<'_>,
+        event: &EventHead<'_>,
         received_ms: i64,
     ) -> Result<bool, Reason> {
         let age_ms = received_ms.saturating_sub(event.ended_ms);
@@ -518,7 +528,7 @@ impl Partition {
         let key = event.series.as_bytes();
         let counted = self.cardinality.place(&mut self.series, project, key).map_err(|_| Reason::InvalidSeries)?;
         let series = counted.series;
-        let error = event.error.is_some() || self.series.is_failed(series);
+        let error = event.has_error || self.series.is_failed(series);
         if age_ms <= millis(self.limits.raw_age_max) {
             let place = Place { partition: self.number, offset: record.offset.0, event_index };
             let header = &batch.header;
@@ -527,32 +537,14 @@ impl Partition {
             // Before it is counted: attributes that do not decode must not leave half an event behind.
             self.raw.offer(&offered).map_err(|_| Reason::Malformed)?;
         }
-        let at = self.slot(series, slot_of(event.ended_ms));
-        self.fresh.cell_mut(at).record(event.duration_us, error);
-        self.books.roll_up(project, event.ended_ms);
-        self.fresh_bytes += FRESH_BYTES_PER_EVENT;
+        let slot_s = slot_of(event.ended_ms);
+        let recent = self.series.recent_mut(series, slot_s);
+        if self.fresh.record(recent, series, slot_s, event.duration_us, error) {
+            self.frame_bytes += FRAME_BYTES_PER_CELL + self.series.key(series).1.len();
+        }
         self.frame_bytes += FRAME_BYTES_PER_EVENT;
+        self.books.roll_up(project, event.ended_ms);
         Ok(counted.folded)
-    }
-
-    #[inline]
-    fn slot(&mut self, series: u32, slot_s: i64) -> u32 {
-        let index = series as usize;
-        if let Some(&recent) = self.recent.get(index)
-            && self.fresh.is_at(recent, series, slot_s)
-        {
-            return recent;
-        }
-        let before = self.fresh.len();
-        let at = self.fresh.open(series, slot_s);
-        if self.fresh.len() > before {
-            self.frame_bytes += FRAME_BYTES_PER_CELL + self.series.get(series).key().len();
-        }
-        if self.recent.len() <= index {
-            self.recent.resize(index + 1, u32::MAX);
-        }
-        self.recent[index] = at;
-        at
     }
 
     fn bury_record(&mut self, record: &LogRecord, poison: RecordError) {
@@ -632,18 +624,6 @@ impl Fingerprint {
     }
 }
 
-fn live_cell(placed: Placed, series: &SeriesTable) -> LiveCell {
-    let of = series.get(placed.series);
-    LiveCell {
-        project: of.project,
-        series: of.key().to_vec(),
-        slot_s: placed.start_s,
-        count: placed.cell.count,
-        errors: placed.cell.errors,
-        histogram: placed.cell.histogram,
-    }
-}
-
 #[inline]
 fn millis(duration: Duration) -> i64 {
     duration.as_millis() as i64
@@ -653,8 +633,6 @@ fn millis(duration: Duration) -> i64 {
 const LOG_LEAP_MS_MAX: i64 = 3_600_000;
 /// Receive times further from the log's own time are not believed: the append timeout, with a second to spare.
 const CLOCK_SKEW_MS_MAX: i64 = 5_000;
-/// A histogram that is a list holds 2 bytes an event and doubles as it grows; hot ones turn into pages and hold less.
-const FRESH_BYTES_PER_EVENT: usize = 4;
 /// A bucket gap of up to 3 bytes and a count.
 const FRAME_BYTES_PER_EVENT: usize = 4;
 /// Project, time, counts and totals.

@@ -4,7 +4,8 @@
 //!
 //! Promises: never makes the partition wait. A frame goes into the log's own queue at once; when too many are unanswered,
 //! or one fails, it is counted and missing. That is safe: frames name their offsets, so a reader sees the gap and takes the
-//! committed rows from Postgres instead. Counting and flushing never depend on the live topic.
+//! committed rows from Postgres instead. Counting and flushing never depend on the live topic. Frames that come much faster
+//! than they are due are not even built.
 //!
 //! Does not: retry. A frame is worth something for a second; the next one is already on its way.
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use peep_log::{Log, Partition};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::metrics;
 use crate::partition::Frame;
@@ -24,6 +25,9 @@ pub struct Publisher {
     live: Arc<dyn Log>,
     partition: Partition,
     unanswered: JoinSet<()>,
+    /// Frames since `counted_since`.
+    count: usize,
+    counted_since: Instant,
     /// So that an outage is one line in the log and not five a second.
     failing: Arc<AtomicBool>,
 }
@@ -32,12 +36,36 @@ impl Publisher {
     /// For a partition of the event log. The live topic may have fewer partitions.
     pub fn new(live: Arc<dyn Log>, number: u32) -> Self {
         let partition = Partition(number % live.partitions().max(1));
-        Self { live, partition, unanswered: JoinSet::new(), failing: Arc::default() }
+        Self {
+            live,
+            partition,
+            unanswered: JoinSet::new(),
+            count: 0,
+            counted_since: Instant::now(),
+            failing: Arc::default(),
+        }
+    }
+
+    /// Whether one more frame within `interval` is worth building. A worker that catches up with an hour of the log would make
+    /// hundreds of frames a second that nobody can read; it has better things to do.
+    pub fn has_room(&mut self, interval: Duration) -> bool {
+        while self.unanswered.try_join_next().is_some() {}
+        if self.counted_since.elapsed() >= interval {
+            self.counted_since = Instant::now();
+            self.count = 0;
+        }
+        self.count < FRAMES_PER_INTERVAL_MAX && self.unanswered.len() < FRAMES_UNANSWERED_MAX
+    }
+
+    /// A frame was left out.
+    pub fn skipped(&self) {
+        metrics::frame("skipped");
     }
 
     /// Hands a frame to the log.
     pub fn publish(&mut self, frame: Frame) {
         while self.unanswered.try_join_next().is_some() {}
+        self.count += 1;
         if self.unanswered.len() >= FRAMES_UNANSWERED_MAX {
             metrics::frame("skipped");
             return;
@@ -70,5 +98,8 @@ impl Publisher {
     }
 }
 
+/// The one that is due and those that were full before: 4 MiB in an interval, what ten thousand series that are all busy need
+/// twice over.
+const FRAMES_PER_INTERVAL_MAX: usize = 8;
 /// Frames without an answer: more than a second of them at the default interval.
 const FRAMES_UNANSWERED_MAX: usize = 8;

@@ -17,7 +17,7 @@
 use std::sync::Arc;
 
 use peep_wire::limits::SOURCE_DEFAULT;
-use peep_wire::record::{BatchHeader, EventRow, RecordError, SeriesKey};
+use peep_wire::record::{BatchHeader, EventHead, EventRow, RecordError, SeriesKey};
 
 use crate::key::Series;
 use crate::postgres::copy;
@@ -56,7 +56,7 @@ pub struct Offered<'a> {
     /// The key of its own series, when it is counted in another.
     pub true_key: Option<&'a [u8]>,
     /// The event.
-    pub event: &'a EventRow<'a>,
+    pub event: &'a EventHead<'a>,
     /// Whether it counts as an error.
     pub error: bool,
     /// When the log took its record, Unix milliseconds.
@@ -401,7 +401,8 @@ pub const COLUMNS: &str = "ts, received_at, duration_us, error, host, version, b
      source, attrs, log_partition, log_offset, event_index, project_id, service, env, route, method, status, weight";
 
 fn encode(out: &mut Vec<u8>, offered: &Offered<'_>) -> Result<(), RecordError> {
-    let Offered { place, header, event, .. } = offered;
+    let Offered { place, header, .. } = offered;
+    let event = EventRow::decode(offered.event.raw, header.received_ms)?;
     let attrs = event.attrs.to_json()?;
     copy::timestamp_ms(out, event.ended_ms);
     copy::timestamp_ms(out, header.received_ms);

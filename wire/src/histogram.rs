@@ -18,6 +18,7 @@
 //!
 //! Does not: keep single values, decode foreign layouts (other digits or ranges are refused).
 
+use std::cell::Cell;
 use std::fmt;
 use std::str::FromStr;
 
@@ -115,6 +116,23 @@ impl Histogram {
         self.sum_us = self.sum_us.saturating_add(other.sum_us);
         self.min_us.0 = self.min_us.0.min(other.min_us.0);
         self.max_us = self.max_us.max(other.max_us);
+    }
+
+    /// Adds everything a tally counted.
+    pub fn add(&mut self, tally: &Tally) {
+        let Some(totals) = tally.totals else { return };
+        match &mut self.counts {
+            Counts::List(list) if list.len() as u64 + tally.count <= LIST_LEN_MAX as u64 => {
+                for &(bucket, count) in &tally.buckets {
+                    list.extend(std::iter::repeat_n(bucket, count as usize));
+                }
+            }
+            counts => {
+                let pages = counts.paged();
+                tally.buckets.iter().for_each(|&(bucket, count)| pages.add(usize::from(bucket), u64::from(count)));
+            }
+        }
+        self.add_totals(tally.count, totals);
     }
 
     /// Takes away what was merged before, for a window that slides.
@@ -288,6 +306,106 @@ impl Histogram {
 
     pub(crate) fn add_index_counts(&mut self, pairs: &[(usize, u64)], total: u64) {
         self.counts.add_sorted(pairs, total);
+    }
+}
+
+/// The durations of one cell on their way into a frame and a window: buckets in ascending order and the exact figures.
+///
+/// Reusable, and that is what it is for: a cell that is filled from a list of durations needs no histogram of its own.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Bucket and count, ascending.
+    buckets: Vec<(u16, u32)>,
+    count: u64,
+    totals: Option<Totals>,
+    dense: Dense,
+}
+
+impl Tally {
+    /// Counts durations, none above [`DURATION_US_MAX`], and forgets those of the last call. Their order is lost.
+    pub fn count_all(&mut self, durations_us: &mut [u32]) {
+        self.buckets.clear();
+        self.count = durations_us.len() as u64;
+        self.totals = None;
+        if durations_us.is_empty() {
+            return;
+        }
+        let (mut sum_us, mut min_us, mut max_us) = (0u64, u32::MAX, 0u32);
+        for &duration_us in durations_us.iter() {
+            sum_us += u64::from(duration_us);
+            min_us = min_us.min(duration_us);
+            max_us = max_us.max(duration_us);
+        }
+        self.totals = Some(Totals { sum_us, min_us: u64::from(min_us), max_us: u64::from(max_us) });
+        let Self { buckets, dense, .. } = self;
+        if durations_us.len() <= SORTED_LEN_MAX {
+            durations_us.sort_unstable();
+            for &duration_us in durations_us.iter() {
+                let bucket = index_of(u64::from(duration_us)) as u16;
+                match buckets.last_mut() {
+                    Some((last, count)) if *last == bucket => *count += 1,
+                    _ => buckets.push((bucket, 1)),
+                }
+            }
+        } else {
+            durations_us.iter().for_each(|&duration_us| dense.add(index_of(u64::from(duration_us))));
+            dense.drain(&mut |index, count| buckets.push((index as u16, count)));
+        }
+    }
+
+    /// How many were counted.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    pub(crate) fn totals(&self) -> Option<Totals> {
+        self.totals
+    }
+
+    pub(crate) fn buckets(&self) -> &[(u16, u32)] {
+        &self.buckets
+    }
+
+    /// Bytes held.
+    pub fn memory_bytes(&self) -> usize {
+        self.buckets.capacity() * size_of::<(u16, u32)>() + self.dense.counts.capacity() * size_of::<u32>()
+    }
+}
+
+/// A counter for every bucket, for sorting many values of few buckets. Empty between uses.
+#[derive(Debug)]
+struct Dense {
+    counts: Vec<u32>,
+    /// Which counters are not zero.
+    touched: [u64; PAGE_COUNT],
+}
+
+impl Default for Dense {
+    fn default() -> Self {
+        Dense { counts: Vec::new(), touched: [0; PAGE_COUNT] }
+    }
+}
+
+impl Dense {
+    #[inline]
+    fn add(&mut self, index: usize) {
+        if self.counts.is_empty() {
+            self.counts = vec![0; Histogram::BUCKETS];
+        }
+        self.counts[index] += 1;
+        self.touched[index / 64] |= 1 << (index % 64);
+    }
+
+    /// Ascending; everything is zero afterwards.
+    fn drain(&mut self, visit: &mut dyn FnMut(usize, u32)) {
+        for (number, touched) in self.touched.iter_mut().enumerate() {
+            let mut left = std::mem::take(touched);
+            while left != 0 {
+                let index = number * 64 + left.trailing_zeros() as usize;
+                visit(index, std::mem::take(&mut self.counts[index]));
+                left &= left - 1;
+            }
+        }
     }
 }
 
@@ -467,13 +585,7 @@ impl Counts {
     fn for_each(&self, visit: &mut dyn FnMut(usize, u64)) {
         match self {
             Counts::Pages(pages) => pages.for_each(visit),
-            Counts::List(list) => {
-                let mut sorted = list.clone();
-                sorted.sort_unstable();
-                for run in sorted.chunk_by(|left, right| left == right) {
-                    visit(usize::from(run[0]), run.len() as u64);
-                }
-            }
+            Counts::List(list) => for_each_sorted(list, visit),
         }
     }
 
@@ -487,6 +599,29 @@ impl Counts {
             }
         }
     }
+}
+
+fn for_each_sorted(list: &[u16], visit: &mut dyn FnMut(usize, u64)) {
+    if list.len() <= SORTED_LEN_MAX {
+        let mut sorted = [0; SORTED_LEN_MAX];
+        let sorted = &mut sorted[..list.len()];
+        sorted.copy_from_slice(list);
+        sorted.sort_unstable();
+        for run in sorted.chunk_by(|left, right| left == right) {
+            visit(usize::from(run[0]), run.len() as u64);
+        }
+        return;
+    }
+    // Taken out, so that a visitor may look at another histogram.
+    let mut dense = DENSE.take();
+    list.iter().for_each(|&index| dense.add(usize::from(index)));
+    dense.drain(&mut |index, count| visit(index, u64::from(count)));
+    DENSE.set(dense);
+}
+
+thread_local! {
+    /// 94 KiB a thread that reads histograms; clearing as many for each of them would cost more than sorting.
+    static DENSE: Cell<Dense> = Cell::default();
 }
 
 impl Pages {
@@ -622,6 +757,8 @@ const SIGNIFICANT_DIGITS: i32 = 3;
 const PARTS: u32 = 1_000_000_000;
 const PAGE_LEN: usize = 64;
 const PAGE_COUNT: usize = 368;
+/// Up to here sorting is cheaper than looking for the counters that are not zero.
+const SORTED_LEN_MAX: usize = 64;
 /// 4 KiB as a list; a page table and 16 pages take as much.
 const LIST_LEN_MAX: usize = 2048;
 

@@ -9,7 +9,7 @@
 
 use bytes::Bytes;
 
-use crate::histogram::{Histogram, Totals};
+use crate::histogram::{Histogram, Tally, Totals};
 use crate::ids::ProjectId;
 use crate::varint;
 
@@ -63,18 +63,11 @@ pub enum LiveError {
 impl LiveFrame {
     /// The bytes of one record of the live topic.
     pub fn encode(&self) -> Bytes {
-        let mut out = Vec::with_capacity(64 + self.cells.len() * 96);
-        out.push(VERSION);
-        for number in [u64::from(self.partition), self.epoch, self.from, self.to - self.from] {
-            varint::put(&mut out, number);
-        }
-        varint::put(&mut out, varint::zigzag(self.published_ms));
-        varint::put(&mut out, varint::zigzag(self.newest_received_ms));
-        varint::put(&mut out, self.cells.len() as u64);
+        let mut writer = FrameWriter::begin(self, self.cells.len());
         for cell in &self.cells {
-            cell.encode(&mut out);
+            cell.encode(&mut writer.out);
         }
-        out.into()
+        writer.finish()
     }
 
     /// Reads what [`LiveFrame::encode`] wrote.
@@ -105,6 +98,72 @@ impl LiveFrame {
     }
 }
 
+/// Writes a frame cell by cell, without keeping the cells.
+#[derive(Debug)]
+pub struct FrameWriter {
+    out: Vec<u8>,
+}
+
+impl FrameWriter {
+    /// Begins a frame of `cells` cells with the figures of `frame`, whose own cells are not looked at.
+    pub fn begin(frame: &LiveFrame, cells: usize) -> FrameWriter {
+        let mut out = Vec::with_capacity(64 + cells * 112);
+        out.push(VERSION);
+        for number in [u64::from(frame.partition), frame.epoch, frame.from, frame.to - frame.from] {
+            varint::put(&mut out, number);
+        }
+        varint::put(&mut out, varint::zigzag(frame.published_ms));
+        varint::put(&mut out, varint::zigzag(frame.newest_received_ms));
+        varint::put(&mut out, cells as u64);
+        FrameWriter { out }
+    }
+
+    /// The next cell: its histogram is what `tally` counted. `series` as in [`LiveCell`].
+    pub fn cell(&mut self, project: ProjectId, series: &[u8], slot_s: i64, [count, errors]: [u64; 2], tally: &Tally) {
+        let out = &mut self.out;
+        put_cell(out, project, series, slot_s, [count, errors, tally.count()]);
+        let Some(totals) = tally.totals() else { return };
+        put_totals(out, totals);
+        let mut next = 0;
+        for &(bucket, count) in tally.buckets() {
+            put_bucket(out, u64::from(bucket - next), u64::from(count));
+            next = bucket;
+        }
+    }
+
+    /// The bytes of one record of the live topic.
+    pub fn finish(self) -> Bytes {
+        self.out.into()
+    }
+}
+
+#[inline]
+fn put_cell(out: &mut Vec<u8>, project: ProjectId, series: &[u8], slot_s: i64, counts: [u64; 3]) {
+    varint::put(out, project.0);
+    varint::put(out, series.len() as u64);
+    out.extend_from_slice(series);
+    varint::put(out, varint::zigzag(slot_s));
+    counts.into_iter().for_each(|count| varint::put(out, count));
+}
+
+#[inline]
+fn put_totals(out: &mut Vec<u8>, totals: Totals) {
+    for number in [totals.sum_us, totals.min_us, totals.max_us] {
+        varint::put(out, number);
+    }
+}
+
+/// Most buckets hold one request: the low bit says so and saves the count.
+#[inline]
+fn put_bucket(out: &mut Vec<u8>, gap: u64, count: u64) {
+    if count == 1 {
+        varint::put(out, gap << 1);
+    } else {
+        varint::put(out, gap << 1 | 1);
+        varint::put(out, count);
+    }
+}
+
 impl LiveCell {
     /// Bytes this cell takes in an encoded frame, roughly (buckets counted as two bytes each).
     pub fn encoded_len_hint(&self) -> usize {
@@ -112,27 +171,12 @@ impl LiveCell {
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
-        varint::put(out, self.project.0);
-        varint::put(out, self.series.len() as u64);
-        out.extend_from_slice(&self.series);
-        varint::put(out, varint::zigzag(self.slot_s));
-        varint::put(out, self.count);
-        varint::put(out, self.errors);
-        varint::put(out, self.histogram.count());
+        put_cell(out, self.project, &self.series, self.slot_s, [self.count, self.errors, self.histogram.count()]);
         let Some(totals) = self.histogram.totals() else { return };
-        for number in [totals.sum_us, totals.min_us, totals.max_us] {
-            varint::put(out, number);
-        }
+        put_totals(out, totals);
         let mut next = 0;
         self.histogram.for_each_index(&mut |index, count| {
-            // Most buckets hold one request: the low bit says so and saves the count.
-            let gap = (index - next) as u64;
-            if count == 1 {
-                varint::put(out, gap << 1);
-            } else {
-                varint::put(out, gap << 1 | 1);
-                varint::put(out, count);
-            }
+            put_bucket(out, (index - next) as u64, count);
             next = index;
         });
     }
@@ -210,6 +254,26 @@ mod tests {
             for cut in 0..bytes.len().min(200) {
                 prop_assert!(LiveFrame::decode(&bytes[..cut]).is_err());
             }
+        }
+
+        #[test]
+        fn a_frame_written_cell_by_cell_is_the_same_bytes(cells in cells(), durations in prop::collection::vec(0u32..=3_600_000_000, 0..99)) {
+            let mut tally = Tally::default();
+            tally.count_all(&mut durations.clone());
+            let with_tally = |mut cell: LiveCell| {
+                cell.histogram = Histogram::new();
+                cell.histogram.add(&tally);
+                cell
+            };
+            let frame = LiveFrame {
+                partition: 3, epoch: 1, from: 2, to: 9, published_ms: -1, newest_received_ms: 1,
+                cells: cells.into_iter().map(with_tally).collect(),
+            };
+            let mut writer = FrameWriter::begin(&frame, frame.cells.len());
+            for cell in &frame.cells {
+                writer.cell(cell.project, &cell.series, cell.slot_s, [cell.count, cell.errors], &tally);
+            }
+            prop_assert_eq!(writer.finish(), frame.encode());
         }
 
         #[test]

@@ -19,7 +19,7 @@ mod series;
 mod attrs;
 
 pub use attrs::Attrs;
-pub use read::{Batch, EventRow, Events, parse};
+pub use read::{Batch, EventHead, EventRow, Events, Heads, parse};
 pub use series::{Series, SeriesKey};
 pub use write::RecordBuilder;
 

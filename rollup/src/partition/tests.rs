@@ -4,7 +4,7 @@ use peep_wire::KeyId;
 use peep_wire::event::Event;
 use peep_wire::histogram::Histogram;
 use peep_wire::live::LiveFrame;
-use peep_wire::record::{RecordBuilder, SeriesKey};
+use peep_wire::record::{EventRow, RecordBuilder, SeriesKey};
 use proptest::prelude::*;
 
 use super::*;
@@ -46,6 +46,26 @@ fn apply_all<'p>(
 fn flush(partition: &mut Partition) -> Cut {
     partition.publish(1, NOW_MS);
     partition.cut().unwrap()
+}
+
+#[test]
+fn a_frame_that_is_skipped_changes_no_count() {
+    let [mut seen, mut unseen] = [(); 2].map(|()| partition());
+    for round in 0..3 {
+        let failed = Event { status: 503, ..event("shop", "/pay", NOW_MS - 11_000 * round, 9_000) };
+        let untimed = Event { duration_us: None, ..event("shop", "/cart", NOW_MS, 0) };
+        let events = [event("shop", "/cart", NOW_MS, 2_000 + round as u64), failed, untimed];
+        apply(&mut seen, &events);
+        apply(&mut unseen, &events);
+        assert_eq!(seen.publish(1, NOW_MS).unwrap().cells, 2);
+        unseen.skip_frame();
+        assert!(!unseen.has_unpublished() && unseen.frame_bytes() == 0);
+    }
+    let pieces = |partition: &mut Partition| -> Vec<_> {
+        let pieces = flush(partition).pieces.into_iter();
+        pieces.map(|piece| (piece.series.key().to_vec(), piece.window_s, piece.cell)).collect()
+    };
+    assert_eq!(pieces(&mut unseen), pieces(&mut seen));
 }
 
 #[test]

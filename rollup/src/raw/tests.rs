@@ -26,10 +26,10 @@ impl Bench {
     fn offer_at(&mut self, log_ms: i64, offset: u64, events: &[Event<'_>]) {
         let payload = batch(NOW_MS, events);
         let batch = parse(&payload).unwrap();
-        for (event_index, event) in batch.events().enumerate() {
+        for (event_index, event) in batch.heads().enumerate() {
             let event = event.unwrap();
             let series = self.series.intern(batch.header.project, event.series.as_bytes()).unwrap();
-            let error = event.error.is_some() || self.series.is_failed(series);
+            let error = event.has_error || self.series.is_failed(series);
             let place = Place { partition: 0, offset, event_index: event_index as u32 };
             let offered =
                 Offered { place, header: &batch.header, series, true_key: None, event: &event, error, log_ms };
@@ -156,7 +156,7 @@ fn the_budget_grows_with_the_time_of_the_log() {
     let payload = batch(NOW_MS, &vec![event("shop", "/", NOW_MS, 5); 90]);
     let batch = parse(&payload).unwrap();
     for second in 0..10 {
-        for (event_index, event) in batch.events().enumerate() {
+        for (event_index, event) in batch.heads().enumerate() {
             let event = event.unwrap();
             let series = bench.series.intern(batch.header.project, event.series.as_bytes()).unwrap();
             let place = Place { partition: 0, offset: second, event_index: event_index as u32 };

@@ -93,6 +93,21 @@ proptest! {
     }
 
     #[test]
+    fn adding_a_tally_equals_recording_everything(first in durations(), second in durations()) {
+        let mut tally = Tally::default();
+        let mut histogram = Histogram::new();
+        for values in [&first, &second, &first] {
+            let mut durations_us: Vec<u32> = values.iter().map(|value| *value as u32).collect();
+            tally.count_all(&mut durations_us);
+            prop_assert_eq!(tally.count(), values.len() as u64);
+            histogram.add(&tally);
+        }
+        let all = [first.as_slice(), &second, &first].concat();
+        prop_assert_eq!(encoded(&histogram), encoded(&histogram_of(&all)));
+        prop_assert_eq!(histogram, histogram_of(&all));
+    }
+
+    #[test]
     fn foreign_bytes_never_panic_and_add_nothing(bytes: Vec<u8>, values in durations()) {
         let mut framed = encoded(&histogram_of(&values));
         let mut histogram = Histogram::new();

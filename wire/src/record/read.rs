@@ -77,6 +77,34 @@ impl<'a> Batch<'a> {
     pub fn events(&self) -> Events<'a> {
         Events { input: self.events, received_ms: self.header.received_ms }
     }
+
+    /// The same events, as much of each as counting needs. An event decodes here exactly when it does there.
+    pub fn heads(&self) -> Heads<'a> {
+        Heads { input: self.events, received_ms: self.header.received_ms }
+    }
+}
+
+/// Iterator over the heads of the events of a record.
+#[derive(Debug)]
+pub struct Heads<'a> {
+    input: &'a [u8],
+    received_ms: i64,
+}
+
+impl<'a> Iterator for Heads<'a> {
+    type Item = Result<EventHead<'a>, RecordError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.input.is_empty() {
+            return None;
+        }
+        let head = take_event(&mut self.input).and_then(|raw| EventHead::decode(raw, self.received_ms));
+        if head.is_err() {
+            self.input = &[];
+        }
+        Some(head)
+    }
 }
 
 /// Iterator over the events of a record.
@@ -94,7 +122,7 @@ impl<'a> Iterator for Events<'a> {
         if self.input.is_empty() {
             return None;
         }
-        let row = self.take_event();
+        let row = take_event(&mut self.input).and_then(|raw| EventRow::decode(raw, self.received_ms));
         if row.is_err() {
             self.input = &[];
         }
@@ -102,16 +130,71 @@ impl<'a> Iterator for Events<'a> {
     }
 }
 
-impl<'a> Events<'a> {
+#[inline]
+fn take_event<'a>(input: &mut &'a [u8]) -> Result<&'a [u8], RecordError> {
+    let (&field, rest) = input.split_first().ok_or(CUT)?;
+    if field != tag::EVENT {
+        return Err(RecordError::Malformed("unknown field between events"));
+    }
+    *input = rest;
+    text_bytes(input)
+}
+
+/// What counting needs of an event. The rest is checked and left where it is: most events are counted and never looked at
+/// again.
+#[derive(Debug, Clone, Copy)]
+pub struct EventHead<'a> {
+    /// The exact dimensions; the bytes are the key.
+    pub series: SeriesKey<'a>,
+    /// When the request ended, Unix milliseconds.
+    pub ended_ms: i64,
+    /// Absent for log lines without timings.
+    pub duration_us: Option<u64>,
+    /// Whether there is an `error` text.
+    pub has_error: bool,
+    /// The event as it lies in the record, without its length: for [`EventRow::decode`].
+    pub raw: &'a [u8],
+}
+
+impl<'a> EventHead<'a> {
+    /// Decodes the bytes of one event.
+    ///
+    /// # Errors
+    /// [`RecordError::Malformed`], for the same bytes as [`EventRow::decode`].
     #[inline]
-    fn take_event(&mut self) -> Result<EventRow<'a>, RecordError> {
-        let (&field, rest) = self.input.split_first().ok_or(CUT)?;
-        if field != tag::EVENT {
-            return Err(RecordError::Malformed("unknown field between events"));
+    pub fn decode(raw: &'a [u8], received_ms: i64) -> Result<EventHead<'a>, RecordError> {
+        let mut input = raw;
+        let mut head = EventHead {
+            series: SeriesKey { bytes: &[] },
+            ended_ms: received_ms,
+            duration_us: None,
+            has_error: false,
+            raw,
+        };
+        while let Some((&field, rest)) = input.split_first() {
+            input = rest;
+            match field {
+                tag::SERIES => head.series.bytes = text_bytes(&mut input)?,
+                tag::ENDED_DELTA_MS => {
+                    head.ended_ms = received_ms.wrapping_add(varint::unzigzag(wide_number(&mut input)?));
+                }
+                tag::DURATION_US => head.duration_us = Some(wide_number(&mut input)?),
+                tag::ERROR => {
+                    check_text(&mut input)?;
+                    head.has_error = true;
+                }
+                tag::HOST | tag::VERSION | tag::SOURCE => check_text(&mut input)?,
+                tag::BYTES_IN | tag::BYTES_OUT => _ = wide_number(&mut input)?,
+                tag::TRACE_ID => _ = fixed::<16>(&mut input)?,
+                tag::SPAN_ID => _ = fixed::<8>(&mut input)?,
+                tag::ATTR => break,
+                _ => return Err(RecordError::Malformed("unknown field in an event")),
+            }
         }
-        self.input = rest;
-        let raw = text_bytes(&mut self.input)?;
-        EventRow::decode(raw, self.received_ms)
+        if head.series.bytes.is_empty() {
+            return Err(RecordError::Malformed("event without series"));
+        }
+        Ok(head)
     }
 }
 
@@ -210,6 +293,34 @@ impl<'a> EventRow<'a> {
 #[inline]
 pub(super) fn number(input: &mut &[u8]) -> Result<u64, RecordError> {
     varint::take(input).ok_or(CUT)
+}
+
+/// The same for numbers that are seldom short: eight bytes at once, because a guess at the length would often be wrong.
+#[inline]
+fn wide_number(input: &mut &[u8]) -> Result<u64, RecordError> {
+    let Some(chunk) = input.first_chunk::<8>() else { return number(input) };
+    let word = u64::from_le_bytes(*chunk);
+    let ends = !word & 0x8080_8080_8080_8080;
+    if ends == 0 {
+        return number(input);
+    }
+    // The top bit of the last byte, which is clear; everything above it belongs to the next field.
+    let last = ends.trailing_zeros();
+    let groups = word & (u64::MAX >> (63 - last));
+    let pairs = (groups & 0x007f_007f_007f_007f) | ((groups & 0x7f00_7f00_7f00_7f00) >> 1);
+    let quads = (pairs & 0x0000_3fff_0000_3fff) | ((pairs & 0x3fff_0000_3fff_0000) >> 2);
+    *input = &input[(last as usize >> 3) + 1..];
+    Ok((quads & 0x0fff_ffff) | ((quads & 0x0fff_ffff_0000_0000) >> 4))
+}
+
+/// A text that nobody reads now.
+#[inline]
+fn check_text(input: &mut &[u8]) -> Result<(), RecordError> {
+    let bytes = text_bytes(input)?;
+    if bytes.is_ascii() || std::str::from_utf8(bytes).is_ok() {
+        return Ok(());
+    }
+    Err(RecordError::Malformed("text is not UTF-8"))
 }
 
 pub(super) fn number32(input: &mut &[u8]) -> Result<u32, RecordError> {

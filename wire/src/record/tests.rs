@@ -288,6 +288,34 @@ proptest! {
             }
         }
     }
+
+    #[test]
+    fn a_head_is_refused_exactly_when_the_event_is(batch in batch(), damage in any::<(prop::sample::Index, u8)>()) {
+        let record = written(&batch);
+        let received_ms = batch.received_ms;
+        for event in parse(&record).unwrap().events().flatten() {
+            let mut raw = event.raw.to_vec();
+            assert_same(&raw, received_ms);
+            let at = damage.0.index(raw.len());
+            raw[at] = damage.1;
+            assert_same(&raw, received_ms);
+            assert_same(&raw[..at], received_ms);
+        }
+    }
+
+    #[test]
+    fn a_head_of_arbitrary_bytes_is_that_of_the_event(raw: Vec<u8>, received_ms: i64) {
+        assert_same(&raw, received_ms);
+        assert_same(&[&[tag::SERIES, 1, 1], raw.as_slice()].concat(), received_ms);
+    }
+}
+
+/// Both readings of an event say the same.
+fn assert_same(raw: &[u8], received_ms: i64) {
+    let row = EventRow::decode(raw, received_ms);
+    let head = EventHead::decode(raw, received_ms);
+    let of_row = row.map(|row| (row.series, row.ended_ms, row.duration_us, row.error.is_some(), row.raw));
+    assert_eq!(head.map(|head| (head.series, head.ended_ms, head.duration_us, head.has_error, head.raw)), of_row);
 }
 
 #[test]
