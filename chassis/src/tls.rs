@@ -1,7 +1,7 @@
 //! TLS for listeners: the certificate and its key from two files, read again when they change.
 //!
 //! What arrives: connections of strangers. What leaves: TLS streams with the protocol that was agreed on, or a [`Refused`] with the
-//! reason. Promised: a handshake takes at most [`Tls::handshake_timeout`] and holds memory only once the client said something; at most
+//! reason. Promised: a handshake takes at most a configured time and holds a session only once the client said something; at most
 //! a configured number of them is under way, and one more pushes out the oldest, so that many that never end cannot lock out
 //! one that does. A client that speaks plain HTTP is told so.
 //!
