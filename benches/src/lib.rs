@@ -48,6 +48,10 @@ pub mod single;
 
 pub mod memory;
 
+pub mod rollup;
+
+pub mod flush;
+
 pub mod exactly_once;
 
 pub mod freshness;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use peep_benches::rows::{self, Rows};
 use peep_benches::{
-    acknowledged, exactly_once, freshness, ingest, json, latency, memory, otlp, pipeline, resident, server, single,
+    acknowledged, exactly_once, flush, freshness, ingest, json, latency, memory, otlp, pipeline, resident, rollup,
+    server, single,
 };
 
 #[derive(Parser)]
@@ -38,12 +39,19 @@ enum Bench {
     Single(single::Args),
     /// Memory of the rollup with 10 000 series in open windows.
     Memory(memory::Args),
+    /// CPU of the rollup per event against a bare Kafka consumer that counts.
+    Rollup(rollup::Args),
+    /// CPU of a flush per series and window, database included, against a COPY of the same rows.
+    Flush(flush::Args),
     /// CPU of the rollup per event with everything that makes it exactly once, and without.
     ExactlyOnce(exactly_once::Args),
     /// From sending an event to the live frame that shows it, on the stack that the environment names.
     Freshness(freshness::Args),
     /// Prints the rows that earlier benches left in a file, and fails when a must was missed.
     Table { file: PathBuf },
+    /// A reader under test; started by `rollup`.
+    #[command(hide = true)]
+    ReadTopic(rollup::ReaderArgs),
     /// A server under test; started by the others.
     #[command(hide = true)]
     Serve { kind: server::Kind },
@@ -77,6 +85,9 @@ fn run(bench: &Bench) -> anyhow::Result<Rows> {
         Bench::Pipeline(args) => pipeline::run(args),
         Bench::Single(args) => single::run(args),
         Bench::Memory(args) => memory::run(args),
+        Bench::Rollup(args) => rollup::run(args),
+        Bench::Flush(args) => flush::run(args),
+        Bench::ReadTopic(args) => rollup::read(args).map(|()| Rows::new()),
         Bench::ExactlyOnce(args) => exactly_once::run(args),
         Bench::Freshness(args) => freshness::run(args),
         Bench::Table { file } => rows::read(file),
