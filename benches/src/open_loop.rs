@@ -216,7 +216,7 @@ fn read(
                     Err(error) => return Err(error).context("read an answer"),
                 }
             }
-            if !answer_length(answer).is_some_and(|length| length <= answer.len()) {
+            if answer_length(answer).is_none_or(|length| length > answer.len()) {
                 continue;
             }
             answered += 1;

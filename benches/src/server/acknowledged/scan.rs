@@ -181,8 +181,7 @@ impl<'a> Cursor<'a> {
     fn text(&mut self) -> Option<&'a [u8]> {
         self.take(b"\"")?;
         let start = self.at;
-        loop {
-            let Some(chunk) = self.bytes.get(self.at..self.at + 8) else { break };
+        while let Some(chunk) = self.bytes.get(self.at..self.at + 8) {
             let chunk = u64::from_le_bytes(chunk.try_into().ok()?);
             let special = special_bytes(chunk);
             if special != 0 {
