@@ -231,6 +231,27 @@ impl Permit {
         self.backlog_bytes = self.bytes;
         Ok(())
     }
+
+    /// The log will not be asked after all, and what this request would have brought says nothing about its pace.
+    pub(crate) fn forgoes_log(&mut self) {
+        self.holding.backlog_bytes.fetch_sub(self.backlog_bytes, Ordering::Relaxed);
+        self.shared.backlog.bytes.fetch_sub(self.backlog_bytes, Ordering::Relaxed);
+        self.backlog_bytes = 0;
+    }
+
+    /// What is left once the log has answered and the body is gone: `bytes` of an answer that the client has yet to take. They
+    /// must have been reserved.
+    pub(crate) fn of_answer(mut self, bytes: usize) -> Permit {
+        let answered = self.backlog_bytes as u64;
+        self.forgoes_log();
+        self.shared.backlog.answered.fetch_add(answered, Ordering::Relaxed);
+        let released = self.bytes.saturating_sub(bytes);
+        self.holding.bytes.fetch_sub(released, Ordering::Relaxed);
+        self.shared.bytes.fetch_sub(released, Ordering::Relaxed);
+        self.shared.released.fetch_add(released as u64, Ordering::Relaxed);
+        self.bytes -= released;
+        self
+    }
 }
 
 impl Backlog {
@@ -253,9 +274,8 @@ impl Backlog {
 impl Drop for Permit {
     fn drop(&mut self) {
         if self.backlog_bytes > 0 {
-            self.holding.backlog_bytes.fetch_sub(self.backlog_bytes, Ordering::Relaxed);
-            self.shared.backlog.bytes.fetch_sub(self.backlog_bytes, Ordering::Relaxed);
             self.shared.backlog.answered.fetch_add(self.backlog_bytes as u64, Ordering::Relaxed);
+            self.forgoes_log();
         }
         self.holding.requests.fetch_sub(1, Ordering::Relaxed);
         self.holding.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
@@ -389,6 +409,27 @@ mod tests {
             body_bytes_max: 1,
             ..Limits::of_tests()
         })
+    }
+
+    #[test]
+    fn an_answer_keeps_its_room_until_the_last_of_its_bytes_is_gone() {
+        let admission = admission(2, 100, 100);
+        let mut permit = admission.admit(A, 60).unwrap();
+        permit.waits_for_log().unwrap();
+        permit.grow(30).unwrap();
+        let permit = permit.of_answer(30);
+        assert_eq!((admission.bytes_in_flight(), admission.shared.backlog.bytes.load(Ordering::Relaxed)), (30, 0));
+        assert_eq!(
+            admission.shared.backlog.answered.load(Ordering::Relaxed),
+            60,
+            "what the log has answered is its pace"
+        );
+        let body = crate::answer::held("a long answer".to_owned(), Some(permit));
+        let rest = body.slice(7..);
+        drop(body);
+        assert_eq!(admission.bytes_in_flight(), 30);
+        drop(rest);
+        assert_eq!((admission.requests_in_flight(), admission.bytes_in_flight()), (0, 0));
     }
 
     #[test]

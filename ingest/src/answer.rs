@@ -11,6 +11,7 @@ use hyper::{Response, StatusCode};
 use peep_wire::json::Rejection;
 use peep_wire::otlp;
 
+use crate::admission::Permit;
 use crate::outcome::{Accepted, Reason, Refused};
 
 /// How to talk to a client.
@@ -24,7 +25,10 @@ pub(crate) enum Dialect {
 pub(crate) fn accepted(dialect: Dialect, mut accepted: Accepted) -> Response<Full<Bytes>> {
     let headers = std::mem::take(&mut accepted.headers);
     match dialect {
-        Dialect::Peep => respond_with(headers, StatusCode::ACCEPTED, JSON, accepted_body(&accepted)),
+        Dialect::Peep => {
+            let body = held(accepted_body(&accepted), accepted.room.take());
+            respond_with(headers, StatusCode::ACCEPTED, JSON, body)
+        }
         Dialect::Otlp(encoding) => {
             let partial = accepted.rejected.first().map(|first| partial_message(&accepted, first));
             let refused = partial.as_deref().map(|message| (accepted.rejected.len() as u64, message));
@@ -46,10 +50,11 @@ pub(crate) fn refused(
     refused: &Refused,
     retry_after_s: Option<u32>,
     request_id: &str,
+    room: Option<Permit>,
 ) -> Response<Full<Bytes>> {
     let status = status(dialect, refused.reason);
     let mut response = match dialect {
-        Dialect::Peep => respond(status, JSON, refused_body(refused, request_id)),
+        Dialect::Peep => respond(status, JSON, held(refused_body(refused, request_id), room)),
         Dialect::Otlp(encoding) => {
             let message = format!("{}: {} (request {request_id})", refused.reason.code(), refused.message);
             respond(status, encoding.media_type(), otlp::failure(encoding, rpc_code(status), &message))
@@ -92,6 +97,28 @@ fn rpc_code(status: StatusCode) -> u8 {
         status if status.is_server_error() => 14,
         // Invalid argument.
         _ => 3,
+    }
+}
+
+/// What an answer that names these events holds at most, from the time they are known until the client has it; 0 when that is too
+/// little to count.
+pub(crate) fn bytes_held(rejected: &[Rejection]) -> usize {
+    // In a list, and written down; escaped, a character takes more, but our messages show few that need it.
+    let bytes = rejected.iter().map(|rejection| REJECTION_BYTES + 2 * rejection.message.len()).sum();
+    if bytes > UNCOUNTED_BYTES { bytes } else { 0 }
+}
+
+/// A body that gives its room back when the last of it was handed to the socket.
+pub(crate) fn held(body: String, room: Option<Permit>) -> Bytes {
+    struct Held(String, #[expect(dead_code, reason = "given back on drop")] Permit);
+    impl AsRef<[u8]> for Held {
+        fn as_ref(&self) -> &[u8] {
+            self.0.as_bytes()
+        }
+    }
+    match room {
+        Some(room) => Bytes::from_owner(Held(body, room)),
+        None => body.into(),
     }
 }
 
@@ -169,3 +196,6 @@ fn write_rejected(body: &mut String, rejected: &[Rejection]) {
 const ACCEPTED_BYTES: usize = 160;
 
 const JSON: &str = "application/json";
+/// Of each event that is named, beside its message: where it is kept, and what is written around it.
+const REJECTION_BYTES: usize = 128;
+const UNCOUNTED_BYTES: usize = 4 << 10;

@@ -91,22 +91,31 @@ impl Station {
         };
         match outcome {
             Ok(accepted) => answer::accepted(dialect, accepted),
-            Err(refused) => self.refused(dialect, &refused, started),
+            Err(mut refused) => {
+                let room = refused.room.take();
+                self.refused(dialect, &refused, room, started)
+            }
         }
     }
 
     /// Answers a request whose head is not taken. Nothing that follows it on the connection is.
     pub(crate) fn refuse<B>(&self, request: &Request<B>, refused: &Refused) -> Response<Full<Bytes>> {
-        let mut response = self.refused(dialect(request), refused, Instant::now());
+        let mut response = self.refused(dialect(request), refused, None, Instant::now());
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         response
     }
 
-    fn refused(&self, dialect: Dialect, refused: &Refused, started: Instant) -> Response<Full<Bytes>> {
+    fn refused(
+        &self,
+        dialect: Dialect,
+        refused: &Refused,
+        room: Option<Permit>,
+        started: Instant,
+    ) -> Response<Full<Bytes>> {
         metrics::refused(refused.reason, &refused.rejected, started.elapsed());
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let retry_after_s = self.retry_after_s(refused, number);
-        answer::refused(dialect, refused, retry_after_s, &format!("{:08x}-{number:x}", self.run))
+        answer::refused(dialect, refused, retry_after_s, &format!("{:08x}-{number:x}", self.run), room)
     }
 
     async fn take(
@@ -146,11 +155,20 @@ impl Station {
         drop(head.uri);
 
         let sender = Sender { project, key: KeyId(key.key), identity, received_ms: self.clock.now_ms() };
-        let batch = batch::build(&body, form, &self.context(&key, form), sender)?;
+        let built = batch::build(&body, form, &self.context(&key, form), sender);
         drop(body);
+        let batch = match built {
+            Ok(batch) => batch,
+            Err(refused) => return Err(with_room(refused, permit)),
+        };
         charge.correct(batch.events);
         let record_bytes = batch.records.iter().map(Bytes::len).sum();
         permit.waits_for_log().map_err(body::shed)?;
+        let answer_bytes = answer::bytes_held(&batch.rejected);
+        if let Err(shed) = permit.grow(answer_bytes) {
+            permit.forgoes_log();
+            return Err(body::shed(shed));
+        }
         failpoint::hit("ingest.before_append");
         // A request of nothing but spans that are no events has nothing to wait for.
         let receipt = match batch.records.is_empty() {
@@ -162,7 +180,8 @@ impl Station {
         metrics::accepted(batch.events, &batch.rejected, sent_bytes, record_bytes, started.elapsed());
         metrics::ignored(&batch.ignored);
         let delivery = if identity.is_some() { Delivery::ExactlyOnce } else { Delivery::AtLeastOnce };
-        Ok(Accepted { events: batch.events, rejected: batch.rejected, receipt, delivery, headers })
+        let room = (answer_bytes > 0).then(|| permit.of_answer(answer_bytes));
+        Ok(Accepted { events: batch.events, rejected: batch.rejected, receipt, delivery, headers, room })
     }
 
     fn charge(&self, key: KeyId, body: &Incoming) -> Result<Charge<'_>, Refused> {
@@ -264,6 +283,16 @@ impl Station {
             depth_max: limits.depth_max,
             lines: form == Form::Lines,
         }
+    }
+}
+
+/// A refusal that names many events takes its room before it is written down, or becomes a short one.
+fn with_room(refused: Refused, mut permit: Permit) -> Refused {
+    let bytes = answer::bytes_held(&refused.rejected);
+    match permit.grow_to(bytes) {
+        Ok(()) if bytes > 0 => Refused { room: Some(permit.of_answer(bytes)), ..refused },
+        Ok(()) => refused,
+        Err(shed) => body::shed(shed),
     }
 }
 

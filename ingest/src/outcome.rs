@@ -6,6 +6,8 @@ use hyper::{HeaderMap, StatusCode};
 use peep_wire::json::Rejection;
 use peep_wire::receipt::Receipt;
 
+use crate::admission::Permit;
+
 /// Accepted: every event that counts is durable.
 #[derive(Debug)]
 pub(crate) struct Accepted {
@@ -16,6 +18,8 @@ pub(crate) struct Accepted {
     pub(crate) delivery: Delivery,
     /// Empty, with room for those of the answer.
     pub(crate) headers: HeaderMap,
+    /// The budget that a large answer takes until the client has it.
+    pub(crate) room: Option<Permit>,
 }
 
 /// What a retry of the same batch would mean.
@@ -45,6 +49,8 @@ pub(crate) struct Refused {
     pub(crate) rejected: Vec<Rejection>,
     /// When more is known than what the reason says.
     pub(crate) retry_after: Option<Duration>,
+    /// The budget that a large answer takes until the client has it.
+    pub(crate) room: Option<Permit>,
 }
 
 /// The stable code of a refusal.
@@ -166,6 +172,6 @@ impl Reason {
 
 impl Refused {
     pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Refused {
-        Refused { reason, message: message.into(), rejected: Vec::new(), retry_after: None }
+        Refused { reason, message: message.into(), rejected: Vec::new(), retry_after: None, room: None }
     }
 }

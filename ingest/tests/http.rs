@@ -170,6 +170,28 @@ async fn full_budgets_shed_at_once_with_a_retry_hint() {
 }
 
 #[tokio::test]
+async fn an_answer_that_names_many_events_needs_room_before_the_log_is_asked() {
+    let bad = b"{\"service\":\"a\",\"duration_ms\":-1}\n".repeat(200);
+    let mixed = [&bad[..], GOOD.as_ref()].concat();
+    let mut config = config();
+    config.limits.body_bytes_in_flight_max = 16 << 10;
+    let ingest = start_with(config).await;
+    for body in [&bad, &mixed] {
+        let answer = ingest.post(&["Content-Type: application/x-ndjson"], body).await;
+        assert_eq!((answer.status, answer.code()), (503, "overloaded"));
+    }
+    assert_eq!(ingest.events().await, 0, "a good event without room for its answer is not taken");
+    assert_eq!(ingest.post(&[], GOOD).await.status, 202, "what was reserved was given back");
+
+    let ingest = start().await;
+    for (body, status) in [(&bad, 422), (&mixed, 202)] {
+        let answer = ingest.post(&["Content-Type: application/x-ndjson"], body).await;
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.json["rejected"].as_array().map(Vec::len), Some(200));
+    }
+}
+
+#[tokio::test]
 async fn a_key_in_debt_is_refused_before_its_body_is_read_until_it_is_paid() {
     let mut config = config();
     config.limits.key_events_per_second_max = 100;
