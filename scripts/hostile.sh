@@ -26,7 +26,7 @@ make_log_dir
 if [ "${SHORT:-0}" = 1 ] || [ "${1:-}" = --list ]; then
   require_tools compiler rust postgres
 else
-  require_tools compiler rust postgres proxies slowhttptest
+  require_tools compiler rust postgres proxies slowhttptest go h2spec
 fi
 TARGET=${CARGO_TARGET_DIR:-$ROOT/target}/debug
 cargo build --quiet --package peep --bin peep --package peep-hostile --bin peep-hostile

@@ -24,6 +24,8 @@ name_of() {
     faketime) echo "libfaketime" ;;
     proxies) echo "nginx, HAProxy, Apache httpd" ;;
     slowhttptest) echo "slowhttptest" ;;
+    go) echo "Go" ;;
+    h2spec) echo "h2spec" ;;
     shellcheck) echo "shellcheck" ;;
     cargo_deny) echo "cargo-deny" ;;
     cargo_fuzz) echo "cargo-fuzz" ;;
@@ -59,6 +61,8 @@ have_proxies() {
   for name in nginx haproxy apache2; do PATH=$PATH:/usr/sbin:/sbin command -v "$name" >/dev/null || return; done
 }
 have_slowhttptest() { command -v slowhttptest >/dev/null; }
+have_go() { command -v go >/dev/null; }
+have_h2spec() { [ -n "${H2SPEC:-}" ] || command -v h2spec >/dev/null; }
 have_chromium() { [ -n "$(chromium_path)" ]; }
 have_shellcheck() { command -v shellcheck >/dev/null; }
 have_cargo_deny() { cargo deny --version >/dev/null 2>&1; }
@@ -140,6 +144,21 @@ install_chromium() { packages chromium "--cask chromium"; }
 install_faketime() { packages libfaketime libfaketime; }
 install_proxies() { packages "nginx-light haproxy apache2-bin" "nginx haproxy httpd"; }
 install_slowhttptest() { packages slowhttptest slowhttptest; }
+install_go() { packages golang-go go; }
+# From its Go module, with parts old enough for the Go of Debian 12 (1.19); its own tag names no versions.
+install_h2spec() {
+  local parts=(github.com/fatih/color@v1.15.0 github.com/spf13/cobra@v1.7.0 golang.org/x/net@v0.17.0) dir
+  dir=$(mktemp -d)
+  (
+    cd "$dir" && mkdir -p "$CACHE_DIR/bin" && go mod init h2spec-build &&
+      go get github.com/summerwind/h2spec@v2.2.1+incompatible "${parts[@]}" &&
+      go build -mod=mod -o "$CACHE_DIR/bin/h2spec" github.com/summerwind/h2spec/cmd/h2spec
+  ) >"$dir/log" 2>&1 || {
+    tail -n 3 "$dir/log"
+    return 1
+  }
+  rm -rf "$dir"
+}
 install_shellcheck() { packages shellcheck shellcheck; }
 
 install_node() {
