@@ -171,11 +171,17 @@ impl Station {
         }
         failpoint::hit("ingest.before_append");
         // A request of nothing but spans that are no events has nothing to wait for.
+        charge.keep();
         let receipt = match batch.records.is_empty() {
             true => None,
-            false => Some(self.append(&batch, &sender, patience).await?),
+            false => match self.append(&batch, &sender, patience).await {
+                Ok(receipt) => Some(receipt),
+                Err(refused) => {
+                    charge.give_back();
+                    return Err(refused);
+                }
+            },
         };
-        charge.keep();
         failpoint::hit("ingest.before_reply");
         metrics::accepted(batch.events, &batch.rejected, sent_bytes, record_bytes, started.elapsed());
         metrics::ignored(&batch.ignored);

@@ -63,7 +63,7 @@ impl Rates {
     }
 
     fn charge_at(&self, key: KeyId, events: u64, now: i64) -> Result<Charge<'_>, InDebt> {
-        let mut charge = Charge { rates: self, key, cost_ns: 0 };
+        let mut charge = Charge { rates: self, key, cost_ns: 0, is_kept: false };
         if self.events_per_second == 0 {
             return Ok(charge);
         }
@@ -108,6 +108,7 @@ pub(crate) struct Charge<'r> {
     rates: &'r Rates,
     key: KeyId,
     cost_ns: i64,
+    is_kept: bool,
 }
 
 impl Charge<'_> {
@@ -120,9 +121,14 @@ impl Charge<'_> {
         }
     }
 
-    /// The events are durable: they count.
-    pub(crate) fn keep(mut self) {
-        self.cost_ns = 0;
+    /// The log is being asked. From here on the events count, also when the client goes away before the answer is there.
+    pub(crate) fn keep(&mut self) {
+        self.is_kept = true;
+    }
+
+    /// The log did not take the events: they count for nothing.
+    pub(crate) fn give_back(mut self) {
+        self.is_kept = false;
     }
 
     fn add(&self, more_ns: i64) {
@@ -133,7 +139,7 @@ impl Charge<'_> {
 
 impl Drop for Charge<'_> {
     fn drop(&mut self) {
-        if self.cost_ns != 0 {
+        if self.cost_ns != 0 && !self.is_kept {
             self.add(-self.cost_ns);
         }
     }
@@ -164,7 +170,7 @@ mod tests {
     }
 
     fn send(rates: &Rates, events: u64, now: i64) -> Result<(), InDebt> {
-        rates.charge_at(KEY, events, now).map(Charge::keep)
+        rates.charge_at(KEY, events, now).map(|mut charge| charge.keep())
     }
 
     #[test]
@@ -192,6 +198,9 @@ mod tests {
     fn a_refused_request_costs_nothing_and_a_wrong_guess_is_corrected() {
         let rates = rates();
         drop(rates.charge_at(KEY, 1_000_000, rates.now()).unwrap());
+        let mut asked = rates.charge_at(KEY, 1_000_000, rates.now()).unwrap();
+        asked.keep();
+        asked.give_back();
         let mut charge = rates.charge_at(KEY, 1_000_000, rates.now()).unwrap();
         assert!(rates.charge_at(KEY, 1, rates.now()).is_err(), "what is under way counts");
         charge.correct(5);
@@ -208,7 +217,7 @@ mod tests {
         let rates = rates();
         for number in 0..1_000_000 {
             // A thousand keys a second, each of which is full again a moment later.
-            rates.charge_at(KeyId(number), 1, number as i64 * SECOND / 1000).unwrap().keep();
+            rates.charge_at(KeyId(number), 1, number as i64 * SECOND / 1000).map(|mut charge| charge.keep()).unwrap();
         }
         assert!(rates.buckets.lock().paid_at.capacity() <= 8192);
     }

@@ -223,6 +223,29 @@ async fn events_that_the_log_did_not_take_cost_the_key_nothing() {
     }
 }
 
+#[tokio::test]
+async fn who_leaves_while_the_log_is_asked_has_sent_its_events_all_the_same() {
+    let mut config = config();
+    config.limits.key_events_per_second_max = 1;
+    config.limits.key_burst = Duration::from_secs(1);
+    let ingest = start_with(config).await;
+    ingest.log.stall();
+    let body = format!("{GOOD}\n").repeat(1000);
+    let head = format!(
+        "POST /v1/events HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {}\r\nContent-Type: application/x-ndjson\r\n\
+         Content-Length: {}\r\n\r\n",
+        ingest.key,
+        body.len()
+    );
+    let mut client = TcpStream::connect(ingest.address).expect("connect");
+    client.write_all((head + &body).as_bytes()).expect("send");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(client);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    ingest.log.resume();
+    assert_eq!(ingest.post(&[], GOOD).await.code(), "rate_limited");
+}
+
 const PRODUCER: &str = "Peep-Producer: 0192f0c1-7a5e-7c3a-9d9e-1f2a3b4c5d6e";
 
 #[tokio::test]
