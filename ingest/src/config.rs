@@ -36,6 +36,8 @@ pub struct Http {
     pub body_timeout: Duration,
     pub body_stall_timeout: Duration,
     pub write_timeout: Duration,
+    /// 0 is no pace.
+    pub refused_bytes_per_second: usize,
 }
 
 /// What one request may hold, and all of them together.
@@ -56,6 +58,8 @@ pub struct Limits {
     pub log_wait_max: Duration,
     /// Producers of one project that were heard of within a day.
     pub producers_max: usize,
+    /// 0 is off.
+    pub bundled_record_bytes_max: usize,
     /// 0 is off.
     pub key_events_per_second_max: u64,
     /// For how long a key that is silent saves its events up.
@@ -146,6 +150,12 @@ impl Http {
                 100..=600_000,
                 "A connection whose client takes no data for this long is cut.",
             ),
+            refused_bytes_per_second: settings.bytes(
+                "PEEP_INGEST_REFUSED_BYTES_PER_SECOND",
+                128 << 10,
+                0..=1 << 30,
+                "At which pace the body of a refused request (429, 503) is taken off its HTTP/1.1 connection, after the answer and for a second at most: a client that comes back before its Retry-After waits. A request counts as 16 KiB and its body. 0 takes them as they come.",
+            ),
         }
     }
 }
@@ -225,6 +235,12 @@ impl Limits {
                 0..=10_000_000,
                 "Different Peep-Producer of one project within a day, as one process sees them; a new one beyond is 429, known ones go on. About 40 bytes each. 0 refuses every request with an identity.",
             ) as usize,
+            bundled_record_bytes_max: settings.bytes(
+                "PEEP_INGEST_BUNDLED_RECORD_BYTES_MAX",
+                4 << 10,
+                0..=16 << 10,
+                "Largest record that may share one of the log with others, when they are on their way to the same partition at the same moment. 0 gives every request a record of its own.",
+            ),
             key_events_per_second_max: settings.u64(
                 "PEEP_INGEST_KEY_EVENTS_PER_SECOND_MAX",
                 0,

@@ -23,6 +23,7 @@ use peep_wire::{Identity, KeyId, ProjectId};
 
 use crate::admission::{Admission, Permit};
 use crate::answer::{self, Dialect};
+use crate::append::{Appender, Placed};
 use crate::batch::{self, Batch, Form, Sender};
 use crate::body::{self, BodyLimits, Encoding};
 use crate::browser::{self, Page};
@@ -42,6 +43,7 @@ pub(crate) struct Station {
     pub(crate) producers: Producers,
     pub(crate) keys: Arc<KeyStore>,
     pub(crate) log: Arc<dyn Log>,
+    appender: Appender,
     pub(crate) clock: Clock,
     requests: AtomicU64,
     /// Tells the requests of one process run from those of another.
@@ -54,7 +56,9 @@ impl Station {
         let rates = Rates::new(&config.limits);
         let producers = Producers::new(config.limits.producers_max);
         let run = uuid::Uuid::new_v4().as_u128() as u32;
-        Station { config, admission, rates, producers, keys, log, clock, requests: AtomicU64::new(0), run }
+        let appender = Appender::new(Arc::clone(&log), config.limits.bundled_record_bytes_max);
+        let requests = AtomicU64::new(0);
+        Station { config, admission, rates, producers, keys, log, appender, clock, requests, run }
     }
 
     /// Answers one request. Never fails: whatever happens becomes a response.
@@ -143,7 +147,7 @@ impl Station {
         let (mut charge, mut permit) = match room {
             Ok(room) => room,
             Err(refused) => {
-                body::discard(body, head.version);
+                body::discard(body, head.version, self.config.http.refused_bytes_per_second);
                 return Err(refused);
             }
         };
@@ -246,7 +250,10 @@ impl Station {
             self.log.partitions(),
         );
         let appended = match &batch.records[..] {
-            [record] => patience.within(Wait::Append, self.log.append(partition, record.clone())).await,
+            [record] => {
+                let append = self.appender.append(partition, record.clone(), batch.events);
+                patience.within(Wait::Append, append).await
+            }
             records => {
                 // Called in a row without waiting: the log keeps the order of calls.
                 let appends: Vec<_> = records.iter().map(|record| self.log.append(partition, record.clone())).collect();
@@ -255,13 +262,15 @@ impl Station {
                     for append in appends {
                         last = last.max(append.await?);
                     }
-                    Ok(last)
+                    Ok(Placed { offset: last, share: None })
                 };
                 patience.within(Wait::Append, all).await
             }
         };
         match appended {
-            Ok(Ok(offset)) => Ok(Receipt { project: sender.project, partition: partition.0, offset: offset.0 }),
+            Ok(Ok(Placed { offset, share })) => {
+                Ok(Receipt { project: sender.project, partition: partition.0, offset: offset.0, share })
+            }
             Ok(Err(error)) => Err(refuse_append(error)),
             Err(Overdue) => {
                 Err(refuse_append(AppendError::Unavailable { reason: "no acknowledgement in time".to_owned() }))

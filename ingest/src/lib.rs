@@ -14,6 +14,7 @@
 //! - `body`: bounded read and decompression;
 //! - `batch`: decode, check and encode, through `peep_wire`;
 //! - `route`: which partition;
+//! - `append`: on its way, small records together;
 //! - then the log, and only its acknowledgement makes the 202. `outcome` names every other end, and `answer` is the only place
 //!   that writes them down.
 //!
@@ -53,6 +54,8 @@ mod body;
 mod batch;
 
 pub mod route;
+
+mod append;
 
 mod outcome;
 

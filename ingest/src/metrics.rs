@@ -19,6 +19,8 @@ const REQUEST_SECONDS: &str = "peep_ingest_request_duration_seconds";
 const EVENTS_ACCEPTED: &str = "peep_ingest_events_accepted_total";
 const EVENTS_REJECTED: &str = "peep_ingest_events_rejected_total";
 const SPANS_IGNORED: &str = "peep_ingest_spans_ignored_total";
+const BUNDLES: &str = "peep_ingest_bundles_total";
+const BUNDLED_BATCHES: &str = "peep_ingest_bundled_batches_total";
 const BODY_BYTES: &str = "peep_ingest_body_bytes_total";
 const RECORD_BYTES: &str = "peep_ingest_record_bytes_total";
 const SHED: &str = "peep_ingest_shed_total";
@@ -47,6 +49,8 @@ struct Handles {
     spans_ignored: Vec<Counter>,
     body_bytes: tally::Counter,
     record_bytes: tally::Counter,
+    bundles: tally::Counter,
+    bundled_batches: tally::Counter,
     connections: Gauge,
     requests_in_flight: Gauge,
     bytes_in_flight: Gauge,
@@ -74,6 +78,8 @@ fn handles() -> &'static Handles {
                 .collect(),
             body_bytes: tally::Counter::new(counter!(BODY_BYTES)),
             record_bytes: tally::Counter::new(counter!(RECORD_BYTES)),
+            bundles: tally::Counter::new(counter!(BUNDLES)),
+            bundled_batches: tally::Counter::new(counter!(BUNDLED_BATCHES)),
             connections: gauge!(CONNECTIONS),
             requests_in_flight: gauge!(REQUESTS_IN_FLIGHT),
             bytes_in_flight: gauge!(BYTES_IN_FLIGHT),
@@ -99,6 +105,8 @@ fn describe() {
     );
     describe_counter!(BODY_BYTES, Unit::Bytes, "Body bytes received, as sent.");
     describe_counter!(RECORD_BYTES, Unit::Bytes, "Record bytes appended to the log.");
+    describe_counter!(BUNDLES, "Records that small requests shared.");
+    describe_counter!(BUNDLED_BATCHES, "Small requests whose events travelled together; by bundles: how many at once.");
     describe_counter!(
         SHED,
         "Requests turned away, by the budget that was full; key_events_per_second: the rate of a key."
@@ -190,6 +198,12 @@ pub(crate) fn accepted(events: u32, rejected: &[Rejection], body_bytes: usize, r
     handles.body_bytes.increment(body_bytes as u64);
     handles.record_bytes.increment(record_bytes as u64);
     count_rejected(rejected);
+}
+
+pub(crate) fn bundled(batches: usize) {
+    let handles = handles();
+    handles.bundles.increment(1);
+    handles.bundled_batches.increment(batches as u64);
 }
 
 pub(crate) fn refused(reason: Reason, rejected: &[Rejection], elapsed: Duration) {

@@ -64,6 +64,10 @@ impl Log for SlowLog {
         self.inner.partitions()
     }
 
+    fn record_bytes_max(&self) -> usize {
+        self.inner.record_bytes_max()
+    }
+
     fn append(&self, partition: Partition, payload: Bytes) -> BoxFuture<'static, Result<Offset, AppendError>> {
         let (answer, answered) = oneshot::channel();
         let sent =

@@ -90,6 +90,10 @@ impl Log for KafkaLog {
         self.partitions
     }
 
+    fn record_bytes_max(&self) -> usize {
+        self.record_bytes_max
+    }
+
     fn append(&self, partition: Partition, payload: Bytes) -> BoxFuture<'static, Result<Offset, AppendError>> {
         let timer = self.metrics.append();
         let admitted = self.admit(partition, &payload);

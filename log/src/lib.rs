@@ -46,6 +46,9 @@ pub trait Log: Send + Sync + 'static {
     /// number only applies when the topic is created.
     fn partitions(&self) -> u32;
 
+    /// The largest record it takes, in bytes.
+    fn record_bytes_max(&self) -> usize;
+
     /// Queues the record at once (so that calls of one task keep their order) and resolves when it is
     /// durable. Dropping the future does not withdraw the record.
     fn append(&self, partition: Partition, payload: Bytes) -> BoxFuture<'static, Result<Offset, AppendError>>;

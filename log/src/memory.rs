@@ -90,6 +90,10 @@ impl Log for MemoryLog {
         self.inner.high.len() as u32
     }
 
+    fn record_bytes_max(&self) -> usize {
+        self.inner.record_bytes_max
+    }
+
     fn append(&self, partition: Partition, payload: Bytes) -> BoxFuture<'static, Result<Offset, AppendError>> {
         let timer = self.inner.metrics.append();
         let append_timeout = self.inner.append_timeout;

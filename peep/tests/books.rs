@@ -220,6 +220,56 @@ async fn fates(kind: Kind) {
 }
 
 #[tokio::test]
+async fn batches_that_share_a_record_have_each_their_own_fate() {
+    shared_records(Kind::Single("peep")).await;
+}
+
+#[tokio::test]
+async fn batches_that_share_a_record_of_kafka_have_each_their_own_fate() {
+    shared_records(Kind::Kafka(Topics::fresh().await)).await;
+}
+
+/// Sixteen clients at once, so that small batches travel together: good ones, retries, and some with an event that is too old.
+async fn shared_records(kind: Kind) {
+    let mut world = World::start(kind).await;
+    let client = async |number: u64| {
+        let producer = format!("0192f0c1-7a5e-7c3a-9d9e-{number:012x}");
+        let mut fates = Vec::new();
+        for seq in 0..12 {
+            let send = async |events: &[Value]| world.send(Some((&producer, seq)), events).await;
+            match (number + seq) % 3 {
+                0 => fates.push((send(&[event("shop")]).await, "applied", json!([]))),
+                1 => {
+                    fates.push((send(&[event("shop"), event("shop")]).await, "applied", json!([])));
+                    fates.push((send(&[event("shop"), event("shop")]).await, "duplicate", Value::Null));
+                }
+                _ => {
+                    let answer = send(&[event("shop"), old_event("shop"), event("shop")]).await;
+                    fates.push((answer, "applied", json!([{"index": 1, "events": 1, "reason": "too_old"}])));
+                }
+            }
+        }
+        fates
+    };
+    let fates: Vec<_> = futures_util::future::join_all((0..16).map(client)).await.concat();
+    let shared =
+        fates.iter().filter(|(answer, ..)| answer["receipt"].as_str().is_some_and(|text| text.starts_with("r2.")));
+    assert!(shared.count() > 20, "many travelled together");
+    for (answer, status, letters) in &fates {
+        let fate = world.settled(answer).await;
+        assert_eq!((&fate["status"], &fate["dead_lettered"]), (&json!(status), letters), "{answer} {fate}");
+    }
+    let books = world.books().await;
+    assert_eq!((&books["accepted"], &books["rolled_up"]), (&json!(512), &json!(320)), "{books}");
+    assert_eq!((&books["duplicate"], &books["dead_lettered"]["total"]), (&json!(128), &json!(64)), "{books}");
+    assert_eq!(books["balanced"], true, "{books}");
+    world.stop().await;
+    let verify = Peep::command(["verify"]).env("DATABASE_URL", world.database.url());
+    let (status, said) = log_of(&world.kind, verify.env("PEEP_ROLLUP_EVENT_AGE_MAX", "1h")).run(STOP).await;
+    assert!(status.success(), "{said}");
+}
+
+#[tokio::test]
 async fn the_books_balance_at_every_moment_while_events_stream_in() {
     balance(Kind::Single("peep")).await;
 }

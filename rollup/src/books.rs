@@ -122,13 +122,13 @@ pub struct OpenBooks {
 struct Line {
     project: ProjectId,
     minute_s: i64,
-    records: u64,
+    batches: u64,
     events: Counts,
 }
 
 impl Default for Line {
     fn default() -> Self {
-        Self { project: ProjectId(0), minute_s: 0, records: 0, events: Counts::default() }
+        Self { project: ProjectId(0), minute_s: 0, batches: 0, events: Counts::default() }
     }
 }
 
@@ -157,16 +157,20 @@ impl OpenBooks {
         self.page.rolled_up += 1;
     }
 
-    /// What became of the events of a readable record. Those in windows were [rolled up](Self::roll_up) before.
-    pub fn post(&mut self, project: ProjectId, appended_ms: i64, events: &Counts) {
-        debug_assert!(events.balance(), "every event of a record has exactly one outcome");
+    /// A readable record, whose batches are [posted](Self::post) one by one.
+    pub fn open_record(&mut self) {
         self.records += 1;
+    }
+
+    /// What became of the events of a batch. Those in windows were [rolled up](Self::roll_up) before.
+    pub fn post(&mut self, project: ProjectId, appended_ms: i64, events: &Counts) {
+        debug_assert!(events.balance(), "every event of a batch has exactly one outcome");
         self.total.add(events);
         let minute_s = ledger_ms(appended_ms).div_euclid(MINUTE_MS) * (MINUTE_MS / 1000);
         if self.line.minute_s != minute_s || self.line.project != project {
             self.turn_line(project, minute_s);
         }
-        self.line.records += 1;
+        self.line.batches += 1;
         self.line.events.add(events);
     }
 
@@ -199,7 +203,7 @@ impl OpenBooks {
 
     fn turn_line(&mut self, project: ProjectId, minute_s: i64) {
         let line = std::mem::replace(&mut self.line, Line { project, minute_s, ..Line::default() });
-        if line.records > 0 {
+        if line.batches > 0 {
             self.minutes.entry((line.project, line.minute_s)).or_default().add(&line.events);
         }
     }
@@ -249,12 +253,15 @@ mod tests {
     fn lines_add_up_to_the_sum_and_a_line_that_is_off_is_noticed() {
         let mut books = OpenBooks::default();
         let events = Counts { accepted: 3, dead_lettered: 1, duplicate: 2, ..Counts::default() };
+        books.open_record();
         books.post(SHOP, 59_999, &events);
+        // Two batches of one record.
+        books.open_record();
         books.post(SHOP, 60_000, &events);
         books.post(BLOG, 60_000, &events);
         books.post_unreadable();
         let mut cut = books.cut();
-        assert_eq!((cut.records, cut.records_unreadable, cut.total.accepted), (4, 1, 9));
+        assert_eq!((cut.records, cut.records_unreadable, cut.total.accepted), (3, 1, 9));
         let lines: Vec<_> = cut.minutes.iter().map(|minute| (minute.project, minute.minute_s)).collect();
         assert_eq!(lines, [(SHOP, 0), (SHOP, 60), (BLOG, 60)]);
         assert!(cut.balance());

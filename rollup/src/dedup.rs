@@ -82,6 +82,8 @@ pub struct Window {
     pub last_ms: i64,
     /// Position of the record that was last heard of it.
     pub last_offset: u64,
+    /// In a bundle, the index of the first event of its batch there.
+    pub last_event: u32,
 }
 
 /// A request of several records, of which some are missing.
@@ -101,11 +103,13 @@ pub struct Partial {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seen([u64; WORDS]);
 
-/// Where and when a record lies in the log.
+/// Where and when a batch lies in the log.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
-    /// Its position.
+    /// The position of its record.
     pub position: u64,
+    /// The index of its first event in the record: batches of a bundle are heard of one after the other.
+    pub first_event: u32,
     /// The log's own time.
     pub log_ms: i64,
 }
@@ -185,7 +189,7 @@ impl Dedup {
     pub fn restored(limits: DedupLimits, mut windows: Vec<Window>, log_ms: i64) -> Self {
         let mut dedup = Self::new(limits);
         windows.retain(|window| !is_expired(&limits, window.last_ms, log_ms));
-        windows.sort_unstable_by_key(|window| window.last_offset);
+        windows.sort_unstable_by_key(Window::last_heard);
         for mut window in windows {
             window.partial.shrink_to_fit();
             dedup.partial_bytes += window.partial.iter().map(Partial::memory_bytes).sum::<usize>();
@@ -197,7 +201,7 @@ impl Dedup {
         dedup
     }
 
-    /// Decides about one record and remembers it.
+    /// Decides about one batch and remembers it.
     pub fn judge(&mut self, header: &BatchHeader, identity: &Identity, moment: Moment) -> Verdict {
         let parts = header.parts.max(1);
         if parts > PARTS_MAX || header.part >= parts {
@@ -304,7 +308,7 @@ impl Dedup {
         };
         let entry = &mut self.entries[at as usize];
         entry.window.last_ms = moment.log_ms;
-        entry.window.last_offset = moment.position;
+        (entry.window.last_offset, entry.window.last_event) = (moment.position, moment.first_event);
         if !std::mem::replace(&mut entry.touched, true) {
             self.touched.push(at);
         }
@@ -414,7 +418,8 @@ impl Dedup {
     }
 
     fn largest(&self) -> u32 {
-        let last_heard = |list: &List| self.at(list.oldest).map_or(u64::MAX, |entry| entry.window.last_offset);
+        let nobody = (u64::MAX, u32::MAX);
+        let last_heard = |list: &List| self.at(list.oldest).map_or(nobody, |entry| entry.window.last_heard());
         let rank = |(_, list): &(usize, &List)| (list.len, std::cmp::Reverse(last_heard(list)));
         self.lists.iter().enumerate().max_by_key(rank).map_or(0, |(at, _)| at as u32)
     }
@@ -482,7 +487,13 @@ impl Window {
             partial: Vec::new(),
             last_ms: 0,
             last_offset: 0,
+            last_event: 0,
         }
+    }
+
+    /// In the order of the log.
+    fn last_heard(&self) -> (u64, u32) {
+        (self.last_offset, self.last_event)
     }
 
     fn judge(&mut self, seq: u64, part: u32, parts: u32, events: u32) -> Verdict {

@@ -22,7 +22,7 @@ use peep_log::{LogRecord, Offset};
 use peep_wire::ProjectId;
 use peep_wire::histogram::DURATION_US_MAX;
 use peep_wire::live::{FrameWriter, LiveFrame};
-use peep_wire::record::{Batch, EventHead, RecordError, parse};
+use peep_wire::record::{Batch, EventHead, RecordError, open};
 
 use crate::books::{Books, Counts, OpenBooks, ledger_ms};
 use crate::cardinality::{Cardinality, Overflow, SeenSeries, SeriesLimits};
@@ -160,11 +160,13 @@ pub struct Cut {
     pub memory_bytes: usize,
 }
 
-/// A record that was counted before.
+/// A batch that was counted before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Duplicate {
-    /// Its place in the log.
+    /// The place of its record in the log.
     pub offset: u64,
+    /// The index of its first event in the record: not 0 in a bundle only.
+    pub first_event: u32,
     /// The tenant.
     pub project: ProjectId,
     /// Who sent it.
@@ -231,12 +233,12 @@ impl Partition {
         if offset != self.next {
             return Err(ApplyError::Gap { expected: self.next, found: offset });
         }
-        let parsed = parse(&record.payload).and_then(|batch| {
+        let opened = open(&record.payload).and_then(|opened| {
             // The tables could not tell it from another such project.
-            let storable = i64::try_from(batch.header.project.0).is_ok();
-            if storable { Ok(batch) } else { Err(RecordError::Malformed("project out of range")) }
+            let storable = opened.batches().all(|batch| i64::try_from(batch.header.project.0).is_ok());
+            if storable { Ok(opened) } else { Err(RecordError::Malformed("project out of range")) }
         });
-        if let Err(RecordError::Format(format)) = parsed {
+        if let Err(RecordError::Format(format)) = opened {
             return Err(ApplyError::NewerFormat { offset, format });
         }
         self.appended_ms = ledger_ms(record.appended_ms);
@@ -245,8 +247,11 @@ impl Partition {
             log_ms => self.appended_ms.clamp(log_ms, log_ms + LOG_LEAP_MS_MAX),
         };
         self.cardinality.advance(self.log_ms, &mut self.series);
-        match parsed {
-            Ok(batch) => self.apply_batch(record, &batch),
+        match opened {
+            Ok(opened) => {
+                self.books.open_record();
+                opened.batches().for_each(|batch| self.apply_batch(record, &batch));
+            }
             Err(poison) => self.bury_record(record, poison),
         }
         self.fingerprint = Some(Fingerprint::of(&record.payload));
@@ -433,7 +438,7 @@ impl Partition {
     fn apply_batch(&mut self, record: &LogRecord, batch: &Batch<'_>) {
         let header = batch.header;
         let announced = u64::from(header.event_count);
-        let moment = Moment { position: record.offset.0, log_ms: self.log_ms };
+        let moment = Moment { position: record.offset.0, first_event: batch.first_event, log_ms: self.log_ms };
         let judged = header.identity.map(|identity| (identity, self.dedup.judge(&header, &identity, moment)));
         // The ingest machine's clock, where it agrees with the log's.
         let received_ms = header.received_ms.clamp(
@@ -455,6 +460,7 @@ impl Partition {
                 events.duplicate = announced;
                 self.duplicates.push(Duplicate {
                     offset: record.offset.0,
+                    first_event: batch.first_event,
                     project: header.project,
                     producer: identity.producer,
                     seq: identity.seq,
@@ -468,7 +474,7 @@ impl Partition {
                     Verdict::BelowWindow => Reason::DedupWindowExceeded,
                     _ => Reason::IdentityConflict,
                 };
-                self.bury_events(record, batch, 0, header.event_count, reason, &record.payload);
+                self.bury_events(record, batch, 0, header.event_count, reason, batch.bytes);
             }
         }
         self.books.post(header.project, record.appended_ms, &events);
@@ -482,7 +488,7 @@ impl Partition {
             // our ingest. Both leave their bytes behind.
             let Ok(event) = event else { break };
             if event_index == announced {
-                self.bury_events(record, batch, event_index, 0, Reason::Malformed, &record.payload);
+                self.bury_events(record, batch, event_index, 0, Reason::Malformed, batch.bytes);
                 break;
             }
             match self.apply_event(record, batch, event_index, &event, received_ms) {
@@ -500,7 +506,7 @@ impl Partition {
         let missing = announced - event_index;
         if missing > 0 {
             events.dead_lettered += u64::from(missing);
-            self.bury_events(record, batch, event_index, missing, Reason::Malformed, &record.payload);
+            self.bury_events(record, batch, event_index, missing, Reason::Malformed, batch.bytes);
         }
     }
 
@@ -530,6 +536,7 @@ impl Partition {
         let series = counted.series;
         let error = event.has_error || self.series.is_failed(series);
         if age_ms <= millis(self.limits.raw_age_max) {
+            let event_index = batch.first_event + event_index;
             let place = Place { partition: self.number, offset: record.offset.0, event_index };
             let header = &batch.header;
             let true_key = counted.folded.then_some(key);
@@ -575,7 +582,7 @@ impl Partition {
     ) {
         self.bury(DeadLetter {
             offset: record.offset.0,
-            event_index,
+            event_index: batch.first_event + event_index,
             reason,
             project: Some(batch.header.project),
             key: Some(batch.header.key),

@@ -81,7 +81,8 @@ enum Fate {
 
 /// One row of `dead_letter`.
 struct Letter {
-    index: i32,
+    /// In its batch.
+    index: u32,
     events: Option<i32>,
     reason: String,
 }
@@ -249,10 +250,12 @@ async fn duplicate(
     place: u64,
 ) -> Result<Option<Result<Value, ApiError>>, sqlx::Error> {
     let row = sqlx::query(
-        "select project_id, events, producer, seq, part from duplicate_batch where log_partition = $1 and log_offset = $2",
+        "select project_id, events, producer, seq, part from duplicate_batch
+        where log_partition = $1 and log_offset = $2 and event_index = $3",
     )
     .bind(receipt.partition.cast_signed())
     .bind(place.cast_signed())
+    .bind(receipt.indices().start().cast_signed())
     .fetch_optional(connection)
     .await?;
     let Some(row) = row else { return Ok(None) };
@@ -275,10 +278,13 @@ async fn letters(
 ) -> Result<Result<Vec<Letter>, ApiError>, sqlx::Error> {
     let rows = sqlx::query(
         "select project_id, event_index, events, reason from dead_letter
-        where log_partition = $1 and log_offset = $2 order by event_index",
+        where log_partition = $1 and log_offset = $2 and (events is null or event_index between $3 and $4)
+        order by event_index",
     )
     .bind(receipt.partition.cast_signed())
     .bind(place.cast_signed())
+    .bind(i64::from(*receipt.indices().start()))
+    .bind(i64::from(*receipt.indices().end()))
     .fetch_all(connection)
     .await?;
     let mut letters = Vec::with_capacity(rows.len());
@@ -287,7 +293,9 @@ async fn letters(
         if project.is_some_and(|project| project.cast_unsigned() != receipt.project.0) {
             return Ok(Err(not_found()));
         }
-        letters.push(Letter { index: row.try_get(1)?, events: row.try_get(2)?, reason: row.try_get(3)? });
+        // As the sender counts them, whose batch is all it knows.
+        let index = (row.try_get::<i32, _>(1)?.cast_unsigned()).saturating_sub(*receipt.indices().start());
+        letters.push(Letter { index, events: row.try_get(2)?, reason: row.try_get(3)? });
     }
     Ok(Ok(letters))
 }
@@ -332,8 +340,9 @@ async fn event_count(events: Option<&Arc<dyn Log>>, receipt: &Receipt) -> Option
         let mut reader = events?.reader(Partition(receipt.partition), Offset(receipt.offset)).await.ok()?;
         let records = reader.next(1, LOG_TIME_MAX).await.ok()?;
         let found = records.first().filter(|record| record.offset.0 == receipt.offset)?;
-        let header = record::parse(&found.payload).ok()?.header;
-        (header.project == receipt.project).then_some(header.event_count)
+        let opened = record::open(&found.payload).ok()?;
+        let batch = opened.batches().find(|batch| batch.first_event == *receipt.indices().start())?;
+        (batch.header.project == receipt.project).then_some(batch.header.event_count)
     };
     tokio::time::timeout(LOG_TIME_MAX, read).await.ok().flatten()
 }

@@ -27,7 +27,7 @@ pub(crate) struct Counted {
     pub(crate) cells: BTreeMap<(SeriesNumber, i64), Cell>,
     pub(crate) series: SeriesNumbers,
     pub(crate) dead_letters: BTreeMap<(u64, u32), DeadLetter>,
-    pub(crate) duplicates: BTreeMap<u64, Duplicate>,
+    pub(crate) duplicates: BTreeMap<(u64, u32), Duplicate>,
     /// Events rolled up, by project and day since 1970.
     pub(crate) days: BTreeMap<(i64, i64), u64>,
     pub(crate) producers: Producers,
@@ -96,11 +96,12 @@ pub(crate) struct Logged<'a> {
 }
 
 /// What became of one record.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Outcome {
-    /// Absent for an unreadable record.
-    pub(crate) project: Option<i64>,
-    pub(crate) events: Books,
+    /// All of it.
+    pub(crate) record: Books,
+    /// Of each of its batches, the project and its share; none for an unreadable record.
+    pub(crate) batches: Vec<(i64, Books)>,
 }
 
 /// An event that counts.
@@ -142,16 +143,22 @@ impl Counter {
     /// [`OtherFormat`]: the rollup can not have passed it.
     pub(crate) fn count(&mut self, record: Logged<'_>) -> Result<Outcome, OtherFormat> {
         self.advance_log_time(record.appended_ms);
-        let mut outcome = match record::open(record.payload) {
-            Opened::Batch(batch) => self.count_batch(record, &batch),
+        let mut outcome = Outcome { record: Books { records: 1, ..Books::default() }, batches: Vec::new() };
+        match record::open(record.payload) {
+            Opened::Batches(batches) => {
+                for batch in &batches {
+                    let (project, books) = self.count_batch(record, batch);
+                    outcome.record.add(&books);
+                    outcome.batches.push((project, books));
+                }
+            }
             Opened::Unreadable(reason) => {
                 self.bury(record, None, 0, reason, None, record.payload);
-                Outcome { project: None, events: Books { records_unreadable: 1, ..Books::default() } }
+                outcome.record.records_unreadable = 1;
             }
             Opened::OtherFormat(format) => return Err(OtherFormat(format)),
-        };
-        outcome.events.records = 1;
-        self.counted.events.add(&outcome.events);
+        }
+        self.counted.events.add(&outcome.record);
         Ok(outcome)
     }
 
@@ -176,7 +183,7 @@ impl Counter {
         self.counted.budgets.advance(self.counted.log_ms);
     }
 
-    fn count_batch(&mut self, record: Logged<'_>, batch: &Batch<'_>) -> Outcome {
+    fn count_batch(&mut self, record: Logged<'_>, batch: &Batch<'_>) -> (i64, Books) {
         let header = &batch.header;
         let project = header.project_id as i64;
         let announced = u64::from(header.event_count);
@@ -187,12 +194,12 @@ impl Counter {
                 if let Some((producer, seq)) = header.identity() {
                     let (part, events) = (header.part, header.event_count);
                     let duplicate = Duplicate { project, producer, seq, part, events };
-                    self.counted.duplicates.insert(record.position, duplicate);
+                    self.counted.duplicates.insert((record.position, batch.first_event), duplicate);
                 }
                 self.witness_duplicate(record, batch);
             }
-            Some(Verdict::BelowWindow) => books.dead_lettered = self.bury_batch(record, header, BELOW_WINDOW),
-            Some(Verdict::Conflict) => books.dead_lettered = self.bury_batch(record, header, CONFLICT),
+            Some(Verdict::BelowWindow) => books.dead_lettered = self.bury_batch(record, batch, BELOW_WINDOW),
+            Some(Verdict::Conflict) => books.dead_lettered = self.bury_batch(record, batch, CONFLICT),
             Some(Verdict::Count { uncertain }) => {
                 self.count_events(record, batch, &mut books);
                 books.uncertain = if uncertain { books.rolled_up } else { 0 };
@@ -202,7 +209,7 @@ impl Counter {
                 books.unidentified = books.rolled_up;
             }
         }
-        Outcome { project: Some(project), events: books }
+        (project, books)
     }
 
     /// `None` without an identity.
@@ -212,11 +219,12 @@ impl Counter {
         let (part, parts, events) = (header.part, header.parts, header.event_count);
         let claim = Claim { project: header.project_id as i64, producer, seq, part, parts, events };
         let Counted { producers, log_ms, .. } = &mut self.counted;
-        let by_the_log = producers.judge(&self.rules, &claim, record.position, *log_ms);
+        let place = (record.position, batch.first_event);
+        let by_the_log = producers.judge(&self.rules, &claim, place, *log_ms);
         if self.past.is_whole() && producers.is_crowded(&self.rules, *log_ms) {
             self.past.becomes_forgetful();
         }
-        let verdict = self.past.correct(record.position, by_the_log);
+        let verdict = self.past.correct(place, by_the_log);
         if verdict != by_the_log {
             self.counted.records_on_trust += 1;
         }
@@ -236,19 +244,19 @@ impl Counter {
             let Some(event) = Event::read(bytes) else { break };
             if index == header.event_count {
                 // More events than announced: noted, but the books are about what was announced.
-                self.bury(record, Some(header), index, MALFORMED, Some(0), record.payload);
+                self.bury(record, Some(header), batch.first_event + index, MALFORMED, Some(0), batch.bytes);
                 return;
             }
             match self.place_event(project, header.received_ms, received_ms, &event) {
                 Ok(placed) => {
                     books.rolled_up += 1;
                     books.folded += u64::from(placed.folded);
-                    self.witness(record, header, index, &event, &placed, false);
+                    self.witness(record, header, batch.first_event + index, &event, &placed, false);
                     self.add(project, &event, placed);
                 }
                 Err(reason) => {
                     books.dead_lettered += 1;
-                    self.bury(record, Some(header), index, reason, Some(1), bytes);
+                    self.bury(record, Some(header), batch.first_event + index, reason, Some(1), bytes);
                 }
             }
             index += 1;
@@ -256,7 +264,7 @@ impl Counter {
         let missing = header.event_count - index;
         if missing > 0 {
             books.dead_lettered += u64::from(missing);
-            self.bury(record, Some(header), index, MALFORMED, Some(missing), record.payload);
+            self.bury(record, Some(header), batch.first_event + index, MALFORMED, Some(missing), batch.bytes);
         }
     }
 
@@ -341,12 +349,13 @@ impl Counter {
             };
             let ended_s = batch.header.received_ms.wrapping_add(event.ended_delta_ms).div_euclid(1000);
             let placed = Placed { series, folded: false, ended_s, error: false };
-            self.witness(record, &batch.header, index as u32, &event, &placed, true);
+            self.witness(record, &batch.header, batch.first_event + index as u32, &event, &placed, true);
         }
     }
 
-    fn bury_batch(&mut self, record: Logged<'_>, header: &Header, reason: &str) -> u64 {
-        self.bury(record, Some(header), 0, reason, Some(header.event_count), record.payload);
+    fn bury_batch(&mut self, record: Logged<'_>, batch: &Batch<'_>, reason: &str) -> u64 {
+        let header = &batch.header;
+        self.bury(record, Some(header), batch.first_event, reason, Some(header.event_count), batch.bytes);
         u64::from(header.event_count)
     }
 

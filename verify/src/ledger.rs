@@ -61,14 +61,13 @@ impl Ledger {
             return;
         };
         let row = self.rows.entry(to).or_default();
-        row.events.add(&outcome.events);
+        row.events.add(&outcome.record);
         // Of the last record of the range, which is the one that stays.
         row.fingerprint = Some(fingerprint_of(record.payload));
         row.appended_ms = ledger_ms(record.appended_ms);
-        if let Some(project) = outcome.project {
-            let minute_s = row.appended_ms.div_euclid(60_000) * 60;
-            let events = Books { records: 0, ..outcome.events };
-            self.by_project.entry((project, minute_s, to)).or_default().0.add(&events);
+        let minute_s = row.appended_ms.div_euclid(60_000) * 60;
+        for (project, events) in &outcome.batches {
+            self.by_project.entry((*project, minute_s, to)).or_default().0.add(events);
         }
     }
 }

@@ -23,6 +23,7 @@ impl Producer {
     /// Out of the columns of `dedup_window`. `None` when they make no sense.
     pub(crate) fn stored(
         [high_seq, begun_seq, last_position]: [u64; 3],
+        last_event: u32,
         last_ms: i64,
         seen: &[u8],
         partial: Option<&[u8]>,
@@ -33,7 +34,7 @@ impl Producer {
             Some(bytes) => partials(bytes)?,
             None => BTreeMap::new(),
         };
-        Some(Producer { begun_seq, high_seq, complete, partial, last_ms, last_position })
+        Some(Producer { begun_seq, high_seq, complete, partial, last_ms, last_position, last_event })
     }
 }
 
@@ -99,6 +100,7 @@ impl Row for Producer {
             ("partial", partials.join(", ")),
             ("last_ms", self.last_ms.to_string()),
             ("last_offset", self.last_position.to_string()),
+            ("last_event", self.last_event.to_string()),
         ]
     }
 }

@@ -95,7 +95,7 @@ impl Verification<'_> {
         self.read(range, &mut counter, &mut ledger, &mut swept, findings, progress).await?;
         let mut counted = counter.finish();
         counted.dead_letters.retain(|key, _| key.0 >= swept.letters_from || dead_letters.contains_key(key));
-        counted.duplicates.retain(|key, _| *key >= swept.letters_from || duplicates.contains_key(key));
+        counted.duplicates.retain(|key, _| key.0 >= swept.letters_from || duplicates.contains_key(key));
         ledger.unbooked.retain(|(from, _)| *from >= swept.books_from);
 
         if !counted.is_whole {
@@ -110,7 +110,10 @@ impl Verification<'_> {
             event_index: Some(*index),
             ..at(*position)
         });
-        findings.compare("duplicate_batch", &counted.duplicates, &duplicates, |position| at(*position));
+        findings.compare("duplicate_batch", &counted.duplicates, &duplicates, |(position, index)| Place {
+            event_index: Some(*index),
+            ..at(*position)
+        });
         let first_s = self.first_whole_second(snapshot, range, counted.first_appended_ms).await?;
         self.compare_days(snapshot, &counted, first_s, findings).await?;
         if range.whole && counted.log_ms != self.cursor.log_ms {

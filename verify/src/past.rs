@@ -12,8 +12,8 @@ use crate::producers::Verdict;
 #[derive(Debug, Clone)]
 pub(crate) struct Past {
     knowledge: Knowledge,
-    /// What the tables say about whole records, by position.
-    told: BTreeMap<u64, Verdict>,
+    /// What the tables say about whole batches, by position of the record and index of the first event in it.
+    told: BTreeMap<(u64, u32), Verdict>,
     /// Projects of which nobody can say any more which series had a place of their own.
     folding: BTreeSet<i64>,
 }
@@ -30,12 +30,12 @@ enum Knowledge {
 
 impl Past {
     /// There is none: the log is read from its first record on.
-    pub(crate) fn none(told: BTreeMap<u64, Verdict>) -> Self {
+    pub(crate) fn none(told: BTreeMap<(u64, u32), Verdict>) -> Self {
         Self { knowledge: Knowledge::Whole, told, folding: BTreeSet::new() }
     }
 
     /// The log's first records are gone. `folding` are the projects that had too many series.
-    pub(crate) fn unknown(told: BTreeMap<u64, Verdict>, folding: BTreeSet<i64>) -> Self {
+    pub(crate) fn unknown(told: BTreeMap<(u64, u32), Verdict>, folding: BTreeSet<i64>) -> Self {
         Self { knowledge: Knowledge::Unknown, told, folding }
     }
 
@@ -61,9 +61,9 @@ impl Past {
         self.knowledge == Knowledge::Whole
     }
 
-    /// The verdict about a record, given the one that follows from what could be read.
-    pub(crate) fn correct(&self, position: u64, by_the_log: Verdict) -> Verdict {
-        let told = self.told.get(&position).copied();
+    /// The verdict about a batch, given the one that follows from what could be read.
+    pub(crate) fn correct(&self, batch: (u64, u32), by_the_log: Verdict) -> Verdict {
+        let told = self.told.get(&batch).copied();
         match (self.knowledge, by_the_log) {
             (Knowledge::Whole, _) => by_the_log,
             // Whoever remembers more may know it as a duplicate, or its number as long past; never the other way round.

@@ -43,8 +43,8 @@ pub(crate) enum Verdict {
 #[derive(Debug, Default)]
 pub(crate) struct Producers {
     known: BTreeMap<(i64, [u8; 16]), Producer>,
-    /// Who was heard of when: (project, position) to producer, so that the first of a project is its eldest.
-    heard: BTreeMap<(i64, u64), [u8; 16]>,
+    /// Who was heard of when: (project, position, index of the first event) to producer, so that the first of a project is its eldest.
+    heard: BTreeMap<(i64, u64, u32), [u8; 16]>,
     len_by_project: BTreeMap<i64, usize>,
     /// Of incomplete requests.
     parts_seen: usize,
@@ -63,6 +63,8 @@ pub(crate) struct Producer {
     pub(crate) partial: BTreeMap<u64, Partial>,
     pub(crate) last_ms: i64,
     pub(crate) last_position: u64,
+    /// The index of the first event of its last batch in the record there.
+    pub(crate) last_event: u32,
 }
 
 /// A request of several records, of which some are missing.
@@ -76,8 +78,8 @@ pub(crate) struct Partial {
 }
 
 impl Producers {
-    /// Decides about one record and remembers it.
-    pub(crate) fn judge(&mut self, rules: &Rules, claim: &Claim, position: u64, log_ms: i64) -> Verdict {
+    /// Decides about one batch and remembers it. `place`: the position of its record, and the index of its first event there.
+    pub(crate) fn judge(&mut self, rules: &Rules, claim: &Claim, place: (u64, u32), log_ms: i64) -> Verdict {
         let parts = claim.parts.max(1);
         if parts > PARTS_MAX || claim.part >= parts {
             return Verdict::Conflict;
@@ -88,7 +90,7 @@ impl Producers {
         }
         let mut producer = self.forget(key).unwrap_or_else(|| Producer::begun(claim.seq));
         let verdict = producer.judge(claim, parts);
-        (producer.last_ms, producer.last_position) = (log_ms, position);
+        (producer.last_ms, (producer.last_position, producer.last_event)) = (log_ms, place);
         self.remember(key, producer);
         while self.len_by_project.get(&claim.project).is_some_and(|len| *len > rules.producers_max) {
             self.forget_eldest(claim.project);
@@ -118,7 +120,7 @@ impl Producers {
     }
 
     fn remember(&mut self, key: (i64, [u8; 16]), producer: Producer) {
-        self.heard.insert((key.0, producer.last_position), key.1);
+        self.heard.insert((key.0, producer.last_position, producer.last_event), key.1);
         self.parts_seen += producer.parts_seen();
         self.known.insert(key, producer);
         *self.len_by_project.entry(key.0).or_default() += 1;
@@ -126,14 +128,15 @@ impl Producers {
 
     fn forget(&mut self, key: (i64, [u8; 16])) -> Option<Producer> {
         let producer = self.known.remove(&key)?;
-        self.heard.remove(&(key.0, producer.last_position));
+        self.heard.remove(&(key.0, producer.last_position, producer.last_event));
         self.parts_seen -= producer.parts_seen();
         *self.len_by_project.entry(key.0).or_default() -= 1;
         Some(producer)
     }
 
     fn forget_eldest(&mut self, project: i64) {
-        let eldest = self.heard.range((project, 0)..=(project, u64::MAX)).next().map(|(_, producer)| *producer);
+        let eldest =
+            self.heard.range((project, 0, 0)..=(project, u64::MAX, u32::MAX)).next().map(|(_, producer)| *producer);
         if let Some(producer) = eldest {
             self.forget((project, producer));
         }
@@ -143,7 +146,7 @@ impl Producers {
 impl Producer {
     fn begun(seq: u64) -> Producer {
         let (complete, partial) = (BTreeSet::new(), BTreeMap::new());
-        Producer { begun_seq: seq, high_seq: seq, complete, partial, last_ms: 0, last_position: 0 }
+        Producer { begun_seq: seq, high_seq: seq, complete, partial, last_ms: 0, last_position: 0, last_event: 0 }
     }
 
     pub(crate) fn is_expired(&self, rules: &Rules, log_ms: i64) -> bool {

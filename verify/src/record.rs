@@ -7,13 +7,13 @@
 //! Does not: repair. An event is what a protobuf library would have written, byte for byte, or it is malformed.
 
 use prost::Message;
-use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, encoded_len_varint, skip_field};
 
 /// What can be had of a record.
 #[derive(Debug)]
 pub(crate) enum Opened<'a> {
-    /// A batch.
-    Batch(Batch<'a>),
+    /// One batch, or those of a bundle.
+    Batches(Vec<Batch<'a>>),
     /// Changed on its way, or not a record at all.
     Unreadable(&'static str),
     /// A good record of another format: whoever counts has to stop before it.
@@ -25,6 +25,21 @@ pub(crate) enum Opened<'a> {
 pub(crate) struct Batch<'a> {
     pub(crate) header: Header,
     pub(crate) events: Vec<&'a [u8]>,
+    /// The index of its first event in the record.
+    pub(crate) first_event: u32,
+    /// All of it.
+    pub(crate) bytes: &'a [u8],
+}
+
+/// `peep.v1.Batch` of format 2.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Bundle {
+    #[prost(uint32, tag = "2")]
+    format: u32,
+    #[prost(uint32, tag = "8")]
+    event_count: u32,
+    #[prost(bytes = "vec", repeated, tag = "15")]
+    batches: Vec<Vec<u8>>,
 }
 
 /// `peep.v1.Batch` up to its events.
@@ -126,22 +141,66 @@ pub(crate) struct Series {
 
 /// Opens a record.
 pub(crate) fn open(bytes: &[u8]) -> Opened<'_> {
+    let opened = check(bytes).and_then(|body| match Bundle::decode(body) {
+        Ok(bundle) if bundle.format == BUNDLE_FORMAT => open_bundle(&bundle, body),
+        _ => open_batch(bytes).map(|batch| vec![batch]),
+    });
+    opened.map_or_else(|opened| opened, Opened::Batches)
+}
+
+/// What stands behind a checksum that is right.
+fn check<'a>(bytes: &'a [u8]) -> Result<&'a [u8], Opened<'a>> {
     let Some((crc_field, body)) = bytes.split_at_checked(5).filter(|(crc_field, _)| crc_field[0] == CRC_KEY) else {
-        return Opened::Unreadable("malformed");
+        return Err(Opened::Unreadable("malformed"));
     };
     if crc32fast::hash(body).to_le_bytes() != crc_field[1..] {
-        return Opened::Unreadable("checksum");
+        return Err(Opened::Unreadable("checksum"));
     }
-    let Some((header, events)) = split(body) else { return Opened::Unreadable("malformed") };
-    let Ok(header) = Header::decode(header) else { return Opened::Unreadable("malformed") };
+    Ok(body)
+}
+
+fn open_batch<'a>(bytes: &'a [u8]) -> Result<Batch<'a>, Opened<'a>> {
+    let body = check(bytes)?;
+    let malformed = || Opened::Unreadable("malformed");
+    let (header, events) = split(body).ok_or_else(malformed)?;
+    let header = Header::decode(header).map_err(|_| malformed())?;
+    if header.format == BUNDLE_FORMAT {
+        return Err(malformed());
+    }
     if header.format != FORMAT {
-        return Opened::OtherFormat(header.format);
+        return Err(Opened::OtherFormat(header.format));
     }
     // No table can hold such a project, or such a producer.
     if i64::try_from(header.project_id).is_err() || !matches!(header.producer_id.len(), 0 | 16) {
-        return Opened::Unreadable("malformed");
+        return Err(malformed());
     }
-    Opened::Batch(Batch { header, events })
+    Ok(Batch { header, events, first_event: 0, bytes })
+}
+
+/// As a whole or not at all.
+fn open_bundle<'a>(bundle: &Bundle, body: &'a [u8]) -> Result<Vec<Batch<'a>>, Opened<'a>> {
+    let malformed = || Opened::Unreadable("malformed");
+    // The batches lie at the end, one behind the other; anything else in between would make the bundle longer.
+    let field_len = |batch: &Vec<u8>| 1 + encoded_len_varint(batch.len() as u64) + batch.len();
+    let mut at = body.len().checked_sub(bundle.batches.iter().map(field_len).sum()).ok_or_else(malformed)?;
+    let head = Bundle { batches: Vec::new(), ..bundle.clone() }.encode_to_vec();
+    if body[..at] != head {
+        return Err(malformed());
+    }
+    let (mut batches, mut next_event) = (Vec::new(), 0_u64);
+    for batch in &bundle.batches {
+        at += field_len(batch);
+        let mut batch = open_batch(&body[at - batch.len()..at]).map_err(|opened| match opened {
+            Opened::OtherFormat(format) => Opened::OtherFormat(format),
+            Opened::Unreadable(_) | Opened::Batches(_) => malformed(),
+        })?;
+        batch.first_event = u32::try_from(next_event).map_err(|_| malformed())?;
+        next_event += u64::from(batch.header.event_count) + 1;
+        batches.push(batch);
+    }
+    let events: u64 = batches.iter().map(|batch| u64::from(batch.header.event_count)).sum();
+    let is_whole = events == u64::from(bundle.event_count) && !batches.is_empty() && next_event <= i32::MAX as u64;
+    if is_whole { Ok(batches) } else { Err(malformed()) }
 }
 
 impl Header {
@@ -223,6 +282,7 @@ fn split(body: &[u8]) -> Option<(&[u8], Vec<&[u8]>)> {
 /// Field 1, four bytes.
 const CRC_KEY: u8 = 1 << 3 | 5;
 const FORMAT: u32 = 1;
+const BUNDLE_FORMAT: u32 = 2;
 const HEADER_FIELDS: std::ops::RangeInclusive<u32> = 2..=10;
 const EVENTS_FIELD: u32 = 11;
 /// Longer keys have no place in an index.

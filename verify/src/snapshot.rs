@@ -199,8 +199,12 @@ impl Snapshot {
     }
 
     /// Rows of `duplicate_batch` from a position on.
-    pub(crate) async fn duplicates(&mut self, partition: u32, from: u64) -> sqlx::Result<BTreeMap<u64, Duplicate>> {
-        let sql = "select log_offset, project_id, producer, seq, part, events
+    pub(crate) async fn duplicates(
+        &mut self,
+        partition: u32,
+        from: u64,
+    ) -> sqlx::Result<BTreeMap<(u64, u32), Duplicate>> {
+        let sql = "select log_offset, project_id, producer, seq, part, events, event_index
             from duplicate_batch where log_partition = $1 and log_offset >= $2";
         let rows = sqlx::query(sql).bind(partition as i32).bind(from as i64).fetch_all(&mut *self.transaction).await?;
         let duplicate = |row: sqlx::postgres::PgRow| {
@@ -211,7 +215,7 @@ impl Snapshot {
                 part: row.try_get::<i32, _>(4)? as u32,
                 events: row.try_get::<i32, _>(5)? as u32,
             };
-            Ok((row.try_get::<i64, _>(0)? as u64, duplicate))
+            Ok(((row.try_get::<i64, _>(0)? as u64, row.try_get::<i32, _>(6)? as u32), duplicate))
         };
         rows.into_iter().map(duplicate).collect()
     }
@@ -221,13 +225,19 @@ impl Snapshot {
         &mut self,
         partition: u32,
     ) -> sqlx::Result<BTreeMap<(i64, [u8; 16]), Option<Producer>>> {
-        let sql = "select project_id, producer, high_seq, begun_seq, last_offset, last_ms, seen, partial
+        let sql = "select project_id, producer, high_seq, begun_seq, last_offset, last_ms, seen, partial, last_event
             from dedup_window where log_partition = $1";
         let rows = sqlx::query(sql).bind(partition as i32).fetch_all(&mut *self.transaction).await?;
         let window = |row: sqlx::postgres::PgRow| {
             let number = |at: usize| row.try_get::<i64, _>(at).map(|number| number as u64);
             let numbers = [number(2)?, number(3)?, number(4)?];
-            let producer = Producer::stored(numbers, row.try_get(5)?, row.try_get(6)?, row.try_get(7)?);
+            let producer = Producer::stored(
+                numbers,
+                row.try_get::<i32, _>(8)? as u32,
+                row.try_get(5)?,
+                row.try_get(6)?,
+                row.try_get(7)?,
+            );
             Ok(((row.try_get(0)?, row.try_get::<uuid::Uuid, _>(1)?.into_bytes()), producer))
         };
         rows.into_iter().map(window).collect()
@@ -360,15 +370,15 @@ impl Row for Touched {
     }
 }
 
-/// What the tables say about whole records.
+/// What the tables say about whole batches.
 pub(crate) fn told(
-    duplicates: &BTreeMap<u64, Duplicate>,
+    duplicates: &BTreeMap<(u64, u32), Duplicate>,
     dead_letters: &BTreeMap<(u64, u32), DeadLetter>,
-) -> BTreeMap<u64, Verdict> {
-    let came_again = duplicates.keys().map(|position| (*position, Verdict::Duplicate));
-    let refused = dead_letters.iter().filter_map(|((position, _), dead_letter)| match dead_letter.reason.as_str() {
-        crate::count::BELOW_WINDOW => Some((*position, Verdict::BelowWindow)),
-        crate::count::CONFLICT => Some((*position, Verdict::Conflict)),
+) -> BTreeMap<(u64, u32), Verdict> {
+    let came_again = duplicates.keys().map(|batch| (*batch, Verdict::Duplicate));
+    let refused = dead_letters.iter().filter_map(|(batch, dead_letter)| match dead_letter.reason.as_str() {
+        crate::count::BELOW_WINDOW => Some((*batch, Verdict::BelowWindow)),
+        crate::count::CONFLICT => Some((*batch, Verdict::Conflict)),
         _ => None,
     });
     came_again.chain(refused).collect()

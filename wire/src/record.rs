@@ -1,7 +1,7 @@
-//! The log record: one accepted HTTP batch as one compact, self-checking protobuf message.
+//! The log record: one accepted HTTP batch as one compact, self-checking protobuf message; or a [`Bundle`] of small ones.
 //!
 //! Arrives: checked [`Event`](crate::event::Event)s. Leaves: the bytes of one log record ([`RecordBuilder::finish`]), and on the
-//! other side borrowed [`EventRow`]s ([`parse`]) that point into those bytes.
+//! other side borrowed [`EventRow`]s ([`open`], [`parse`]) that point into those bytes.
 //!
 //! Promises: the bytes are exactly what a protobuf library writes for `wire/record.proto` (property-tested
 //! against prost); a flipped bit anywhere is found by the CRC; decoding allocates nothing and never panics.
@@ -14,11 +14,14 @@ mod write;
 
 mod read;
 
+mod bundle;
+
 mod series;
 
 mod attrs;
 
 pub use attrs::Attrs;
+pub use bundle::{Batches, Bundle, Record, open};
 pub use read::{Batch, EventHead, EventRow, Events, Heads, parse};
 pub use series::{Series, SeriesKey};
 pub use write::RecordBuilder;
@@ -74,6 +77,7 @@ mod tag {
     pub(super) const PART: u8 = 9 << 3;
     pub(super) const PARTS: u8 = 10 << 3;
     pub(super) const EVENT: u8 = 11 << 3 | 2;
+    pub(super) const BATCH: u8 = 15 << 3 | 2;
 
     pub(super) const SERIES: u8 = 1 << 3 | 2;
     pub(super) const ENDED_DELTA_MS: u8 = 2 << 3;
@@ -102,6 +106,8 @@ mod tag {
 
 const CUT: RecordError = RecordError::Malformed("cut short");
 const FORMAT: u64 = 1;
+/// Of a record that holds several batches.
+const BUNDLE_FORMAT: u64 = 2;
 const CRC_FIELD_BYTES: usize = 5;
 
 #[cfg(test)]

@@ -83,6 +83,10 @@ impl Log for Watched {
         self.log.partitions()
     }
 
+    fn record_bytes_max(&self) -> usize {
+        self.log.record_bytes_max()
+    }
+
     fn append(&self, partition: Partition, payload: bytes::Bytes) -> BoxFuture<'static, Result<Offset, AppendError>> {
         self.log.append(partition, payload)
     }

@@ -89,3 +89,12 @@ fn output_beyond_the_budget_sheds() {
     let refused = decompress(body.into(), Encoding::Gzip, &mut permit, LIMITS).err().map(|refused| refused.reason);
     assert_eq!(refused, Some(Reason::Overloaded));
 }
+
+#[test]
+fn a_refused_connection_rests_in_proportion_to_what_it_sent_and_never_beyond_its_retry_after() {
+    let rests_ms = |bytes, pace| pause(bytes, pace).as_millis();
+    assert_eq!(rests_ms(0, 128 << 10), 125);
+    assert_eq!(rests_ms(100_000, 128 << 10), 887);
+    assert_eq!(rests_ms(1 << 20, 128 << 10), 1000);
+    assert_eq!(rests_ms(1 << 20, 0), 0);
+}

@@ -148,7 +148,11 @@ impl Ingest {
 
     pub(crate) async fn events(&self) -> usize {
         let records = self.records().await;
-        records.iter().map(|record| peep_wire::record::parse(&record.payload).unwrap().events().count()).sum()
+        let of_record = |record: &LogRecord| {
+            let opened = peep_wire::record::open(&record.payload).unwrap();
+            opened.batches().map(|batch| batch.events().count()).sum::<usize>()
+        };
+        records.iter().map(of_record).sum()
     }
 }
 

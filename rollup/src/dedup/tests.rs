@@ -36,13 +36,13 @@ fn part(part: u32, parts: u32) -> Sent {
 /// A log of nothing but headers.
 struct Bench {
     dedup: Dedup,
-    position: u64,
+    order: u64,
     log_ms: i64,
 }
 
 impl Bench {
     fn new(limits: DedupLimits) -> Self {
-        Self { dedup: Dedup::new(limits), position: 0, log_ms: HOUR_MS }
+        Self { dedup: Dedup::new(limits), order: 0, log_ms: HOUR_MS }
     }
 
     fn judge(&mut self, sent: Sent) -> Verdict {
@@ -56,8 +56,10 @@ impl Bench {
             part: sent.part,
             parts: sent.parts,
         };
-        self.position += 1;
-        self.dedup.judge(&header, &identity, Moment { position: self.position, log_ms: self.log_ms })
+        self.order += 1;
+        // Three batches a record.
+        let (position, first_event) = (self.order / 3, (self.order % 3) as u32 * 7);
+        self.dedup.judge(&header, &identity, Moment { position, first_event, log_ms: self.log_ms })
     }
 
     fn judge_seqs(&mut self, seqs: impl IntoIterator<Item = u64>) -> Vec<Verdict> {
@@ -198,7 +200,7 @@ fn whatever_comes_memory_stays_within_its_limit_and_is_given_back() {
             part: (number % 3) as u32,
             parts: 3,
         };
-        bench.dedup.judge(&header, &identity, Moment { position: number, log_ms: HOUR_MS });
+        bench.dedup.judge(&header, &identity, Moment { position: number, first_event: 0, log_ms: HOUR_MS });
         if number % 1000 == 0 {
             bench.dedup.cut(HOUR_MS);
         }
@@ -320,7 +322,7 @@ proptest! {
         for (sent, elapsed_ms) in steps {
             bench.log_ms += elapsed_ms;
             let verdict = bench.judge(sent);
-            prop_assert_eq!(verdict, model.judge(sent, bench.position, bench.log_ms, limits), "{:?}", sent);
+            prop_assert_eq!(verdict, model.judge(sent, bench.order, bench.log_ms, limits), "{:?}", sent);
         }
         model.producers.retain(|_, known| bench.log_ms - known.last_ms <= limits.retention_ms);
         let known: BTreeSet<_> = model.producers.iter().map(|((project, producer), known)| {
@@ -328,7 +330,7 @@ proptest! {
         }).collect();
         let windows = bench.dedup.windows(bench.log_ms);
         let windows: BTreeSet<_> =
-            windows.iter().map(|window| (window.project, window.producer, window.high_seq, window.last_offset)).collect();
+            windows.iter().map(|window| (window.project, window.producer, window.high_seq, order_of(window))).collect();
         prop_assert_eq!(windows, known);
     }
 
@@ -363,6 +365,10 @@ proptest! {
     }
 }
 
+fn order_of(window: &Window) -> u64 {
+    window.last_offset * 3 + u64::from(window.last_event) / 7
+}
+
 /// As the tables hold it.
 fn columns(window: &Window) -> Vec<u8> {
     let seen = window.seen.to_bytes();
@@ -371,6 +377,7 @@ fn columns(window: &Window) -> Vec<u8> {
     out.extend(window.begun_seq.to_be_bytes());
     out.extend(window.last_ms.to_be_bytes());
     out.extend(window.last_offset.to_be_bytes());
+    out.extend(u64::from(window.last_event).to_be_bytes());
     out.push(seen.len() as u8);
     out.extend(seen);
     out.extend(window.partial_to_bytes().unwrap_or_default());
@@ -381,6 +388,7 @@ fn of_columns((project, producer): (ProjectId, Producer), mut columns: &[u8]) ->
     let input = &mut columns;
     let mut number = || u64::from_be_bytes(take(input).unwrap());
     let (high_seq, begun_seq, last_ms, last_offset) = (number(), number(), number() as i64, number());
+    let last_event = number() as u32;
     let [len] = take::<1>(input).unwrap();
     let (seen, partial) = input.split_at(len.into());
     Window {
@@ -392,5 +400,6 @@ fn of_columns((project, producer): (ProjectId, Producer), mut columns: &[u8]) ->
         partial: Window::partial_from_bytes(partial).unwrap(),
         last_ms,
         last_offset,
+        last_event,
     }
 }

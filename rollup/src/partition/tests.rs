@@ -240,13 +240,13 @@ fn missing_offsets_and_newer_formats_stop_the_partition_and_change_nothing() {
     let mut partition = partition();
     let payload = batch(NOW_MS, &[event("shop", "/", NOW_MS, 1)]);
     assert_eq!(partition.apply(&record(1, NOW_MS, payload)), Err(ApplyError::Gap { expected: 0, found: 1 }));
-    // A record of format 2: checksum field, then field 2 with value 2.
-    let body = [2 << 3, 2];
+    // A record of format 3: checksum field, then field 2 with value 3.
+    let body = [2 << 3, 3];
     let mut newer = vec![1 << 3 | 5];
     newer.extend(crc32fast::hash(&body).to_le_bytes());
     newer.extend(body);
     let refused = partition.apply(&record(0, NOW_MS, newer.into()));
-    assert_eq!(refused, Err(ApplyError::NewerFormat { offset: 0, format: 2 }));
+    assert_eq!(refused, Err(ApplyError::NewerFormat { offset: 0, format: 3 }));
     assert!(!partition.has_uncut() && partition.next() == Offset(0));
 }
 

@@ -46,7 +46,7 @@ pub(super) async fn restore(
 ) -> sqlx::Result<()> {
     let log_ms = sqlx::query_scalar("select log_ms from rollup_cursor where log_partition = $1");
     restored.log_ms = log_ms.bind(int4(partition)).fetch_optional(&mut *connection).await?.unwrap_or(0);
-    let sql = "select project_id, producer, high_seq, begun_seq, seen, partial, last_ms, last_offset
+    let sql = "select project_id, producer, high_seq, begun_seq, seen, partial, last_ms, last_offset, last_event
         from dedup_window where log_partition = $1";
     let rows = sqlx::query(sql).bind(int4(partition)).fetch_all(connection).await?;
     restored.windows = rows.iter().map(window).collect::<sqlx::Result<_>>()?;
@@ -79,12 +79,12 @@ pub(crate) async fn sweep(connection: &mut PgConnection, retention: Duration, ke
 
 async fn upsert_windows(connection: &mut PgConnection, partition: u32, windows: &[Window]) -> sqlx::Result<()> {
     let sql = "insert into dedup_window
-            (log_partition, project_id, producer, high_seq, begun_seq, seen, partial, last_ms, last_offset)
+            (log_partition, project_id, producer, high_seq, begun_seq, seen, partial, last_ms, last_offset, last_event)
         select $1, * from unnest($2::bigint[], $3::uuid[], $4::bigint[], $5::bigint[], $6::bytea[], $7::bytea[],
-            $8::bigint[], $9::bigint[])
+            $8::bigint[], $9::bigint[], $10::int[])
         on conflict (log_partition, project_id, producer) do update
         set high_seq = excluded.high_seq, begun_seq = excluded.begun_seq, seen = excluded.seen, partial = excluded.partial,
-            last_ms = excluded.last_ms, last_offset = excluded.last_offset";
+            last_ms = excluded.last_ms, last_offset = excluded.last_offset, last_event = excluded.last_event";
     sqlx::query(sql)
         .bind(int4(partition))
         .bind(column(windows, |window| bigint(window.project.0)))
@@ -96,6 +96,7 @@ async fn upsert_windows(connection: &mut PgConnection, partition: u32, windows: 
         .bind(column(windows, Window::partial_to_bytes))
         .bind(column(windows, |window| window.last_ms))
         .bind(column(windows, |window| bigint(window.last_offset)))
+        .bind(column(windows, |window| i32::try_from(window.last_event).unwrap_or(i32::MAX)))
         .execute(connection)
         .await?;
     Ok(())
@@ -106,8 +107,8 @@ async fn insert_duplicates(
     partition: u32,
     duplicates: &[Duplicate],
 ) -> sqlx::Result<()> {
-    let sql = "insert into duplicate_batch (log_partition, log_offset, project_id, producer, seq, part, events)
-        select $1, * from unnest($2::bigint[], $3::bigint[], $4::uuid[], $5::bigint[], $6::int[], $7::int[])";
+    let sql = "insert into duplicate_batch (log_partition, log_offset, event_index, project_id, producer, seq, part, events)
+        select $1, * from unnest($2::bigint[], $8::int[], $3::bigint[], $4::uuid[], $5::bigint[], $6::int[], $7::int[])";
     sqlx::query(sql)
         .bind(int4(partition))
         .bind(column(duplicates, |duplicate| bigint(duplicate.offset)))
@@ -116,6 +117,7 @@ async fn insert_duplicates(
         .bind(column(duplicates, |duplicate| duplicate.seq as i64))
         .bind(column(duplicates, |duplicate| i32::try_from(duplicate.part).unwrap_or(i32::MAX)))
         .bind(column(duplicates, |duplicate| i32::try_from(duplicate.events).unwrap_or(i32::MAX)))
+        .bind(column(duplicates, |duplicate| i32::try_from(duplicate.first_event).unwrap_or(i32::MAX)))
         .execute(connection)
         .await?;
     Ok(())
@@ -134,6 +136,7 @@ fn window(row: &PgRow) -> sqlx::Result<Window> {
         partial: Window::partial_from_bytes(partial.unwrap_or_default()).ok_or_else(|| foreign("partial"))?,
         last_ms: row.try_get(6)?,
         last_offset: row.try_get::<i64, _>(7)? as u64,
+        last_event: row.try_get::<i32, _>(8)? as u32,
     })
 }
 

@@ -21,7 +21,7 @@ use peep_rollup::position::Position;
 use peep_wire::ProjectId;
 use peep_wire::histogram::Histogram;
 use peep_wire::live::LiveFrame;
-use peep_wire::record::{EventRow, Series, SeriesKey, parse};
+use peep_wire::record::{Batch, EventRow, Series, SeriesKey, open, parse};
 
 use crate::client::{Journal, service_of};
 use crate::run::Facts;
@@ -326,13 +326,15 @@ fn check_journal(world: &World, state: &State, journal: &Journal, counted: &[Cou
 /// For whoever reads the history: every counted record that holds the event.
 fn tell_story(world: &World, key: &EventKey, counted: &[Counted]) {
     for Counted { position, record } in counted {
-        let Ok(batch) = parse(&record.payload) else { continue };
-        let held = |event: EventRow<'_>| event_key(batch.header.project, &event).as_ref() == Some(key);
-        if let Some(at) = batch.events().position(|event| event.is_ok_and(held)) {
-            let header = batch.header;
-            world.trace.remark(|| {
-                format!("event {at} at position {position}, appended {}, in {header:?}", record.appended_ms)
-            });
+        let Ok(opened) = open(&record.payload) else { continue };
+        for batch in opened.batches() {
+            let held = |event: EventRow<'_>| event_key(batch.header.project, &event).as_ref() == Some(key);
+            if let Some(at) = batch.events().position(|event| event.is_ok_and(held)) {
+                let header = batch.header;
+                world.trace.remark(|| {
+                    format!("event {at} at position {position}, appended {}, in {header:?}", record.appended_ms)
+                });
+            }
         }
     }
 }
@@ -394,8 +396,11 @@ fn buried(letter: &DeadLetter) -> Vec<EventKey> {
 }
 
 fn events_of(payload: &[u8]) -> Vec<EventKey> {
-    let Ok(batch) = parse(payload) else { return Vec::new() };
-    batch.events().filter_map(|event| event_key(batch.header.project, &event.ok()?)).collect()
+    let Ok(opened) = open(payload) else { return Vec::new() };
+    let of_batch = |batch: Batch<'_>| -> Vec<EventKey> {
+        batch.events().filter_map(|event| event_key(batch.header.project, &event.ok()?)).collect()
+    };
+    opened.batches().flat_map(of_batch).collect()
 }
 
 /// Events that are in the log, and events that no longer are.

@@ -7,17 +7,19 @@
 //! a producer's service *is* the multiset of events that were counted, and the checker needs nothing else to find an event
 //! that was lost or doubled.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
-use peep_log::{Log, Partition};
+use peep_log::{AppendError, Log, Offset, Partition};
 use peep_wire::event::{EncodedAttrs, Event};
 use peep_wire::method::Method;
-use peep_wire::record::RecordBuilder;
+use peep_wire::record::{Bundle, RecordBuilder};
 use peep_wire::{Identity, KeyId, ProjectId};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -28,6 +30,15 @@ use crate::world::World;
 #[derive(Default)]
 pub(crate) struct Journal {
     batches: Mutex<Vec<Arc<Batch>>>,
+    /// What the ingest of all clients gathers, by partition.
+    gathering: Mutex<BTreeMap<u32, Gathering>>,
+}
+
+/// Records of different clients that will travel together.
+#[derive(Default)]
+struct Gathering {
+    bundle: Bundle,
+    fate: watch::Sender<Option<Result<Offset, AppendError>>>,
 }
 
 /// One batch, immutable once made.
@@ -100,6 +111,33 @@ impl Journal {
     pub(crate) fn batches(&self) -> Vec<Arc<Batch>> {
         self.batches.lock().clone()
     }
+
+    /// Appends a record together with those of other clients that come within a moment.
+    async fn append_together(
+        &self,
+        log: &dyn Log,
+        partition: Partition,
+        record: Bytes,
+        events: u32,
+        moment: Duration,
+    ) -> Result<Offset, AppendError> {
+        let (mut fate, is_first) = {
+            let mut gathering = self.gathering.lock();
+            let gathering = gathering.entry(partition.0).or_default();
+            let is_first = gathering.bundle.is_empty();
+            gathering.bundle.push(record, events);
+            (gathering.fate.subscribe(), is_first)
+        };
+        if is_first {
+            sleep(moment).await;
+            let gathered = self.gathering.lock().remove(&partition.0);
+            if let Some(Gathering { bundle, fate }) = gathered {
+                fate.send_replace(Some(log.append(partition, bundle.finish()).await));
+            }
+        }
+        let landed = fate.wait_for(Option::is_some).await.ok().and_then(|landed| landed.clone());
+        landed.unwrap_or(Err(AppendError::Unavailable { reason: "who sent it is gone".to_owned() }))
+    }
 }
 
 /// One event for a partition, from somebody new, when everything is quiet.
@@ -123,7 +161,7 @@ pub(crate) async fn probe(world: &World, log: &dyn Log, journal: &Journal, parti
         heard: Mutex::default(),
     });
     journal.batches.lock().push(Arc::clone(&batch));
-    attempt(world, log, &batch, &mut Random::new(0)).await;
+    attempt(world, log, journal, &batch, &mut Random::new(0)).await;
 }
 
 /// The service that all events of a producer name.
@@ -146,7 +184,7 @@ pub(crate) async fn run(
         sleep(random.millis(0..=2 * pause_ms)).await;
         let batch = Arc::new(producer.batch(&world, &mut random));
         journal.batches.lock().push(Arc::clone(&batch));
-        unanswered.spawn(deliver(Arc::clone(&world), Arc::clone(&log), batch, random.fork()));
+        unanswered.spawn(deliver(Arc::clone(&world), Arc::clone(&log), Arc::clone(&journal), batch, random.fork()));
         while unanswered.len() > IN_FLIGHT_MAX {
             unanswered.join_next().await;
         }
@@ -235,11 +273,11 @@ impl Producer {
 }
 
 /// Sends until the answer is heard, or patience ends; sometimes once more although it was.
-async fn deliver(world: Arc<World>, log: Arc<dyn Log>, batch: Arc<Batch>, mut random: Random) {
+async fn deliver(world: Arc<World>, log: Arc<dyn Log>, journal: Arc<Journal>, batch: Arc<Batch>, mut random: Random) {
     let patience = *random.pick(&[1, 3, 10, 40]);
     let mut pause = Duration::from_millis(100);
     for _ in 0..patience {
-        if attempt(&world, &*log, &batch, &mut random).await {
+        if attempt(&world, &*log, &journal, &batch, &mut random).await {
             break;
         }
         sleep(pause.mul_f64(0.5) + random.millis(0..=pause.as_millis() as u64)).await;
@@ -249,12 +287,12 @@ async fn deliver(world: Arc<World>, log: Arc<dyn Log>, batch: Arc<Batch>, mut ra
     let repeats = if random.chance(250) { random.within(1..=3) } else { 0 };
     for _ in 0..repeats {
         sleep(random.millis(0..=20_000)).await;
-        attempt(&world, &*log, &batch, &mut random).await;
+        attempt(&world, &*log, &journal, &batch, &mut random).await;
     }
 }
 
 /// One request. Whether the client heard that it was accepted.
-async fn attempt(world: &World, log: &dyn Log, batch: &Batch, random: &mut Random) -> bool {
+async fn attempt(world: &World, log: &dyn Log, journal: &Journal, batch: &Batch, random: &mut Random) -> bool {
     let hostile = world.shape.faults.hostile_clients;
     // An ingest whose clock is wrong.
     let skew_ms = if hostile && random.chance(50) { random.within(0..=7_200_000) as i64 - 3_600_000 } else { 0 };
@@ -284,8 +322,15 @@ async fn attempt(world: &World, log: &dyn Log, batch: &Batch, random: &mut Rando
             ("records", records.len() as u64),
         ],
     );
-    let appends: Vec<_> = records.into_iter().map(|record| log.append(batch.partition, record)).collect();
-    let accepted = join_all(appends).await.iter().all(Result::is_ok);
+    let travels_in_company = records.len() == 1 && !is_damaged && random.chance(IN_COMPANY_PER_MILLE);
+    let accepted = if travels_in_company {
+        let (record, events) = (records.remove(0), batch.events.len() as u32);
+        let moment = random.millis(0..=MOMENT_MS_MAX);
+        journal.append_together(log, batch.partition, record, events, moment).await.is_ok()
+    } else {
+        let appends: Vec<_> = records.into_iter().map(|record| log.append(batch.partition, record)).collect();
+        join_all(appends).await.iter().all(Result::is_ok)
+    };
     let mut heard = batch.heard.lock();
     heard.tries += 1;
     let answered = accepted && !is_damaged && !random.chance(ANSWER_LOST_PER_MILLE);
@@ -308,6 +353,9 @@ const PROBES: u64 = 1_000;
 /// Batches of a client without an answer.
 const IN_FLIGHT_MAX: usize = 6;
 const PAUSE_MAX: Duration = Duration::from_secs(8);
+/// Small requests share a record with others that come within this time.
+const IN_COMPANY_PER_MILLE: u64 = 500;
+const MOMENT_MS_MAX: u64 = 2_000;
 /// The request was accepted, and the connection broke.
 const ANSWER_LOST_PER_MILLE: u64 = 80;
 const DAY_MS: i64 = 86_400_000;

@@ -213,6 +213,10 @@ impl Log for LogHandle {
         self.log.partitions()
     }
 
+    fn record_bytes_max(&self) -> usize {
+        1 << 20
+    }
+
     fn append(&self, partition: Partition, payload: Bytes) -> BoxFuture<'static, Result<Offset, AppendError>> {
         let process = self.process.clone();
         if process.is_running() {

@@ -110,9 +110,9 @@ impl Tail {
                     continue;
                 }
                 // A record that cannot be read is nobody's.
-                let header = record::parse(&read.payload).ok().map(|batch| batch.header);
-                let ours = header.filter(|header| header.project == project);
-                self.events += ours.map_or(0, |header| u64::from(header.event_count));
+                let Ok(opened) = record::open(&read.payload) else { continue };
+                let ours = opened.batches().filter(|batch| batch.header.project == project);
+                self.events += ours.map(|batch| u64::from(batch.header.event_count)).sum::<u64>();
             }
         }
         Ok(())

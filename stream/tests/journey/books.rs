@@ -78,7 +78,7 @@ impl World {
     }
 
     async fn receipt(&self, partition: u32, offset: u64) -> Value {
-        let receipt = Receipt { project: ProjectId(self.project), partition, offset };
+        let receipt = Receipt { project: ProjectId(self.project), partition, offset, share: None };
         let answer = self.reader().get(&format!("/v1/receipts/{receipt}")).await;
         if answer.status == 200 { answer.json() } else { answer.json()["error"]["code"].clone() }
     }
@@ -126,7 +126,7 @@ async fn a_receipt_that_is_not_ours_or_lies_beyond_the_log_is_not_found() {
     world.append(0, world.project, 5).await;
     assert_eq!(world.receipt(0, 1).await, "receipt_not_found", "beyond the end of the log");
     assert_eq!(world.receipt(9, 0).await, "receipt_not_found", "no such partition");
-    let receipt = Receipt { project: ProjectId(world.project), partition: 0, offset: 0 };
+    let receipt = Receipt { project: ProjectId(world.project), partition: 0, offset: 0, share: None };
     let path = format!("/v1/receipts/{receipt}");
     let foreign = world.anonymous().with_key(&world.keys.foreign).get(&path).await;
     assert_eq!((foreign.status, &foreign.json()["error"]["code"]), (404, &json!("receipt_not_found")));

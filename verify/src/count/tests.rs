@@ -62,7 +62,7 @@ impl std::fmt::Debug for Made {
 struct Tables {
     cells: BTreeMap<(i64, Series, i64), Cell>,
     dead_letters: BTreeMap<(u64, u32), DeadLetter>,
-    duplicates: BTreeMap<u64, Duplicate>,
+    duplicates: BTreeMap<(u64, u32), Duplicate>,
     windows: BTreeMap<(i64, [u8; 16]), Producer>,
     seen: SeenRows,
     days: BTreeMap<(i64, i64), u64>,
@@ -129,7 +129,7 @@ impl Tables {
         for duplicate in &cut.duplicates {
             let (project, producer, seq) = (duplicate.project.0 as i64, duplicate.producer, duplicate.seq);
             let row = Duplicate { project, producer, seq, part: duplicate.part, events: duplicate.events };
-            self.duplicates.insert(duplicate.offset, row);
+            self.duplicates.insert((duplicate.offset, duplicate.first_event), row);
         }
         for (project, producer) in &cut.dedup.forgotten {
             self.windows.remove(&(project.0 as i64, *producer));
@@ -137,7 +137,8 @@ impl Tables {
         for window in &cut.dedup.windows {
             let numbers = [window.high_seq, window.begun_seq, window.last_offset];
             let (seen, partial) = (window.seen.to_bytes(), window.partial_to_bytes());
-            let row = Producer::stored(numbers, window.last_ms, &seen, partial.as_deref()).expect("a window");
+            let row = Producer::stored(numbers, window.last_event, window.last_ms, &seen, partial.as_deref())
+                .expect("a window");
             self.windows.insert((window.project.0 as i64, window.producer), row);
         }
         for seen in &cut.budgets {
@@ -195,15 +196,52 @@ fn record() -> impl Strategy<Value = Sealed> {
     )
 }
 
+/// By hand, because the batches may be damaged.
+fn bundle(batches: &[Vec<u8>], damage: u8) -> Vec<u8> {
+    let events: u64 = batches.iter().map(|bytes| announced(bytes)).sum();
+    let mut body = vec![2 << 3, 2];
+    let number = |body: &mut Vec<u8>, key: u8, value: u64| {
+        body.push(key);
+        prost::encoding::encode_varint(value, body);
+    };
+    match (events, damage) {
+        (events, 0) => number(&mut body, 8 << 3, events + 1),
+        (0, _) => {}
+        (events, _) => number(&mut body, 8 << 3, events),
+    }
+    for bytes in batches {
+        number(&mut body, 15 << 3 | 2, bytes.len() as u64);
+        body.extend_from_slice(bytes);
+    }
+    if damage == 1 {
+        number(&mut body, 14 << 3, 7);
+    }
+    let mut record = vec![1 << 3 | 5];
+    record.extend(crc32fast::hash(&body).to_le_bytes());
+    record.extend(body);
+    record
+}
+
+fn announced(bytes: &[u8]) -> u64 {
+    match record::open(bytes) {
+        Opened::Batches(batches) => batches.iter().map(|batch| u64::from(batch.header.event_count)).sum(),
+        _ => 0,
+    }
+}
+
 /// Records with the time between them: usually seconds, at times long enough to be forgotten, at times backwards.
 fn log() -> impl Strategy<Value = Vec<Made>> {
     let pause_ms =
         prop_oneof![12 => 0..20_000_i64, 2 => 0..2_400_000_i64, 1 => Just(30 * 3_600_000_i64), 1 => -60_000..0_i64];
-    prop::collection::vec((pause_ms, record()), 1..80).prop_map(|records| {
+    // Mostly one batch a record, at times a bundle, and now and then one that is not what it says.
+    let batches = prop_oneof![3 => prop::collection::vec(record(), 1..2), 2 => prop::collection::vec(record(), 2..5)];
+    prop::collection::vec((pause_ms, batches, 0..60_u8), 1..60).prop_map(|records| {
         let mut appended_ms = 1_700_000_000_000;
-        let made = |(pause_ms, sealed): (i64, Sealed)| {
+        let made = |(pause_ms, batches, damage): (i64, Vec<Sealed>, u8)| {
             appended_ms += pause_ms;
-            Made { appended_ms, payload: sealed.bytes(appended_ms) }
+            let batches: Vec<_> = batches.iter().map(|sealed| sealed.bytes(appended_ms)).collect();
+            let payload = if batches.len() == 1 { batches[0].clone() } else { bundle(&batches, damage) };
+            Made { appended_ms, payload }
         };
         records.into_iter().map(made).collect()
     })
@@ -243,10 +281,10 @@ proptest! {
 
 #[test]
 fn a_record_of_another_format_is_not_passed() {
-    let header = Header { format: 2, event_count: 1, ..Header::default() };
+    let header = Header { format: 3, event_count: 1, ..Header::default() };
     let payload = record::tests::sealed(&header.encode_to_vec());
     let record = Logged { position: 0, appended_ms: 1, payload: &payload };
-    assert_eq!(Counter::new(RULES, Past::none(BTreeMap::new())).count(record).unwrap_err().0, 2);
+    assert_eq!(Counter::new(RULES, Past::none(BTreeMap::new())).count(record).unwrap_err().0, 3);
 }
 
 #[test]

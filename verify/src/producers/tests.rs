@@ -13,7 +13,7 @@ fn part(seq: u64, part: u32, parts: u32, events: u32) -> Claim {
 /// One record after the other, all at the same log time.
 fn verdicts(claims: &[Claim]) -> Vec<Verdict> {
     let mut producers = Producers::default();
-    claims.iter().enumerate().map(|(at, claim)| producers.judge(&RULES, claim, at as u64, 0)).collect()
+    claims.iter().enumerate().map(|(at, claim)| producers.judge(&RULES, claim, (at as u64, 0), 0)).collect()
 }
 
 const NEW: Verdict = Verdict::Count { uncertain: false };
@@ -55,8 +55,8 @@ fn the_producer_that_was_quiet_for_longest_makes_room() {
 fn a_producer_is_forgotten_after_a_day_of_log_time_without_it() {
     let day_ms = RULES.dedup_retention.as_millis() as i64;
     let mut producers = Producers::default();
-    assert_eq!(producers.judge(&RULES, &whole(1, 0), 0, 0), NEW);
-    assert_eq!(producers.judge(&RULES, &whole(1, 0), 1, day_ms), Verdict::Duplicate);
-    assert_eq!(producers.judge(&RULES, &whole(1, 0), 2, 2 * day_ms + 1), NEW);
+    assert_eq!(producers.judge(&RULES, &whole(1, 0), (0, 0), 0), NEW);
+    assert_eq!(producers.judge(&RULES, &whole(1, 0), (1, 0), day_ms), Verdict::Duplicate);
+    assert_eq!(producers.judge(&RULES, &whole(1, 0), (2, 0), 2 * day_ms + 1), NEW);
     assert!(producers.living(&RULES, 4 * day_ms).is_empty());
 }

@@ -2,16 +2,33 @@
 
 use super::attrs::Attrs;
 use super::series::SeriesKey;
-use super::{BatchHeader, CRC_FIELD_BYTES, CUT, FORMAT, RecordError, tag};
+use super::{BUNDLE_FORMAT, BatchHeader, CRC_FIELD_BYTES, CUT, FORMAT, RecordError, tag};
 use crate::ids::{Identity, KeyId, ProjectId};
 use crate::varint;
 
-/// Checks a record and opens it.
+/// Checks a record that holds one batch and opens it.
 ///
 /// # Errors
 /// [`RecordError`]; a record that opens has the checksum its writer gave it.
 pub fn parse(bytes: &[u8]) -> Result<Batch<'_>, RecordError> {
-    let mut input = bytes;
+    check(bytes)?;
+    read_header(bytes)
+}
+
+/// What stands behind the checksum, which is right.
+pub(super) fn check(bytes: &[u8]) -> Result<&[u8], RecordError> {
+    let (crc_field, checked) = bytes.split_at_checked(CRC_FIELD_BYTES).ok_or(RecordError::Malformed("cut short"))?;
+    if crc_field[0] != tag::CRC {
+        return Err(RecordError::Malformed("no checksum in front"));
+    }
+    if crc32fast::hash(checked).to_le_bytes() != crc_field[1..] {
+        return Err(RecordError::Checksum);
+    }
+    Ok(checked)
+}
+
+/// Opens a batch whose checksum is known to be right.
+pub(super) fn read_header(bytes: &[u8]) -> Result<Batch<'_>, RecordError> {
     let mut batch = Batch {
         header: BatchHeader {
             project: ProjectId(0),
@@ -22,16 +39,11 @@ pub fn parse(bytes: &[u8]) -> Result<Batch<'_>, RecordError> {
             part: 0,
             parts: 0,
         },
+        first_event: 0,
+        bytes,
         events: &[],
     };
-    let (crc_field, checked) = bytes.split_at_checked(CRC_FIELD_BYTES).ok_or(RecordError::Malformed("cut short"))?;
-    if crc_field[0] != tag::CRC {
-        return Err(RecordError::Malformed("no checksum in front"));
-    }
-    if crc32fast::hash(checked).to_le_bytes() != crc_field[1..] {
-        return Err(RecordError::Checksum);
-    }
-    input = &input[CRC_FIELD_BYTES..];
+    let mut input = bytes.get(CRC_FIELD_BYTES..).ok_or(CUT)?;
     let mut format = 0;
     let mut producer = None;
     let mut seq = None;
@@ -57,6 +69,9 @@ pub fn parse(bytes: &[u8]) -> Result<Batch<'_>, RecordError> {
             _ => return Err(RecordError::Malformed("unknown field in the header")),
         }
     }
+    if format == BUNDLE_FORMAT {
+        return Err(RecordError::Malformed("a bundle in the place of a batch"));
+    }
     if format != FORMAT {
         return Err(RecordError::Format(format));
     }
@@ -69,6 +84,10 @@ pub fn parse(bytes: &[u8]) -> Result<Batch<'_>, RecordError> {
 pub struct Batch<'a> {
     /// Who sent it and when.
     pub header: BatchHeader,
+    /// The index of its first event in the record: 0, but for the later ones of a bundle.
+    pub first_event: u32,
+    /// All of it: a record of its own.
+    pub bytes: &'a [u8],
     events: &'a [u8],
 }
 

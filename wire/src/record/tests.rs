@@ -32,6 +32,8 @@ mod generated {
         pub(super) parts: u32,
         #[prost(message, repeated, tag = "11")]
         pub(super) events: Vec<Event>,
+        #[prost(message, repeated, tag = "15")]
+        pub(super) batches: Vec<Batch>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -163,6 +165,7 @@ fn batch() -> impl Strategy<Value = generated::Batch> {
                 event_count,
                 part: 0,
                 parts: 0,
+                batches: Vec::new(),
                 events,
             }
         },
@@ -216,6 +219,13 @@ fn written(batch: &generated::Batch) -> Bytes {
     only(builder.finish(ProjectId(batch.project_id), KeyId(batch.key_id), identity))
 }
 
+/// A bundle, and the index of the first event of each batch.
+fn bundled(batches: &[generated::Batch]) -> (Bytes, Vec<u32>) {
+    let mut bundle = Bundle::default();
+    let firsts = batches.iter().map(|batch| bundle.push(written(batch), batch.events.len() as u32)).collect();
+    (bundle.finish(), firsts)
+}
+
 proptest! {
     #[test]
     fn the_bytes_are_those_of_a_protobuf_library(mut batch in batch()) {
@@ -263,6 +273,62 @@ proptest! {
         let raw = |batch: &Batch<'_>| batch.events().map(|row| row.unwrap().raw.to_vec()).collect::<Vec<_>>();
         prop_assert_eq!(raw(&again), raw(&opened));
         prop_assert_eq!((again.header.event_count, again.header.received_ms), (opened.header.event_count, opened.header.received_ms));
+    }
+
+    #[test]
+    fn a_bundle_is_what_a_protobuf_library_writes_and_its_batches_read_back(batches in prop::collection::vec(batch(), 2..5)) {
+        let records: Vec<Vec<u8>> = batches.iter().map(written).map(|bytes| bytes.to_vec()).collect();
+        let (bytes, firsts) = bundled(&batches);
+        let mut library = generated::Batch { format: 2, ..generated::Batch::default() };
+        library.event_count = batches.iter().map(|batch| batch.events.len() as u32).sum();
+        library.batches = records.iter().map(|record| generated::Batch::decode(record.as_slice()).unwrap()).collect();
+        library.crc32 = u32::from_le_bytes(bytes[1..5].try_into().unwrap());
+        prop_assume!(library.crc32 != 0 && library.batches.iter().all(|batch| batch.crc32 != 0));
+        prop_assert_eq!(library.encode_to_vec(), bytes.to_vec());
+
+        let opened = open(&bytes).unwrap();
+        prop_assert_eq!(opened.event_count(), library.event_count);
+        let again: Vec<Batch<'_>> = opened.batches().collect();
+        prop_assert_eq!(again.iter().map(|batch| batch.bytes.to_vec()).collect::<Vec<_>>(), records);
+        prop_assert_eq!(again.iter().map(|batch| batch.first_event).collect::<Vec<_>>(), firsts);
+        let indices: Vec<u32> = again.iter().flat_map(|batch| batch.first_event..=batch.first_event + batch.header.event_count).collect();
+        prop_assert!(indices.is_sorted_by(|one, next| one < next), "no index belongs to two batches");
+        prop_assert!(parse(&bytes).is_err(), "a bundle is no single batch");
+    }
+
+    #[test]
+    fn a_record_of_one_batch_opens_as_itself(batch in batch()) {
+        let bytes = written(&batch);
+        let mut bundle = Bundle::default();
+        prop_assert_eq!(bundle.push(bytes.clone(), batch.events.len() as u32), 0);
+        prop_assert_eq!(&bundle.finish(), &bytes, "one batch needs no bundle");
+        let opened: Vec<_> = open(&bytes).unwrap().batches().map(|batch| (batch.first_event, batch.header, batch.bytes.to_vec())).collect();
+        prop_assert_eq!(opened, vec![(0, parse(&bytes).unwrap().header, bytes.to_vec())]);
+    }
+
+    #[test]
+    fn a_bundle_opens_as_a_whole_or_not_at_all(batches in prop::collection::vec(batch(), 2..4), at in any::<prop::sample::Index>(), bit in 0u8..8) {
+        let mut bytes = bundled(&batches).0.to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        prop_assert!(open(&bytes).is_err());
+        // The same from a foreign writer, whose checksum is right: a batch in it has one too, so only the frame can differ.
+        let crc = crc32fast::hash(&bytes[CRC_FIELD_BYTES..]).to_le_bytes();
+        bytes[1..CRC_FIELD_BYTES].copy_from_slice(&crc);
+        if let Ok(opened) = open(&bytes) {
+            prop_assert_eq!(opened.batches().map(|batch| batch.header.event_count).sum::<u32>(), opened.event_count());
+        }
+    }
+
+    #[test]
+    fn arbitrary_bundles_never_panic(body: Vec<u8>) {
+        let mut bytes = vec![tag::CRC, 0, 0, 0, 0, tag::FORMAT, 2];
+        bytes.extend(body);
+        let crc = crc32fast::hash(&bytes[CRC_FIELD_BYTES..]).to_le_bytes();
+        bytes[1..CRC_FIELD_BYTES].copy_from_slice(&crc);
+        if let Ok(opened) = open(&bytes) {
+            prop_assert!(opened.batches().count() > 0 || opened.event_count() == 0);
+        }
     }
 
     #[test]
@@ -323,10 +389,10 @@ fn a_newer_format_stops_the_reader() {
     let mut builder = RecordBuilder::default();
     builder.start(1);
     let mut bytes = only(builder.finish(ProjectId(1), KeyId(1), None)).to_vec();
-    bytes[6] = 2;
+    bytes[6] = 3;
     let crc = crc32fast::hash(&bytes[5..]);
     bytes[1..5].copy_from_slice(&crc.to_le_bytes());
-    assert_eq!(parse(&bytes).err(), Some(RecordError::Format(2)));
+    assert_eq!(parse(&bytes).err(), Some(RecordError::Format(3)));
 }
 
 fn small_event(route: &str, ended_ms: i64) -> Event<'_> {

@@ -16,7 +16,7 @@ mod timestamp;
 
 use peep_wire::histogram::Histogram;
 use peep_wire::live::{LiveCell, LiveFrame};
-use peep_wire::record::RecordBuilder;
+use peep_wire::record::{Bundle, RecordBuilder};
 use peep_wire::{Identity, KeyId, ProjectId};
 use replay::replay;
 
@@ -114,7 +114,14 @@ fn records() {
         seeds.push(bytes[5..].to_vec());
         seeds.push(bytes);
     }
-    replay("record", &seeds, &[b"\x5a", b"\x0a", b"\x62", b"\x39"], record::check);
+    let mut bundle = Bundle::default();
+    for at in [1, 3] {
+        bundle.push(seeds[at].clone().into(), 2);
+    }
+    let bundle = bundle.finish().to_vec();
+    seeds.push(bundle[5..].to_vec());
+    seeds.push(bundle);
+    replay("record", &seeds, &[b"\x5a", b"\x0a", b"\x62", b"\x39", b"\x7a", b"\x10\x02"], record::check);
 }
 
 fn histograms() -> Vec<Histogram> {

@@ -1,6 +1,7 @@
-//! A record of the log: header and events.
+//! A record of the log: one batch or a bundle, each with header and events.
 
-use peep_wire::record::{self, EventRow, RecordBuilder, SeriesKey};
+use bytes::Bytes;
+use peep_wire::record::{self, Batch, Bundle, EventRow, RecordBuilder, SeriesKey};
 
 /// As it is, and behind a checksum that fits, which chance does not find.
 pub(crate) fn check(data: &[u8]) {
@@ -9,9 +10,22 @@ pub(crate) fn check(data: &[u8]) {
     opened(&[&[CHECKSUM][..], &checksum, data].concat());
 }
 
-/// Whatever opens can be taken over into another record, byte by byte.
+/// What opens as a bundle is one that we would write of the same batches.
 fn opened(bytes: &[u8]) {
-    let Ok(batch) = record::parse(bytes) else { return };
+    assert!(record::parse(bytes).is_err() || record::open(bytes).is_ok(), "a batch is a record");
+    let Ok(opened) = record::open(bytes) else { return };
+    let mut bundle = Bundle::default();
+    for batch in opened.batches() {
+        assert_eq!(record::parse(batch.bytes).map(|again| again.header), Ok(batch.header));
+        assert_eq!(bundle.push(Bytes::copy_from_slice(batch.bytes), batch.header.event_count), batch.first_event);
+        taken_over(&batch);
+    }
+    let again = bundle.finish();
+    assert_eq!(record::open(&again).map(|again| again.event_count()), Ok(opened.event_count()));
+}
+
+/// Whatever opens can be taken over into another record, byte by byte.
+fn taken_over(batch: &Batch<'_>) {
     let mut copy = RecordBuilder::new(usize::MAX);
     copy.start(batch.header.received_ms);
     let mut kept: Vec<&[u8]> = Vec::new();
