@@ -43,7 +43,7 @@ browser_tests() {
 }
 
 make_log_dir
-require_tools curl compiler rust node python postgres kafka chromium
+require_tools curl compiler rust node python postgres kafka nginx chromium
 build_dashboard
 
 step "build" rust_build

@@ -30,6 +30,11 @@ impl PatientStream {
         &self.inner
     }
 
+    /// Without the deadline.
+    pub fn into_socket(self) -> TcpStream {
+        self.inner
+    }
+
     fn check<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;

@@ -23,6 +23,7 @@ name_of() {
     chromium) echo "Chromium" ;;
     faketime) echo "libfaketime" ;;
     proxies) echo "nginx, HAProxy, Apache httpd" ;;
+    nginx) echo "nginx" ;;
     slowhttptest) echo "slowhttptest" ;;
     go) echo "Go" ;;
     h2spec) echo "h2spec" ;;
@@ -56,6 +57,7 @@ have_python() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 have_postgres() { "$ROOT/scripts/postgres.sh" status --binaries >/dev/null 2>&1; }
 have_kafka() { "$ROOT/scripts/kafka.sh" status --binaries >/dev/null 2>&1; }
 have_faketime() { ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1; }
+have_nginx() { PATH=$PATH:/usr/sbin:/sbin command -v nginx >/dev/null; }
 have_proxies() {
   local name
   for name in nginx haproxy apache2; do PATH=$PATH:/usr/sbin:/sbin command -v "$name" >/dev/null || return; done
@@ -142,6 +144,7 @@ install_postgres() { "$ROOT/scripts/postgres.sh" install; }
 install_kafka() { "$ROOT/scripts/kafka.sh" install; }
 install_chromium() { packages chromium "--cask chromium"; }
 install_faketime() { packages libfaketime libfaketime; }
+install_nginx() { packages nginx-light nginx; }
 install_proxies() { packages "nginx-light haproxy apache2-bin" "nginx haproxy httpd"; }
 install_slowhttptest() { packages slowhttptest slowhttptest; }
 install_go() { packages golang-go go; }

@@ -1,7 +1,7 @@
 //! Builds everything in order and owns the end.
 //!
-//! Shutdown: live streams are told to end and open requests finish ([`crate::listener`], within its drain budget); then
-//! the hub and the feed stop. Nothing is written, so nothing can be lost. A part that ends by itself stops the service.
+//! Shutdown: live streams are told to end and open requests finish ([`crate::listener`], within its drain budget), while the
+//! fan-out says goodbye to its WebSockets; then the hub and the feed stop. Nothing is written, so nothing can be lost. A part that ends by itself stops the service.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -18,12 +18,13 @@ use tokio::time::{Duration, sleep, timeout};
 
 use crate::answer::Answers;
 use crate::config::Config;
+use crate::fanout::Fanout;
 use crate::feed::Feed;
 use crate::history::{self, Cursors};
 use crate::http::{Parts, Service, TransportLimits, router};
 use crate::hub::Hub;
 use crate::session::Gate;
-use crate::{listener, metrics};
+use crate::{listener, metrics, standing};
 
 /// The topics the service reads.
 #[derive(Clone)]
@@ -75,8 +76,9 @@ pub async fn run_at(
     let hub = Hub::new(answers.clone(), feed.clone(), clock.clone(), config.hub);
     let sessions = SessionStore::new(pool.clone(), config.keys.session_ttl);
     let gate = Gate::new(keys, sessions, clock.clone(), config.origins, config.cookie_secure, config.keys.stale_max);
+    let fanout = Fanout::start(config.fanout, &shutdown)?;
     let limits = TransportLimits {
-        write_timeout: config.listener.write_timeout,
+        slow_timeout: config.fanout.slow_timeout,
         message_bytes_max: config.message_bytes_max,
         search_time_max: config.answers.history.statement_timeout,
     };
@@ -86,6 +88,7 @@ pub async fn run_at(
         gate,
         answers,
         hub: hub.clone(),
+        fanout: fanout.clone(),
         pool: pool.clone(),
         events,
         clock,
@@ -93,7 +96,8 @@ pub async fn run_at(
         limits,
         tail: config.tail,
     };
-    let router = router(Service::new(parts));
+    let service = Service::new(parts);
+    let router = router(service.clone());
 
     let tls = config.tls;
     if let Some(tls) = tls.clone() {
@@ -108,6 +112,8 @@ pub async fn run_at(
     tasks.spawn(async move { follow_live(&task_feed, live, &task_pool, part, &task_end).await });
     let (task_hub, task_end) = (hub.clone(), background.clone());
     tasks.spawn(async move { task_hub.run(&task_end).await });
+    let task_end = background.clone();
+    tasks.spawn(async move { ask_after_viewers(&service, &task_end).await });
 
     tokio::select! {
         () = listener::serve(listener, router, config.listener, tls, &shutdown) => {}
@@ -119,8 +125,9 @@ pub async fn run_at(
             ));
         }
     }
-    // WebSockets left the listener's care when they were upgraded; each says goodbye by itself.
-    let _ = timeout(GOODBYE, hub.deserted()).await;
+    // WebSockets left the listener's care when they were upgraded.
+    let gone = async { tokio::join!(fanout.ended(), hub.deserted()) };
+    let _ = timeout(GOODBYE, gone).await;
     background.request();
     while tasks.join_next().await.is_some() {}
     Ok(())
@@ -162,6 +169,16 @@ async fn follow_live(feed: &Feed, live: Arc<dyn Log>, pool: &PgPool, part: Healt
     }
 }
 
+/// Ends the live views of those who may not look any more.
+async fn ask_after_viewers(service: &Service, shutdown: &Shutdown) {
+    loop {
+        tokio::select! {
+            () = shutdown.requested() => return,
+            () = sleep(standing::RECHECK) => service.gate().standings().recheck(service.gate()).await,
+        }
+    }
+}
+
 /// Where reading the live log has to begin; without the database there is nothing to serve anyway.
 async fn first_cursors(pool: &PgPool, part: &HealthHandle) -> Cursors {
     loop {
@@ -179,5 +196,5 @@ async fn first_cursors(pool: &PgPool, part: &HealthHandle) -> Cursors {
 /// For letting go of committed frames, and for noticing that frames stay away; answers bring their own cursors.
 const CURSOR_INTERVAL: Duration = Duration::from_secs(2);
 /// For viewers to be told that the service is going away.
-const GOODBYE: Duration = Duration::from_millis(500);
+const GOODBYE: Duration = Duration::from_millis(800);
 const DATABASE_PAUSE: Duration = Duration::from_millis(500);

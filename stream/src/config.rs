@@ -1,6 +1,7 @@
 //! Every knob of the stream service, with its unit and what happens at the extremes.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use peep_chassis::config::Settings;
 use peep_chassis::keys::KeysConfig;
@@ -8,6 +9,7 @@ use peep_chassis::tls::{Tls, TlsNames};
 
 use crate::answer::AnswerLimits;
 use crate::books::tail::TailLimits;
+use crate::fanout::FanoutLimits;
 use crate::history::HistoryLimits;
 use crate::hub::HubLimits;
 use crate::listener::ListenerLimits;
@@ -27,6 +29,8 @@ pub struct Config {
     pub tail: TailLimits,
     /// What live views may cost.
     pub hub: HubLimits,
+    /// What their WebSockets may cost.
+    pub fanout: FanoutLimits,
     /// Memory of frames that are not committed yet.
     pub feed_bytes_max: usize,
     /// Largest live message.
@@ -43,13 +47,12 @@ impl Config {
     /// Reads and registers every knob.
     pub fn read(settings: &mut Settings<'_>) -> Self {
         let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        let listen =
+            settings.address("PEEP_STREAM_LISTEN", "127.0.0.1:8080", "Address of the read API and the dashboard.");
+        let listener = Self::read_listener(settings);
         Self {
-            listen: settings.address(
-                "PEEP_STREAM_LISTEN",
-                "127.0.0.1:8080",
-                "Address of the read API and the dashboard.",
-            ),
-            listener: Self::read_listener(settings),
+            listen,
+            listener,
             tls: Tls::read(settings, TLS, &["http/1.1"]),
             answers: Self::read_answers(settings),
             tail: TailLimits {
@@ -104,6 +107,7 @@ impl Config {
                     "How long a live view without viewers is kept warm.",
                 ),
             },
+            fanout: Self::read_fanout(settings, listener.write_timeout),
             feed_bytes_max: settings.bytes(
                 "PEEP_STREAM_FEED_BYTES_MAX",
                 64 << 20,
@@ -114,7 +118,7 @@ impl Config {
                 "PEEP_STREAM_MESSAGE_BYTES_MAX",
                 32 << 20,
                 64 << 10..=1 << 30,
-                "Largest message of a live view; a viewer whose snapshot is larger is disconnected.",
+                "Largest first message of a live view; a view with a larger one is refused with 422.",
             ),
             keys: KeysConfig::read(settings),
             origins: settings.list(
@@ -126,6 +130,36 @@ impl Config {
                 "PEEP_STREAM_COOKIE_SECURE",
                 false,
                 "Whether session cookies are only sent over TLS. Set it wherever the dashboard is served over https.",
+            ),
+        }
+    }
+
+    fn read_fanout(settings: &mut Settings<'_>, write_timeout: Duration) -> FanoutLimits {
+        FanoutLimits {
+            threads: settings.per_core(
+                "PEEP_STREAM_FANOUT_THREADS",
+                8,
+                1..=256,
+                "Threads that write to WebSockets, each with its own runtime. More than cores only adds switching.",
+            ) as usize,
+            write_timeout,
+            slow_timeout: settings.duration_ms(
+                "PEEP_STREAM_SLOW_TIMEOUT",
+                30_000,
+                100..=600_000,
+                "A viewer that needs longer for one message is sent away and told when to come back.",
+            ),
+            viewer_bytes_max: settings.bytes(
+                "PEEP_STREAM_VIEWER_BYTES_MAX",
+                256 << 10,
+                0..=1 << 30,
+                "What may wait for one viewer for longer than the write timeout; with more it is sent away and told when to come back.",
+            ),
+            unsent_bytes_max: settings.bytes(
+                "PEEP_STREAM_UNSENT_BYTES_MAX",
+                64 << 20,
+                0..=64 << 30,
+                "What may wait for all viewers. Beyond it the slowest are sent away and new live views are refused with 503.",
             ),
         }
     }

@@ -9,10 +9,8 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::Router;
-use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Path, Request, State};
-use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -27,12 +25,11 @@ use uuid::Uuid;
 use crate::answer::Answers;
 use crate::books::tail::TailLimits;
 use crate::error::ApiError;
+use crate::fanout::Fanout;
 use crate::hub::Hub;
-use crate::query::{
-    EventsQuery, LiveQuery, Parameters, ReconcileQuery, RejectsQuery, SeriesQuery, ServicesQuery, SummaryQuery,
-};
+use crate::query::{EventsQuery, Parameters, ReconcileQuery, RejectsQuery, SeriesQuery, ServicesQuery, SummaryQuery};
 use crate::session::{self, Gate};
-use crate::{assets, books, cardinality, events, metrics, receipts, rejects, sse, websocket};
+use crate::{assets, books, cardinality, events, live, metrics, receipts, rejects, tickets};
 
 /// Everything a handler needs. Cheap to clone.
 #[derive(Clone)]
@@ -48,6 +45,8 @@ pub struct Parts {
     pub answers: Answers,
     /// Live views.
     pub hub: Hub,
+    /// Their WebSockets.
+    pub fanout: Fanout,
     /// For raw events and the books.
     pub pool: PgPool,
     /// What is not counted yet.
@@ -65,9 +64,9 @@ pub struct Parts {
 /// The bounds of live transports and raw searches.
 #[derive(Debug, Clone, Copy)]
 pub struct TransportLimits {
-    /// For one message to be written.
-    pub write_timeout: Duration,
-    /// Largest message a socket may hold.
+    /// For one message to be taken by a reader of events.
+    pub slow_timeout: Duration,
+    /// Largest first message of a live view.
     pub message_bytes_max: usize,
     /// For one page of raw events.
     pub search_time_max: Duration,
@@ -82,6 +81,16 @@ impl Service {
     /// Finds out who is looking.
     pub fn gate(&self) -> &Gate {
         &self.parts.gate
+    }
+
+    /// Live views.
+    pub fn hub(&self) -> &Hub {
+        &self.parts.hub
+    }
+
+    /// Their WebSockets.
+    pub fn fanout(&self) -> &Fanout {
+        &self.parts.fanout
     }
 
     /// Ends live streams.
@@ -107,7 +116,8 @@ pub fn router(service: Service) -> Router {
         .route("/v1/summary", get(summary))
         .route("/v1/series", get(series))
         .route("/v1/events", get(raw_events))
-        .route("/v1/live", get(live))
+        .route("/v1/live", get(live::open))
+        .route("/v1/tickets", post(tickets::issue))
         .route("/v1/receipts/{receipt}", get(receipt))
         .route("/v1/reconcile", get(reconcile))
         .route("/v1/rejects", get(rejected))
@@ -218,34 +228,6 @@ async fn in_turn(
     answer.map(|answer| Json(answer).into_response())
 }
 
-async fn live(
-    State(service): State<Service>,
-    headers: HeaderMap,
-    uri: Uri,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Result<Response, ApiError> {
-    let viewer = match &upgrade {
-        Ok(_) => service.gate().viewer_of_upgrade(&headers).await?,
-        Err(_) => service.gate().viewer(&headers).await?,
-    };
-    let parameters = Parameters::of(&uri)?;
-    let mut query = LiveQuery::parse(&parameters)?;
-    viewer.restrict(&mut query.filters)?;
-    query.env_bound = viewer.env.is_some();
-    let last_event_id = headers.get("last-event-id").and_then(|id| id.to_str().ok());
-    let since = parameters.one("since")?.or(last_event_id).map(str::to_owned);
-    let wants_events = headers.get_all(ACCEPT).iter().any(|accept| contains(accept, "text/event-stream"));
-    if upgrade.is_err() && !wants_events {
-        let message = "open a WebSocket here, or ask for server-sent events with `Accept: text/event-stream`";
-        return Err(ApiError::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", message));
-    }
-    let subscriber = service.parts.hub.subscribe(viewer.project, query, since).await?;
-    Ok(match upgrade {
-        Ok(upgrade) => websocket::upgrade(upgrade, service, viewer, subscriber),
-        Err(_) => sse::respond(service, viewer, subscriber),
-    })
-}
-
 async fn elsewhere(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let path = uri.path();
     if path == "/v1" || path.starts_with("/v1/") {
@@ -304,11 +286,6 @@ fn request_id(headers: &HeaderMap) -> String {
 
 fn json_body(body: Vec<u8>) -> Response {
     ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
-}
-
-fn contains(accept: &HeaderValue, media_type: &str) -> bool {
-    let accept = accept.to_str().unwrap_or("");
-    accept.split(',').any(|one| one.split(';').next().is_some_and(|one| one.trim().eq_ignore_ascii_case(media_type)))
 }
 
 const REQUEST_ID: &str = "x-request-id";

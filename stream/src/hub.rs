@@ -1,22 +1,24 @@
 //! Topics and who watches them: each live view is computed and encoded once, however many look at it.
 //!
 //! Arrives: subscriptions, and the feed's signal that frames came in. Leaves: versions of topics, published through a
-//! `watch` channel, whose value is always the newest. Promises: a topic is built from one stitched snapshot and then
-//! moved by frames only; when the stitch reports a gap or a take-over, or frames stay away that history already has, it is
-//! built again under a new epoch, and until then keeps showing a consistent past. A topic nobody watches is dropped after a minute. The number of topics and
-//! the memory of each are bounded; detail is shed before viewers are refused.
-//! Does not: frame messages for a transport, or wait for a reader ([`crate::subscriber`]).
+//! `watch` channel, whose value is always the newest; when nothing changed for a second, that is said. Promises: a topic is
+//! built from one stitched snapshot and then moved by frames only; when the stitch reports a gap or a take-over, or frames stay
+//! away that history already has, it is built again under a new epoch, and until then keeps showing a consistent past. Whoever
+//! comes, comes back or was too slow is served from memory, and those who miss about as much share one message. A topic nobody
+//! watches is dropped after a minute. The number of topics and the memory of each are bounded; detail is shed before viewers
+//! are refused.
+//! Does not: write to sockets, or wait for a reader ([`crate::subscriber`], [`crate::fanout`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::extract::ws::Utf8Bytes;
 use foldhash::HashMap;
 use parking_lot::Mutex;
 use peep_chassis::clock::Clock;
 use peep_chassis::lifecycle::Shutdown;
 use peep_wire::ProjectId;
+use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -25,6 +27,7 @@ use crate::answer::Answers;
 use crate::error::ApiError;
 use crate::feed::Feed;
 use crate::grouped::Question;
+use crate::message::{Kind, Message};
 use crate::metrics;
 use crate::query::LiveQuery;
 use crate::subscriber::Subscriber;
@@ -82,18 +85,20 @@ struct State {
     building: bool,
     built_at: Option<Instant>,
     published_at: Option<Instant>,
+    /// When something was last said, if only that nothing changed.
+    spoke_at: Instant,
     unwatched_since: Instant,
     /// Since when history is known to have more than the frames lead to.
     behind_since: Option<Instant>,
     /// As of the last publication.
     bytes: usize,
-    /// The newest snapshot, for viewers that arrive together.
-    snapshot: Option<Snapshot>,
+    /// What the present version was told with lately, for viewers that arrive together or miss as much.
+    told: Vec<Told>,
 }
 
-struct Snapshot {
-    id: String,
-    text: Utf8Bytes,
+struct Told {
+    since: Since,
+    message: Arc<Message>,
     made_at: Instant,
 }
 
@@ -118,9 +123,7 @@ pub struct Version {
     /// The message brings a reader from this version to the present one.
     pub since: u64,
     /// `None` for the first version of an epoch.
-    pub frame: Option<Utf8Bytes>,
-    /// When the newest counted request ended.
-    pub newest_event_ms: Option<i64>,
+    pub message: Option<Arc<Message>>,
 }
 
 impl Hub {
@@ -142,14 +145,14 @@ impl Hub {
         &self,
         project: ProjectId,
         query: LiveQuery,
-        since: Option<String>,
+        since: Option<&str>,
     ) -> Result<Subscriber, ApiError> {
         let place = self.take_place()?;
         let (topic, is_new) = self.topic(TopicKey { project, query })?;
         if is_new {
             self.build(&topic);
         }
-        let mut subscriber = Subscriber::new(topic, place, self.shared.clock.clone(), since);
+        let subscriber = Subscriber::new(topic, place, since);
         subscriber.wait_until_built().await?;
         Ok(subscriber)
     }
@@ -181,10 +184,11 @@ impl Hub {
             building: true,
             built_at: None,
             published_at: None,
+            spoke_at: Instant::now(),
             unwatched_since: Instant::now(),
             behind_since: None,
             bytes: 0,
-            snapshot: None,
+            told: Vec::new(),
         };
         let topic = Arc::new(LiveTopic {
             key: key.clone(),
@@ -298,6 +302,8 @@ impl Hub {
             topic.fit(bytes_max);
             state.bytes = topic.memory_bytes();
             live.publish(state, now_ms);
+        } else if state.spoke_at.elapsed() >= HEARTBEAT && live.viewers.load(Ordering::Acquire) > 0 {
+            live.say_nothing_changed(state, now_ms);
         }
         state.behind_since = continued.behind.then(|| state.behind_since.unwrap_or_else(Instant::now));
         let reason = match state.behind_since {
@@ -324,17 +330,16 @@ impl LiveTopic {
     /// Puts a freshly built state in place.
     fn begin(&self, topic: Topic) {
         let version = Version {
-            epoch: topic.epoch().into(),
+            epoch: Arc::clone(topic.epoch()),
             version: topic.version(),
-            since: 0,
-            frame: None,
-            newest_event_ms: topic.newest_event_ms(),
+            since: topic.version(),
+            message: None,
         };
         let mut state = self.state.lock();
         state.topic = Some(topic);
         state.building = false;
         state.built_at = Some(Instant::now());
-        state.snapshot = None;
+        state.told.clear();
         self.published.send_replace(Published::Version(version));
     }
 
@@ -342,17 +347,31 @@ impl LiveTopic {
     fn publish(&self, state: &mut State, now_ms: i64) {
         let Some(topic) = state.topic.as_mut() else { return };
         let Some(since) = topic.publish() else { return };
-        let frame = topic.message(Since::Version(since), now_ms);
-        metrics::frame_encoded(frame.len());
-        let version = Version {
-            epoch: topic.epoch().into(),
-            version: topic.version(),
-            since,
-            frame: Some(frame.into()),
-            newest_event_ms: topic.newest_event_ms(),
-        };
+        let json = topic.message(Since::Version(since), now_ms);
+        metrics::frame_encoded(json.len());
+        let message = Message::new(Kind::Frame, topic.id(), &json);
+        let version =
+            Version { epoch: Arc::clone(topic.epoch()), version: topic.version(), since, message: Some(message) };
         state.published_at = Some(Instant::now());
-        state.snapshot = None;
+        state.spoke_at = Instant::now();
+        state.told.clear();
+        self.published.send_replace(Published::Version(version));
+    }
+
+    /// A viewer that hears nothing for longer than a second may call the connection broken.
+    fn say_nothing_changed(&self, state: &mut State, now_ms: i64) {
+        let Some(topic) = state.topic.as_ref() else { return };
+        let id = topic.id();
+        let json = json!({
+            "type": Kind::Heartbeat.name(),
+            "id": id,
+            "at_ms": now_ms,
+            "newest_event_ms": topic.newest_event_ms(),
+        });
+        let message = Message::new(Kind::Heartbeat, id, &json.to_string());
+        let version = topic.version();
+        let version = Version { epoch: Arc::clone(topic.epoch()), version, since: version, message: Some(message) };
+        state.spoke_at = Instant::now();
         self.published.send_replace(Published::Version(version));
     }
 
@@ -361,36 +380,38 @@ impl LiveTopic {
         self.published.subscribe()
     }
 
-    /// The message for a reader that has `seen` (epoch and version) or nothing, with the version it leads to.
-    pub fn catch_up(&self, seen: Option<(&str, u64)>, resuming: bool, now_ms: i64) -> Option<(Utf8Bytes, Version)> {
+    /// Whether this is the present version.
+    pub fn is_at(&self, epoch: &str, version: u64) -> bool {
+        let state = self.state.lock();
+        state.topic.as_ref().is_some_and(|topic| **topic.epoch() == *epoch && topic.version() == version)
+    }
+
+    /// The message for a reader that has `seen` (epoch and version) or nothing, with the epoch and version it leads to.
+    pub fn catch_up(
+        &self,
+        seen: Option<(&str, u64)>,
+        resuming: bool,
+        now_ms: i64,
+    ) -> Option<(Arc<Message>, Arc<str>, u64)> {
         let mut state = self.state.lock();
         let state = &mut *state;
         let topic = state.topic.as_mut()?;
-        let version = Version {
-            epoch: topic.epoch().into(),
-            version: topic.version(),
-            since: topic.version(),
-            frame: None,
-            newest_event_ms: topic.newest_event_ms(),
+        let known = seen.filter(|(epoch, version)| **epoch == **topic.epoch() && topic.can_tell_since(*version));
+        let since = match known.map(|(_, version)| topic.a_little_before(version)) {
+            None => Since::Nothing,
+            Some(version) if resuming => Since::Resumed(version),
+            Some(version) => Since::Version(version),
         };
-        let known = seen.filter(|(epoch, version)| *epoch == topic.epoch() && topic.can_tell_since(*version));
-        let message = match known {
-            Some((_, since)) if resuming => topic.message(Since::Resumed(since), now_ms).into(),
-            Some((_, since)) => topic.message(Since::Version(since), now_ms).into(),
-            None => {
-                let id = topic.id();
-                match &state.snapshot {
-                    // It carries the time it was made at, so it must not grow old.
-                    Some(known) if known.id == id && known.made_at.elapsed() < SNAPSHOT_AGE_MAX => known.text.clone(),
-                    _ => {
-                        let text = Utf8Bytes::from(topic.message(Since::Nothing, now_ms));
-                        state.snapshot = Some(Snapshot { id, text: text.clone(), made_at: Instant::now() });
-                        text
-                    }
-                }
-            }
-        };
-        Some((message, version))
+        // It carries the time it was made at, so it must not grow old.
+        state.told.retain(|told| told.made_at.elapsed() < TOLD_AGE_MAX);
+        let told = state.told.iter().find(|told| told.since == since).map(|told| Arc::clone(&told.message));
+        let message = told.unwrap_or_else(|| {
+            let kind = if matches!(since, Since::Version(_)) { Kind::Frame } else { Kind::Snapshot };
+            let message = Message::new(kind, topic.id(), &topic.message(since, now_ms));
+            state.told.push(Told { since, message: Arc::clone(&message), made_at: Instant::now() });
+            message
+        });
+        Some((message, Arc::clone(topic.epoch()), topic.version()))
     }
 
     /// A viewer left.
@@ -403,6 +424,13 @@ impl LiveTopic {
 /// A viewer's place, given back when dropped.
 pub struct Place {
     hub: Hub,
+}
+
+impl Place {
+    /// The hub's present.
+    pub fn now_ms(&self) -> i64 {
+        self.hub.shared.clock.now_ms()
+    }
 }
 
 impl Drop for Place {
@@ -420,5 +448,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 const REBUILD_PAUSE: Duration = Duration::from_secs(1);
 /// Frames are published before they are committed, and on their way for some 50 ms.
 const BEHIND_MAX: Duration = Duration::from_secs(1);
-/// Viewers that arrive together share a snapshot.
-const SNAPSHOT_AGE_MAX: Duration = Duration::from_millis(100);
+/// Viewers that arrive or return together share a message.
+const TOLD_AGE_MAX: Duration = Duration::from_millis(100);
+/// A topic speaks at least this often.
+const HEARTBEAT: Duration = Duration::from_secs(1);

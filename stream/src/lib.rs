@@ -7,14 +7,15 @@
 //!
 //! The way of a number, in order:
 //! - [`config`], [`app`]: every knob; building and ending;
-//! - [`listener`], [`http`], [`session`]: the socket, the paths, who may look;
+//! - [`listener`], [`http`], [`session`], [`tickets`], [`standing`]: the socket, the paths, who may look and for how long;
 //! - [`query`], [`labels`]: what is asked, in types that cannot be wrong;
 //! - [`levels`], [`history`]: which table answers which part of a range, and its rows;
 //! - [`feed`], [`stitch`]: live frames, and the seam between them and committed rows;
 //! - [`figures`], [`grouped`], [`columns`]: sums, sums by group and step, and the shape charts draw;
 //! - [`answer`], [`events`]: questions answered once;
 //! - [`receipts`], [`books`], [`rejects`], [`cardinality`], [`position`]: what became of what was sent, and whether it adds up;
-//! - [`hub`], [`topic`], [`subscriber`], [`websocket`], [`sse`]: views that follow the present;
+//! - [`hub`], [`topic`], [`message`], [`subscriber`]: views that follow the present, and what each viewer has seen;
+//! - [`live`], [`websocket`], [`fanout`], [`sse`], [`comeback`]: how they are opened, written to many sockets, and ended;
 //! - [`assets`]: the dashboard;
 //! - [`error`], [`metrics`]: what is said when something is wrong, and what the service says about itself.
 //!
@@ -29,6 +30,10 @@ pub mod listener;
 pub mod http;
 
 pub mod session;
+
+pub mod tickets;
+
+pub mod standing;
 
 pub mod query;
 
@@ -66,11 +71,19 @@ pub mod hub;
 
 pub mod topic;
 
+pub mod message;
+
 pub mod subscriber;
+
+pub mod live;
 
 pub mod websocket;
 
+pub mod fanout;
+
 pub mod sse;
+
+pub mod comeback;
 
 pub mod assets;
 

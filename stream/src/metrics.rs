@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
+use crate::message::Kind;
 use crate::stitch::Held;
 
 /// Bytes of all answers that are being made.
@@ -47,7 +48,8 @@ pub const TOPIC_ROWS_SHED_TOTAL: &str = "peep_stream_topic_rows_shed_total";
 pub const SUBSCRIBERS: &str = "peep_stream_subscribers";
 /// Viewers by transport: `websocket`, `sse`.
 pub const VIEWERS: &str = "peep_stream_viewers";
-/// Viewers cut in the middle of a message because they were too slow.
+/// Viewers sent away, by reason: `stalled` (takes nothing), `slow` (with a time to come back), `revoked`, `violation` (of the
+/// WebSocket protocol), `flood` (of frames).
 pub const VIEWERS_CUT_TOTAL: &str = "peep_stream_viewers_cut_total";
 /// Messages handed to viewers, by type.
 pub const MESSAGES_TOTAL: &str = "peep_stream_messages_total";
@@ -81,7 +83,7 @@ pub fn describe() {
     describe_counter!(TOPIC_ROWS_SHED_TOTAL, "Rows folded into (other) because memory was short.");
     describe_gauge!(SUBSCRIBERS, "Viewers of live views.");
     describe_gauge!(VIEWERS, "Viewers by transport.");
-    describe_counter!(VIEWERS_CUT_TOTAL, "Viewers cut because they were too slow, by transport.");
+    describe_counter!(VIEWERS_CUT_TOTAL, "Viewers sent away, by reason.");
     describe_counter!(MESSAGES_TOTAL, "Messages handed to viewers, by type.");
     describe_counter!(FRAMES_SKIPPED_TOTAL, "Versions slow viewers did not get one by one.");
     describe_counter!(FRAME_BYTES_TOTAL, Unit::Bytes, "Bytes of encoded frames, each counted once.");
@@ -216,12 +218,32 @@ impl Drop for ViewerConnected {
     }
 }
 
-pub(crate) fn viewer_cut(transport: &'static str) {
-    counter!(VIEWERS_CUT_TOTAL, "transport" => transport).increment(1);
+/// Why a viewer was sent away.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Cut {
+    Stalled,
+    Slow,
+    Revoked,
+    Violation,
+    Flood,
 }
 
-pub(crate) fn message_sent(kind: &'static str) {
-    counter!(MESSAGES_TOTAL, "type" => kind).increment(1);
+pub(crate) fn viewer_cut(why: Cut) {
+    let reason = match why {
+        Cut::Stalled => "stalled",
+        Cut::Slow => "slow",
+        Cut::Revoked => "revoked",
+        Cut::Violation => "violation",
+        Cut::Flood => "flood",
+    };
+    counter!(VIEWERS_CUT_TOTAL, "reason" => reason).increment(1);
+}
+
+/// Counted for many viewers at once.
+pub(crate) fn messages_sent(kind: Kind, count: u64) {
+    if count > 0 {
+        counter!(MESSAGES_TOTAL, "type" => kind.name()).increment(count);
+    }
 }
 
 pub(crate) fn frames_skipped(versions: u64) {

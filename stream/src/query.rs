@@ -232,7 +232,8 @@ impl SeriesQuery {
 }
 
 impl LiveQuery {
-    /// Reads the filters, `group_by`, `window`, `step` and `quantiles`. `since` is the subscriber's, not the topic's.
+    /// Reads the filters, `group_by`, `window`, `step` and `quantiles`. `since` is the subscriber's and `ticket` the viewer's, not
+    /// the topic's.
     pub fn parse(parameters: &Parameters) -> Result<Self, ApiError> {
         parameters.only(&[
             "env",
@@ -245,6 +246,7 @@ impl LiveQuery {
             "step",
             "quantiles",
             "since",
+            "ticket",
         ])?;
         let step_s = step_s(parameters)?.unwrap_or(BUCKET_S);
         let window_ms = match parameters.one("window")? {

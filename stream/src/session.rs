@@ -1,13 +1,13 @@
 //! Who is looking: keys, cookies, and where a browser's request came from.
 //!
 //! Arrives: the headers of a request. Leaves: a [`Viewer`], the project and environment it may see. Promises: a login
-//! token works once; a cookie is out of reach of scripts and of other sites; a request that changes something, or opens
-//! a WebSocket with a cookie, must come from our own pages; a key bound to an environment sees nothing else. Long-lived
-//! connections ask again every second, so that a revoked key or an ended session stops seeing.
+//! token works once; a cookie is out of reach of scripts and of other sites; a request that changes something must come from our
+//! own pages, and so must a WebSocket, which a cookie never opens: a page asks for a ticket first ([`crate::tickets`]). A key bound
+//! to an environment sees nothing else. Long-lived connections are asked after again and again ([`crate::standing`]).
 //! Does not: store secrets or say why a sign-in failed.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -19,7 +19,7 @@ use axum::response::{IntoResponse, Response};
 use peep_chassis::ExposeSecret;
 use peep_chassis::clock::Clock;
 use peep_chassis::keys::sessions::{OpenedSession, SessionError};
-use peep_chassis::keys::{KeyError, KeyStore, Scope, SessionStore};
+use peep_chassis::keys::{KeyError, KeyStore, Scope, Session, SessionStore};
 use peep_wire::ProjectId;
 use serde::Deserialize;
 use serde_json::json;
@@ -27,6 +27,8 @@ use serde_json::json;
 use crate::error::ApiError;
 use crate::http::Service;
 use crate::labels::Filters;
+use crate::standing::Standings;
+use crate::tickets::Tickets;
 
 /// Finds out who is looking.
 pub struct Gate {
@@ -39,6 +41,8 @@ pub struct Gate {
     cookie_secure: bool,
     /// How long an open connection outlives the database.
     stale_max: Duration,
+    tickets: Tickets,
+    standings: Standings,
 }
 
 /// Somebody who may read a project.
@@ -51,8 +55,6 @@ pub struct Viewer {
     /// The only environment that may be seen.
     pub env: Option<String>,
     credential: Credential,
-    /// When that was last certain.
-    confirmed: Instant,
 }
 
 #[derive(Clone)]
@@ -83,11 +85,16 @@ impl Viewer {
         Ok(())
     }
 
-    fn session_secret(&self) -> Option<&str> {
+    /// What it was identified by. Never to be shown.
+    pub(crate) fn secret(&self) -> &str {
         match &self.credential {
-            Credential::Session { secret, .. } => Some(secret),
-            Credential::Key { .. } => None,
+            Credential::Key { secret, .. } | Credential::Session { secret, .. } => secret,
         }
+    }
+
+    /// Somebody in a browser.
+    pub(crate) fn is_session(&self) -> bool {
+        matches!(self.credential, Credential::Session { .. })
     }
 }
 
@@ -101,7 +108,16 @@ impl Gate {
         cookie_secure: bool,
         stale_max: Duration,
     ) -> Self {
-        Self { keys, sessions, clock, origins, cookie_secure, stale_max }
+        Self {
+            keys,
+            sessions,
+            clock,
+            origins,
+            cookie_secure,
+            stale_max,
+            tickets: Tickets::default(),
+            standings: Standings::default(),
+        }
     }
 
     /// A bearer key, or a session cookie.
@@ -129,28 +145,76 @@ impl Gate {
         }
     }
 
-    /// The same as [`Gate::viewer`], for a WebSocket: browsers send cookies along whoever opens it, so the page's origin must be ours.
-    pub async fn viewer_of_upgrade(&self, headers: &HeaderMap) -> Result<Viewer, ApiError> {
-        if !headers.contains_key(AUTHORIZATION) {
-            self.check_origin(headers)?;
+    /// The same as [`Gate::viewer`], for a live view. Browsers send cookies along whoever opens a WebSocket, so that takes a key or a
+    /// ticket; and whoever says where it comes from must come from us.
+    pub async fn viewer_of_live(
+        &self,
+        headers: &HeaderMap,
+        wants_socket: bool,
+        ticket: Option<&str>,
+    ) -> Result<Viewer, ApiError> {
+        // Spent in any case, so that nobody can try with it what to try next.
+        let viewer = ticket.map(|ticket| self.tickets.redeem(ticket));
+        self.check_origin(headers)?;
+        match viewer {
+            Some(viewer) => viewer.ok_or_else(|| {
+                ApiError::unauthorized(
+                    "this ticket was used before, is older than 30 s or was never issued; ask for another one",
+                )
+            }),
+            None if wants_socket && !headers.contains_key(AUTHORIZATION) => Err(ApiError::unauthorized(
+                "a page opens a WebSocket with a ticket: POST /v1/tickets, then /v1/live?ticket=…; a program sends \
+                 `Authorization: Bearer <read key>`",
+            )),
+            None => self.viewer(headers).await,
         }
-        self.viewer(headers).await
     }
 
-    /// Whether the viewer may still look. While nobody can tell, what was allowed stays allowed for a while: the store of keys
-    /// sees to that for keys, and here it is the same for sessions.
-    pub async fn may_stay(&self, viewer: &mut Viewer) -> bool {
-        let (answer, stale_max) = match &viewer.credential {
-            Credential::Key { secret, .. } => (self.viewer_by_key(secret).await, Duration::ZERO),
-            Credential::Session { secret, .. } => (self.viewer_by_session(secret).await, self.stale_max),
+    /// Of those who have live views open.
+    pub(crate) fn standings(&self) -> &Standings {
+        &self.standings
+    }
+
+    /// A ticket for this viewer, and when it expires.
+    pub(crate) fn issue_ticket(&self, viewer: Viewer) -> Result<(String, i64), ApiError> {
+        let (ticket, ttl) = self.tickets.issue(viewer)?;
+        Ok((ticket, self.clock.now_ms() + i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// Whether a viewer may still look; `None` when nobody can tell.
+    pub(crate) async fn may_look(&self, viewer: &Viewer) -> Option<bool> {
+        let answer = match &viewer.credential {
+            Credential::Key { secret, .. } => self.viewer_by_key(secret).await,
+            Credential::Session { secret, .. } => self.viewer_by_session(secret).await,
         };
         match answer {
-            Ok(now) => {
-                viewer.confirmed = now.confirmed;
-                now.project == viewer.project
-            }
-            Err(error) => error.status.is_server_error() && viewer.confirmed.elapsed() < stale_max,
+            Ok(now) => Some(now.project == viewer.project),
+            Err(error) if error.status.is_server_error() => None,
+            Err(_) => Some(false),
         }
+    }
+
+    /// The same for many sessions, in one statement.
+    pub(crate) async fn sessions_may_look(&self, viewers: &[&Viewer]) -> Vec<Option<bool>> {
+        let secrets: Vec<&str> = viewers.iter().map(|viewer| viewer.secret()).collect();
+        let sessions = match self.sessions.find_all(&secrets).await {
+            Ok(sessions) => sessions,
+            Err(cause) => {
+                tracing::warn!(%cause, "sessions cannot be checked");
+                return vec![None; viewers.len()];
+            }
+        };
+        let now_ms = self.clock.now_ms();
+        let may = |(session, viewer): (Option<Session>, &&Viewer)| {
+            let known = session.filter(|session| session.expires_ms > now_ms);
+            Some(known.is_some_and(|session| ProjectId(session.project) == viewer.project))
+        };
+        sessions.into_iter().zip(viewers).map(may).collect()
+    }
+
+    /// How long what was allowed stays allowed while nobody can tell. The store of keys sees to that for keys.
+    pub(crate) fn stale_max(&self) -> Duration {
+        self.stale_max
     }
 
     async fn viewer_by_key(&self, key: &str) -> Result<Viewer, ApiError> {
@@ -168,7 +232,6 @@ impl Gate {
             project_name: known.project_name.clone(),
             env: known.env.clone(),
             credential: Credential::Key { secret: key.to_owned(), key: known.key },
-            confirmed: Instant::now(),
         })
     }
 
@@ -184,17 +247,11 @@ impl Gate {
             return Err(ApiError::unauthorized("the session has ended; sign in again"));
         }
         let credential = Credential::Session { secret: secret.to_owned(), expires_ms: session.expires_ms };
-        Ok(Viewer {
-            project: ProjectId(session.project),
-            project_name: session.project_name,
-            env: None,
-            credential,
-            confirmed: Instant::now(),
-        })
+        Ok(Viewer { project: ProjectId(session.project), project_name: session.project_name, env: None, credential })
     }
 
     /// A browser says where the page came from; scripts and servers say nothing and carry no cookies of others.
-    fn check_origin(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+    pub(crate) fn check_origin(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
         let origin = origin.to_str().unwrap_or("");
         let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
@@ -295,8 +352,8 @@ pub async fn sign_out(State(service): State<Service>, headers: HeaderMap) -> Res
     let gate = service.gate();
     gate.check_origin(&headers)?;
     let viewer = gate.viewer(&headers).await?;
-    if let Some(secret) = viewer.session_secret() {
-        gate.sessions.end(secret).await.map_err(|cause| {
+    if viewer.is_session() {
+        gate.sessions.end(viewer.secret()).await.map_err(|cause| {
             tracing::warn!(%cause, "a session cannot be ended");
             ApiError::unavailable()
         })?;

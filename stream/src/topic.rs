@@ -15,6 +15,7 @@
 //! Does not: know subscribers, or read anything.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use foldhash::HashMap;
 use peep_wire::ProjectId;
@@ -37,7 +38,7 @@ pub struct Topic {
     project: ProjectId,
     query: LiveQuery,
     /// Random per life of this state: values only go backwards under another epoch.
-    epoch: String,
+    epoch: Arc<str>,
     version: u64,
     changed: bool,
     positions: Cursors,
@@ -82,7 +83,7 @@ impl Topic {
         let (project, window) = (question.project, question.window);
         let mut topic = Self {
             project,
-            epoch,
+            epoch: epoch.into(),
             version: 1,
             changed: false,
             positions,
@@ -116,7 +117,7 @@ impl Topic {
     }
 
     /// Which life of the state this is.
-    pub fn epoch(&self) -> &str {
+    pub fn epoch(&self) -> &Arc<str> {
         &self.epoch
     }
 

@@ -1,73 +1,74 @@
-//! Live messages over a WebSocket, as JSON text.
+//! WebSocket as RFC 6455 has it, for a server that talks and hardly listens.
 //!
-//! Arrives: an accepted upgrade and a [`Subscriber`]. Leaves: its messages, one at a time. Promises: the next message is
-//! taken only when the last one was written, so nothing piles up here; a write that takes too long ends the connection
-//! (the deadline lies outside of the write, where a stalled client cannot stop it); a viewer whose key is revoked is
-//! sent away within seconds; shutdown says "going away". Does not: listen to the client beyond closing.
+//! Arrives: the head of a request, later what the client sends. Leaves: the answer to the handshake, frames, and what the
+//! client meant. Promises: a frame is encoded once, whoever gets it ([`frame`]); inbound bytes are judged strictly and never
+//! kept ([`inbound`]). No extensions and no subprotocols: compressing for each viewer by itself is what sharing frames saves.
+//! Does not: own sockets ([`crate::fanout`]) or know who may look ([`crate::live`]).
 
-use std::time::Duration;
+use axum::http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sha1::{Digest, Sha1};
 
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
-use axum::response::Response;
-use peep_chassis::lifecycle::Shutdown;
-use tokio::time::{Instant, interval_at, timeout};
+use crate::error::ApiError;
 
-use crate::http::Service;
-use crate::metrics;
-use crate::session::Viewer;
-use crate::subscriber::Subscriber;
+pub mod frame;
 
-/// Answers the upgrade and serves the subscriber on it.
-pub fn upgrade(upgrade: WebSocketUpgrade, service: Service, viewer: Viewer, subscriber: Subscriber) -> Response {
-    upgrade
-        // Defaults would be 128 KiB read and write buffers per socket: ours only says "close" and "ping".
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(0)
-        .max_write_buffer_size(service.limits().message_bytes_max)
-        .max_message_size(INBOUND_BYTES_MAX)
-        .max_frame_size(INBOUND_BYTES_MAX)
-        .on_upgrade(move |socket| serve(socket, service, viewer, subscriber))
+pub mod inbound;
+
+mod utf8;
+
+/// Whether the client asks for a WebSocket, however well.
+pub fn is_wanted(headers: &HeaderMap) -> bool {
+    names(headers, UPGRADE, "websocket")
 }
 
-async fn serve(mut socket: WebSocket, service: Service, mut viewer: Viewer, mut subscriber: Subscriber) {
-    let _open = metrics::viewer_connected("websocket");
-    let shutdown: Shutdown = service.shutdown().clone();
-    // Whoever takes nothing at all is cut by the listener; this bounds whoever takes a little now and then.
-    let write_timeout = service.limits().write_timeout * SLOW_FACTOR;
-    let mut recheck = interval_at(Instant::now() + RECHECK, RECHECK);
-    loop {
-        tokio::select! {
-            () = shutdown.requested() => return close(socket, close_code::AWAY, "restarting").await,
-            received = socket.recv() => match received {
-                None | Some(Err(_) | Ok(Message::Close(_))) => return,
-                Some(Ok(_)) => {}
-            },
-            _ = recheck.tick() => if !service.gate().may_stay(&mut viewer).await {
-                return close(socket, close_code::POLICY, "the key or session is not valid any more").await;
-            },
-            message = subscriber.next() => {
-                let Some(message) = message else { return close(socket, close_code::AWAY, "view closed").await };
-                match timeout(write_timeout, socket.send(Message::Text(message.text))).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) => return,
-                    // Not even a goodbye would get through.
-                    Err(_) => return metrics::viewer_cut("websocket"),
-                }
-            }
-        }
+/// Checks the opening handshake and answers it.
+///
+/// # Errors
+/// With what is wrong about it.
+pub fn accept(method: &Method, version: Version, headers: &HeaderMap) -> Result<Response, ApiError> {
+    let invalid = |message: &'static str| ApiError::new(StatusCode::BAD_REQUEST, "invalid_handshake", message);
+    if method != Method::GET || version != Version::HTTP_11 {
+        return Err(invalid("a WebSocket is opened with GET and HTTP/1.1"));
     }
+    if !names(headers, CONNECTION, "upgrade") {
+        return Err(invalid("the header `Connection` has to name `upgrade`; a proxy in between may have to be told"));
+    }
+    let one = |name: HeaderName| {
+        let mut values = headers.get_all(name).iter();
+        values.next().filter(|_| values.next().is_none()).map(HeaderValue::as_bytes)
+    };
+    if one(SEC_WEBSOCKET_VERSION) != Some(b"13") {
+        let message = "this is a WebSocket of version 13; ask for that one";
+        return Err(ApiError::new(StatusCode::UPGRADE_REQUIRED, "unsupported_version", message));
+    }
+    let key = one(SEC_WEBSOCKET_KEY).filter(|key| STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16));
+    let key = key.ok_or(invalid("the header `Sec-WebSocket-Key` has to be 16 bytes in base64"))?;
+    let headers = [
+        (CONNECTION, HeaderValue::from_static("upgrade")),
+        (UPGRADE, HeaderValue::from_static("websocket")),
+        (SEC_WEBSOCKET_ACCEPT, answer_to(key)),
+    ];
+    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
 }
 
-async fn close(mut socket: WebSocket, code: u16, reason: &'static str) {
-    let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
-    // The client has a second to take it; if it does not, it learns from the closed connection.
-    let _ = timeout(CLOSE_WAIT, socket.send(Message::Close(Some(frame)))).await;
+/// Proves that the key was read by somebody who knows the protocol.
+fn answer_to(key: &[u8]) -> HeaderValue {
+    let digest = Sha1::new().chain_update(key).chain_update(PROTOCOL_ID).finalize();
+    HeaderValue::try_from(STANDARD.encode(digest)).expect("base64 is a header value")
 }
 
-const READ_BUFFER_BYTES: usize = 4096;
-const INBOUND_BYTES_MAX: usize = 4096;
-/// How long a revoked key may go on looking after its process knows: a look-up in memory each time.
-pub const RECHECK: Duration = Duration::from_secs(1);
-/// A snapshot of 4 MB within a minute is a line of 0.5 Mbit/s.
-const SLOW_FACTOR: u32 = 6;
-const CLOSE_WAIT: Duration = Duration::from_secs(1);
+/// Whether one of the words of a header is this one.
+fn names(headers: &HeaderMap, header: HeaderName, word: &str) -> bool {
+    let values = headers.get_all(header).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case(word))
+}
+
+/// RFC 6455, section 1.3.
+const PROTOCOL_ID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+#[cfg(test)]
+mod tests;

@@ -65,8 +65,8 @@ fn touch_all() {
     topic_detail_shed(1);
     subscribers(1);
     drop(viewer_connected("sse"));
-    viewer_cut("websocket");
-    message_sent("frame");
+    [Cut::Stalled, Cut::Slow, Cut::Revoked, Cut::Violation, Cut::Flood].into_iter().for_each(viewer_cut);
+    messages_sent(Kind::Frame, 1);
     frames_skipped(1);
     frame_encoded(1);
 }

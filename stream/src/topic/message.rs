@@ -39,6 +39,17 @@ impl Topic {
         version >= self.told_from && version <= self.version
     }
 
+    /// A version at or before this one from which it is as well to tell: those who miss about as much then share one message, and
+    /// there are only as many different ones as the versions missed have binary digits. Values are absolute, so telling a little
+    /// more than was missed changes nothing.
+    pub fn a_little_before(&self, version: u64) -> u64 {
+        debug_assert!(self.can_tell_since(version), "asked for what is known");
+        match self.version - version {
+            0 => version,
+            missed => self.version.saturating_sub(missed.next_power_of_two()).max(self.told_from),
+        }
+    }
+
     /// The message that brings a reader to the present version.
     pub fn message(&mut self, since: Since, now_ms: i64) -> String {
         self.draw(since.version());
@@ -90,7 +101,7 @@ impl Serialize for Message<'_> {
         map.serialize_entry("window_ms", &(topic.query.window_s * 1000))?;
         map.serialize_entry("error_bound", &ERROR_BOUND)?;
         map.serialize_entry("newest_event_ms", &topic.newest_event_ms)?;
-        map.serialize_entry("epoch", &topic.epoch)?;
+        map.serialize_entry("epoch", &*topic.epoch)?;
         if matches!(self.since, Since::Resumed(_)) {
             map.serialize_entry("resumed", &true)?;
         }

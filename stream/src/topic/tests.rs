@@ -200,3 +200,89 @@ proptest! {
         }
     }
 }
+
+/// What a reader knows after some messages: counts by service and instant.
+#[derive(Default, Clone, PartialEq, Debug)]
+struct Picture {
+    slots: BTreeMap<(String, i64), u64>,
+    seen: u64,
+}
+
+impl Picture {
+    fn apply(&mut self, message: &Value, version: u64) {
+        if message["type"] == "snapshot" && message["resumed"] != true {
+            self.slots.clear();
+        }
+        for row in message["rows"].as_array().expect("rows") {
+            let service = row["key"]["service"].as_str().expect("a service");
+            for (t, count) in row["t"].as_array().expect("t").iter().zip(row["count"].as_array().expect("count")) {
+                let key = (service.to_owned(), t.as_i64().expect("ms"));
+                let count = count.as_u64().expect("a count");
+                let before = self.slots.insert(key, count).unwrap_or(0);
+                assert!(before <= count, "a value moved backwards within an epoch");
+            }
+        }
+        for gone in message["gone"].as_array().into_iter().flatten() {
+            self.slots.retain(|(service, _), _| service != gone["service"].as_str().expect("a service"));
+        }
+        self.seen = version;
+    }
+
+    /// What is still inside of the window.
+    fn shown(&self, from_s: i64) -> BTreeMap<(String, i64), u64> {
+        self.slots.clone().into_iter().filter(|((_, t), _)| *t >= from_s * 1000).collect()
+    }
+}
+
+proptest! {
+    /// Whatever versions a reader misses, and whether it was slow or away, it ends where one that saw all of them does.
+    #[test]
+    fn a_reader_that_resumes_anywhere_ends_with_the_same_picture(
+        steps in proptest::collection::vec((0..4u8, 0..6i64, 0..3u8, any::<bool>()), 1..60),
+    ) {
+        let mut topic = topic("window=60s", 10);
+        let mut now_s = START_S;
+        let (mut steady, mut other) = (Picture::default(), Picture::default());
+        steady.apply(&message(&mut topic, Since::Nothing), topic.version());
+        other.apply(&message(&mut topic, Since::Nothing), topic.version());
+        for (service, age, what, reads) in steps {
+            if what == 0 {
+                now_s += 10;
+                topic.slide(now_s * 1000);
+            } else {
+                feed(&mut topic, vec![cell(&format!("s{service}"), now_s - 10 * age, 200, &[100])]);
+            }
+            if let Some(since) = topic.publish() {
+                let frame = message(&mut topic, Since::Version(since));
+                steady.apply(&frame, topic.version());
+            }
+            if reads {
+                let since = match topic.can_tell_since(other.seen) {
+                    true if what == 1 => Since::Resumed(topic.a_little_before(other.seen)),
+                    true => Since::Version(topic.a_little_before(other.seen)),
+                    false => Since::Nothing,
+                };
+                let caught_up = message(&mut topic, since);
+                other.apply(&caught_up, topic.version());
+                let from_s = topic.window.from_s;
+                prop_assert_eq!(other.shown(from_s), steady.shown(from_s));
+            }
+        }
+    }
+}
+
+#[test]
+fn those_who_missed_about_as_much_are_told_the_same() {
+    let mut topic = topic("window=60s", 10);
+    for _ in 0..100 {
+        feed(&mut topic, vec![cell("a", START_S, 200, &[100])]);
+        topic.publish();
+    }
+    let now = topic.version();
+    assert_eq!(topic.a_little_before(now), now, "nothing was missed");
+    assert_eq!(topic.a_little_before(now - 1), now - 1);
+    let mut told: Vec<u64> = (1..=now).map(|version| topic.a_little_before(version)).collect();
+    assert!(told.iter().zip(1..).all(|(told, version)| *told <= version && topic.can_tell_since(*told)));
+    told.dedup();
+    assert!(told.len() <= 9, "as many as 101 has binary digits, and one that missed nothing: {told:?}");
+}

@@ -1,9 +1,10 @@
-//! The checks of the fuzz targets `query` and `letter`, replayed on their corpora, seeds and seeded mutations of them.
+//! The checks of the fuzz targets `query`, `letter` and `websocket`, replayed on their corpora, seeds and seeded mutations of them.
 
 mod letter;
 mod query;
 #[path = "../../../wire/tests/fuzz/replay.rs"]
 mod replay;
+mod websocket;
 
 use peep_wire::json::{Context, Decoder};
 use peep_wire::record::{self, RecordBuilder};
@@ -71,4 +72,27 @@ fn dead_letters() {
         .collect::<Vec<_>>();
     let seeds: Vec<Vec<u8>> = rows.into_iter().chain([bytes, Vec::new()]).collect();
     replay::replay("letter", &seeds, &[b"\x0a", b"\x12", b"\x62", b"\x39"], letter::check);
+}
+
+#[test]
+fn what_clients_send_over_a_websocket() {
+    let masked = |first: u8, payload: &[u8]| {
+        let length = 0x80 | u8::try_from(payload.len()).expect("seeds are short");
+        [&[first, length, 0, 0, 0, 0], payload].concat()
+    };
+    let seeds = [
+        masked(0x81, b"hello"),
+        [masked(0x01, b"h\xc3"), masked(0x89, b"ping"), masked(0x80, b"\xbc")].concat(),
+        masked(0x88, b"\x03\xe8bye"),
+        masked(0x82, &[0xff; 125]),
+    ];
+    let tokens: &[&[u8]] = &[
+        b"\x81\xfe\x00\x7e\x00\x00\x00\x00",
+        b"\x82\xff\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00",
+        b"\x80\x80\x00\x00\x00\x00",
+        b"\x89\x80\x00\x00\x00\x00",
+        b"\x88\x82\x00\x00\x00\x00\x03\xe8",
+        b"\xed\xa0\x80",
+    ];
+    replay::replay("websocket", &seeds, tokens, websocket::check);
 }

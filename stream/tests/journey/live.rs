@@ -233,7 +233,7 @@ async fn a_gap_heals_with_the_next_commit() {
 }
 
 /// Publishes frames of about 150 KB, far more than a socket with a small receive buffer takes.
-async fn publish_much(world: &World, frames: usize) -> u64 {
+pub(crate) async fn publish_much(world: &World, frames: usize) -> u64 {
     let route = |n: usize| format!("/{n}/{}", "x".repeat(100));
     let events: Vec<Event> = (0..300).map(|n| Event { route: route(n), ..Event::new("a", NOW_MS, 10) }).collect();
     let mut from = 0;

@@ -11,3 +11,7 @@ mod raw;
 mod books;
 
 mod live;
+
+mod viewers;
+
+mod nginx;
