@@ -5,7 +5,7 @@
  *
  *   node dev/fake-server.mjs [port]      SCENARIO=failing|calm|empty|gap
  */
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { extname, join, normalize } from 'node:path';
@@ -447,6 +447,8 @@ const error = (response, status, code, message) => {
   response.writeHead(status, { 'content-type': 'application/json' });
   response.end(JSON.stringify({ error: { code, message, request_id: `fake-${Date.now()}` } }));
 };
+/** Issued and not used yet. */
+const tickets = new Set();
 const signedIn = (request) => /peep_session=1/.test(request.headers.cookie ?? '') || process.env.OPEN === '1';
 
 const server = createServer((request, response) => {
@@ -482,6 +484,13 @@ const server = createServer((request, response) => {
   }
   if (url.pathname.startsWith('/v1/')) {
     if (!signedIn(request)) return error(response, 401, 'unauthorized', 'no session');
+    if (url.pathname === '/v1/tickets' && request.method === 'POST') {
+      const ticket = randomUUID();
+      tickets.add(ticket);
+      response.writeHead(200, { 'content-type': 'application/json' });
+      response.end(JSON.stringify({ ticket, expires_ms: Date.now() + 30_000 }));
+      return;
+    }
     if (url.pathname === '/v1/live') {
       response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
       const stop = live(q, (message) =>
@@ -502,7 +511,8 @@ const server = createServer((request, response) => {
 /** Just enough of RFC 6455: text frames to the client, its close frame back. */
 server.on('upgrade', (request, socket) => {
   const url = new URL(request.url, 'http://x');
-  if (url.pathname !== '/v1/live' || !signedIn(request) || process.env.NO_WEBSOCKET === '1') {
+  const invited = tickets.delete(url.searchParams.get('ticket'));
+  if (url.pathname !== '/v1/live' || !invited || process.env.NO_WEBSOCKET === '1') {
     socket.end('HTTP/1.1 401 Unauthorized\r\nConnection: close\r\n\r\n');
     return;
   }

@@ -213,9 +213,11 @@ describe('the source', () => {
   let timers: Map<number, { run: () => void; at: number }>;
   let states: LinkState[];
   let verdict: Verdict;
+  let tickets: (string | null)[];
   let source: LiveSource;
 
   const platform: Platform = {
+    ticket: () => Promise.resolve(tickets.length > 1 ? (tickets.shift() ?? null) : (tickets[0] ?? null)),
     open(transport, path, events): Channel {
       const entry = { transport, path, events, closed: false };
       opened.push(entry);
@@ -235,40 +237,90 @@ describe('the source', () => {
     },
     clearTimer: (id) => timers.delete(id),
   };
-  const pass = (ms: number) => {
+  /** Lets promises that are settled be heard. */
+  const settle = async () => {
+    for (let turn = 0; turn < 4; turn += 1) await Promise.resolve();
+  };
+  const pass = async (ms: number) => {
     now += ms;
     for (const [id, timer] of [...timers]) {
       if (timer.at > now || !timers.has(id)) continue;
       timers.delete(id);
       timer.run();
     }
+    await settle();
   };
   const last = () => opened.at(-1) as Opened;
 
-  beforeEach(() => {
+  beforeEach(async () => {
     now = 0;
     opened = [];
     timers = new Map();
     states = [];
     verdict = 'unreachable';
+    tickets = ['t1'];
     source = new LiveSource(platform, '/v1/live?window=15m', vi.fn(), (state) => states.push(state));
     source.start();
+    await settle();
   });
 
-  it('falls back to server-sent events after two failed sockets', () => {
+  it('falls back to server-sent events after two failed sockets', async () => {
     last().events.closed();
-    pass(500);
+    await pass(500);
     expect(last().transport).toBe('websocket');
     last().events.closed();
-    pass(1000);
+    await pass(1000);
     expect(last().transport).toBe('sse');
+    expect(last().path).toBe('/v1/live?window=15m');
   });
 
-  it('sends what it saw last when it comes back', () => {
+  it('opens each socket with a ticket of its own', async () => {
+    expect(last().path).toBe('/v1/live?window=15m&ticket=t1');
+    tickets = ['t2/+'];
+    last().events.closed();
+    await pass(500);
+    expect(last().path).toBe('/v1/live?window=15m&ticket=t2%2F%2B');
+  });
+
+  it('opens no socket without a ticket, and does not take that for a failed socket', async () => {
+    last().events.text(message('snapshot', []));
+    tickets = [null];
+    last().events.closed();
+    await pass(500);
+    await pass(500);
+    await pass(1000);
+    expect(opened.length).toBe(1);
+    expect(states.at(-1)?.kind).toBe('waiting');
+    tickets = ['t2'];
+    await pass(2000);
+    expect(opened.length).toBe(2);
+    expect(last().transport).toBe('websocket');
+  });
+
+  it('forgets a ticket that comes after it was stopped', async () => {
+    last().events.closed();
+    now += 500;
+    source.retryNow();
+    source.stop();
+    await settle();
+    expect(opened.length).toBe(1);
+    expect(states.at(-1)?.kind).toBe('closed');
+  });
+
+  it('comes back when the server asks it to, and not sooner', async () => {
+    last().events.text(message('snapshot', []));
+    last().events.closed('retry=7; this view is more than the connection takes');
+    await pass(7000);
+    expect(opened.length).toBe(1);
+    await pass(500);
+    expect(opened.length).toBe(2);
+  });
+
+  it('sends what it saw last when it comes back', async () => {
     last().events.text(message('snapshot', []));
     last().events.closed();
-    pass(500);
-    expect(last().path).toBe('/v1/live?window=15m&since=e1-7');
+    await pass(500);
+    expect(last().path).toBe('/v1/live?window=15m&since=e1-7&ticket=t1');
     expect(last().transport).toBe('websocket');
   });
 
@@ -283,10 +335,10 @@ describe('the source', () => {
     expect(backoffMs(5, () => 0)).toBe(0);
   });
 
-  it('treats ten silent seconds as a dead connection', () => {
+  it('treats ten silent seconds as a dead connection', async () => {
     last().events.text(message('snapshot', []));
     const first = last();
-    pass(SILENCE_MS);
+    await pass(SILENCE_MS);
     expect(first.closed).toBe(true);
     expect(states.at(-1)?.kind).toBe('waiting');
   });
@@ -294,10 +346,9 @@ describe('the source', () => {
   it('stops and says so when the session is over', async () => {
     verdict = 'unauthorized';
     last().events.closed();
-    await Promise.resolve();
-    await Promise.resolve();
+    await settle();
     expect(states.at(-1)?.kind).toBe('unauthorized');
-    pass(60_000);
+    await pass(60_000);
     expect(opened.length).toBe(1);
   });
 
@@ -308,10 +359,10 @@ describe('the source', () => {
     silent.mockRestore();
   });
 
-  it('ignores a channel it has given up', () => {
+  it('ignores a channel it has given up', async () => {
     const first = last();
     first.events.closed();
-    pass(500);
+    await pass(500);
     const count = states.length;
     first.events.closed();
     expect(states.length).toBe(count);

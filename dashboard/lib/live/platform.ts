@@ -1,13 +1,28 @@
 /** The browser's side of `Platform`: real sockets, real timers. Everything stays on the page's own origin. */
 import type { Channel, ChannelEvents, Platform, Transport, Verdict } from './source';
 
+async function ticket(): Promise<string | null> {
+  try {
+    const answer = await fetch('/v1/tickets', {
+      method: 'POST',
+      credentials: 'same-origin',
+      cache: 'no-store',
+    });
+    if (!answer.ok) return null;
+    const found = (await answer.json().catch(() => null)) as { ticket?: unknown } | null;
+    return typeof found?.ticket === 'string' ? found.ticket : null;
+  } catch {
+    return null;
+  }
+}
+
 function openSocket(path: string, events: ChannelEvents): Channel {
   const scheme = window.location.protocol === 'https:' ? 'wss:' : 'ws:';
   const socket = new WebSocket(`${scheme}//${window.location.host}${path}`);
   socket.onmessage = (event: MessageEvent<unknown>) => {
     if (typeof event.data === 'string') events.text(event.data);
   };
-  socket.onclose = () => events.closed();
+  socket.onclose = (event) => events.closed(event.reason);
   return {
     close: () => {
       socket.onmessage = null;
@@ -57,6 +72,7 @@ async function diagnose(path: string): Promise<Verdict> {
 }
 
 export const browserPlatform: Platform = {
+  ticket,
   open: (transport: Transport, path, events) =>
     transport === 'websocket' ? openSocket(path, events) : openEvents(path, events),
   diagnose,

@@ -2,10 +2,11 @@
  * One live subscription, framework-free. It opens a WebSocket, falls back to Server-Sent Events after two failed
  * sockets in a row, and reconnects with full jitter for as long as it is wanted.
  *
- * Arrives: the address of the subscription and a platform (sockets, timers, chance), so tests need no network.
+ * Arrives: the address of the subscription and a platform (sockets, tickets, timers, chance), so tests need no network.
  * Leaves: parsed messages through `onMessage`, the state of the link through `onState`.
  * Promised: messages arrive in order; after every (re)connect the first one is a snapshot; the last seen id is sent
- * as `since`. Not done here: merging, freshness, drawing.
+ * as `since`; each socket is opened with a ticket of its own, because the session's cookie opens none; when the server
+ * says when to come back, that is when. Not done here: merging, freshness, drawing.
  */
 import { backoffMs } from './backoff';
 import { type LiveMessage, parseMessage } from './message';
@@ -27,12 +28,15 @@ export interface Channel {
 
 export interface ChannelEvents {
   text(payload: string): void;
-  closed(): void;
+  /** With the reason of the close, if there is one. */
+  closed(reason?: string): void;
 }
 
 export type Verdict = 'ok' | 'unauthorized' | 'unreachable' | { refused: string };
 
 export interface Platform {
+  /** A secret that opens one socket within half a minute; `null` when there is none to be had. */
+  ticket(): Promise<string | null>;
   open(transport: Transport, path: string, events: ChannelEvents): Channel;
   /** Browsers hide why a handshake failed, so the status is asked for separately. */
   diagnose(path: string): Promise<Verdict>;
@@ -85,10 +89,24 @@ export class LiveSource {
     this.drop();
     const generation = this.generation;
     const transport: Transport = this.socketFailures >= SOCKET_FAILURES_BEFORE_SSE ? 'sse' : 'websocket';
-    let spoke = false;
     this.onState({ kind: 'connecting' });
     this.watch();
-    this.channel = this.platform.open(transport, this.address(), {
+    if (transport === 'sse') {
+      this.open(transport, this.address([]));
+      return;
+    }
+    void this.platform.ticket().then((ticket) => {
+      if (!this.wanted || generation !== this.generation) return;
+      // Says nothing about sockets: without a ticket there would be no stream of events either.
+      if (ticket === null) this.fail(false, 'sse');
+      else this.open(transport, this.address([`ticket=${encodeURIComponent(ticket)}`]));
+    });
+  }
+
+  private open(transport: Transport, path: string): void {
+    const generation = this.generation;
+    let spoke = false;
+    this.channel = this.platform.open(transport, path, {
       text: (payload) => {
         if (generation !== this.generation) return;
         let message: LiveMessage | null;
@@ -112,15 +130,17 @@ export class LiveSource {
         this.lastId = message.id;
         this.onMessage(message);
       },
-      closed: () => {
-        if (generation === this.generation) this.fail(spoke, transport);
+      closed: (reason) => {
+        if (generation === this.generation) this.fail(spoke, transport, retryMs(reason));
       },
     });
   }
 
-  private address(): string {
-    if (this.lastId === null) return this.path;
-    return `${this.path}${this.path.includes('?') ? '&' : '?'}since=${encodeURIComponent(this.lastId)}`;
+  private address(more: readonly string[]): string {
+    const since = this.lastId === null ? [] : [`since=${encodeURIComponent(this.lastId)}`];
+    const parameters = [...since, ...more].join('&');
+    if (parameters === '') return this.path;
+    return `${this.path}${this.path.includes('?') ? '&' : '?'}${parameters}`;
   }
 
   private watch(): void {
@@ -131,11 +151,11 @@ export class LiveSource {
     }, SILENCE_MS);
   }
 
-  private fail(spoke: boolean, transport: Transport): void {
+  private fail(spoke: boolean, transport: Transport, askedMs = 0): void {
     this.drop();
     if (!this.wanted) return;
     if (!spoke && transport === 'websocket') this.socketFailures += 1;
-    const wait = backoffMs(this.attempt, () => this.platform.random());
+    const wait = askedMs + backoffMs(this.attempt, () => this.platform.random());
     this.attempt += 1;
     const generation = this.generation;
     this.onState({ kind: 'waiting', retryAtMs: this.platform.now() + wait });
@@ -163,4 +183,10 @@ export class LiveSource {
     this.channel = null;
     channel?.close();
   }
+}
+
+/** A close that is not ours says `retry=7; …`: come back in seven seconds, not sooner. */
+function retryMs(reason = ''): number {
+  const seconds = /^retry=(\d{1,3})(?:;|$)/.exec(reason)?.[1];
+  return seconds === undefined ? 0 : Number(seconds) * 1000;
 }
