@@ -20,6 +20,10 @@ pub mod closed_loop;
 
 pub mod open_loop;
 
+pub mod crowd;
+
+pub mod traffic;
+
 pub mod broker;
 
 pub mod stack;
@@ -55,3 +59,7 @@ pub mod flush;
 pub mod exactly_once;
 
 pub mod freshness;
+
+pub mod fanout;
+
+pub mod viewers;

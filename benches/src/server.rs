@@ -4,11 +4,14 @@ pub mod bare;
 
 pub mod acknowledged;
 
+pub mod frames;
+
 pub mod peep;
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -21,6 +24,8 @@ pub enum Kind {
     Bare,
     /// Scans the body, hands one message to Kafka, answers when it is confirmed.
     Acknowledged,
+    /// Writes one shared buffer to everybody once a second; how large, the environment says.
+    Frames,
     /// Ingest, with the log that the environment names.
     Peep,
 }
@@ -83,6 +88,11 @@ pub fn serve(kind: Kind) -> anyhow::Result<()> {
             println!("{}", listener.local_addr()?);
             acknowledged::serve(listener, WORKERS, &log.kafka.brokers, &log.topic_name(Topic::Events))
         }
+        Kind::Frames => {
+            let bytes = std::env::var(FRAME_BYTES).context(FRAME_BYTES)?.parse()?;
+            println!("{}", listener.local_addr()?);
+            frames::serve(listener, bytes, Duration::from_secs(1))
+        }
         Kind::Peep => peep::serve(listener, WORKERS),
     }
 }
@@ -93,5 +103,7 @@ fn end_with_the_bench() {
     std::process::exit(0);
 }
 
+/// For [`Kind::Frames`].
+pub const FRAME_BYTES: &str = "PEEP_BENCH_FRAME_BYTES";
 /// As many as this kind of machine has cores; the load shares them.
 const WORKERS: usize = 2;

@@ -81,6 +81,20 @@ impl Stack {
         Ok(id)
     }
 
+    /// A read key of the project.
+    ///
+    /// # Errors
+    /// When the program refuses.
+    pub fn read_key(&self) -> anyhow::Result<String> {
+        let said = self.once(&["key", "create", "--quiet", "--project", "bench", "--scope", "read"])?;
+        Ok(said.trim().to_owned())
+    }
+
+    /// Ends the processes, so that others can take their place.
+    pub fn stop(&mut self) {
+        self.processes.clear();
+    }
+
     /// A pool on the runtime of the caller.
     ///
     /// # Errors
@@ -161,7 +175,7 @@ fn postgres(arguments: &[&str], users: &Path, dir: &Path) -> anyhow::Result<Stri
 }
 
 /// Nobody listens there at the moment.
-fn free_address() -> anyhow::Result<SocketAddr> {
+pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use peep_benches::rows::{self, Rows};
 use peep_benches::{
-    acknowledged, exactly_once, flush, freshness, ingest, json, latency, memory, otlp, pipeline, resident, rollup,
-    server, single,
+    acknowledged, exactly_once, fanout, flush, freshness, ingest, json, latency, memory, otlp, pipeline, resident,
+    rollup, server, single, viewers,
 };
 
 #[derive(Parser)]
@@ -47,6 +47,10 @@ enum Bench {
     ExactlyOnce(exactly_once::Args),
     /// From sending an event to the live frame that shows it, on the stack that the environment names.
     Freshness(freshness::Args),
+    /// CPU of a live delivery against a bare writer of pre-encoded frames, and what a connection holds.
+    Fanout(fanout::Args),
+    /// Live views at full size: idle crowds, slow and silent readers, a restart with everybody coming back.
+    Viewers(viewers::Args),
     /// Prints the rows that earlier benches left in a file, and fails when a must was missed.
     Table { file: PathBuf },
     /// A reader under test; started by `rollup`.
@@ -90,6 +94,8 @@ fn run(bench: &Bench) -> anyhow::Result<Rows> {
         Bench::ReadTopic(args) => rollup::read(args).map(|()| Rows::new()),
         Bench::ExactlyOnce(args) => exactly_once::run(args),
         Bench::Freshness(args) => freshness::run(args),
+        Bench::Fanout(args) => fanout::run(args),
+        Bench::Viewers(args) => viewers::run(args),
         Bench::Table { file } => rows::read(file),
         Bench::Serve { kind } => server::serve(*kind).map(|()| Rows::new()),
     }
