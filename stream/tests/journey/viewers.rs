@@ -224,7 +224,7 @@ async fn twenty_forged_origins_open_nothing() {
         format!("http://127.0.0.1.evil.example:{port}"),
         format!("http://user@{host}"),
         format!("http://{host}/"),
-        format!("{host}"),
+        host.clone(),
         "http://127.0.0.1:1".to_owned(),
     ];
     let cookie = sign_in(&world).await;
