@@ -1,6 +1,6 @@
 //! The admin port: what a scraper, an orchestrator or a person asks a process about itself.
 //!
-//! - `GET /metrics`: Prometheus text;
+//! - `GET /metrics`: Prometheus text, or OpenMetrics for a scraper that asks for it;
 //! - `GET /healthz`: the process is alive, always 200;
 //! - `GET /readyz`: 200 when the process may take traffic, 503 when not, with every part and its reason. A part that works
 //!   and needs a person all the same is `degraded`: still 200, with the reason.
@@ -12,7 +12,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt;
@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 pub use health::{Health, HealthHandle};
 
+use crate::exposition::Format;
 use crate::lifecycle::Shutdown;
 use crate::telemetry::MetricsHandle;
 
@@ -72,8 +73,10 @@ fn router(health: Health, metrics: MetricsHandle) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
 }
 
-async fn render_metrics(State(metrics): State<MetricsHandle>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render()).into_response()
+async fn render_metrics(State(metrics): State<MetricsHandle>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::accepted(accept.unwrap_or_default());
+    ([(header::CONTENT_TYPE, format.content_type())], metrics.render_as(format)).into_response()
 }
 
 async fn alive() -> Json<Value> {

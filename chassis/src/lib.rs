@@ -7,6 +7,7 @@
 //! - [`telemetry`]: log lines and the metrics recorder;
 //! - [`metrics`]: what the chassis measures, the process included;
 //! - [`tally`]: what is counted with every request;
+//! - [`exposition`]: what `/metrics` says beside that;
 //! - [`clock`]: the only wall clock;
 //! - [`lifecycle`]: signals, tasks that must not end, the shutdown steps and their budgets;
 //! - [`admin`]: `/metrics`, `/healthz`, `/readyz`;
@@ -24,6 +25,8 @@ pub mod telemetry;
 pub mod metrics;
 
 pub mod tally;
+
+pub mod exposition;
 
 pub mod clock;
 

@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::SystemTime;
 
 use crate::config::Settings;
+use crate::exposition::{Exposition, Format, to_openmetrics};
 
 /// How and what to log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +76,7 @@ pub type Buckets = (&'static str, &'static [f64]);
 /// When a recorder is already installed, or a bucket list is empty.
 pub fn install_metrics(buckets: &[Buckets]) -> Result<MetricsHandle, metrics_exporter_prometheus::BuildError> {
     let builder = prometheus(buckets)?;
-    let handle = MetricsHandle { prometheus: builder.install_recorder()? };
+    let handle = MetricsHandle { prometheus: builder.install_recorder()?, exposition: Exposition::default() };
     crate::metrics::describe();
     Ok(handle)
 }
@@ -88,7 +89,7 @@ pub fn local_metrics(
     buckets: &[Buckets],
 ) -> Result<(metrics_exporter_prometheus::PrometheusRecorder, MetricsHandle), metrics_exporter_prometheus::BuildError> {
     let recorder = prometheus(buckets)?.build_recorder();
-    let handle = MetricsHandle { prometheus: recorder.handle() };
+    let handle = MetricsHandle { prometheus: recorder.handle(), exposition: Exposition::default() };
     Ok((recorder, handle))
 }
 
@@ -96,14 +97,35 @@ pub fn local_metrics(
 #[derive(Clone)]
 pub struct MetricsHandle {
     prometheus: PrometheusHandle,
+    exposition: Exposition,
 }
 
 impl MetricsHandle {
     /// The Prometheus text format, with the process metrics as of now.
     pub fn render(&self) -> String {
+        self.render_as(Format::Text)
+    }
+
+    /// The same as a scraper wants it.
+    pub fn render_as(&self, format: Format) -> String {
         crate::metrics::observe_process();
         crate::tally::collect();
-        self.prometheus.render()
+        let mut recorded = self.prometheus.render();
+        if format == Format::OpenMetrics {
+            let mut converted = String::with_capacity(recorded.len());
+            to_openmetrics(&recorded, &mut converted);
+            recorded = converted;
+        }
+        self.exposition.write(format, &mut recorded);
+        if format == Format::OpenMetrics {
+            recorded.push_str("# EOF\n");
+        }
+        recorded
+    }
+
+    /// Where services add what is made at the scrape.
+    pub fn exposition(&self) -> &Exposition {
+        &self.exposition
     }
 
     /// Moves recorded samples into the histograms; call every few seconds, or samples pile up until the next scrape.
