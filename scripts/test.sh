@@ -26,6 +26,7 @@ rust_tests() { cargo test --workspace --locked --no-fail-fast; }
 dashboard_tests() { npm test --prefix dashboard; }
 journey() { scripts/journey.sh; }
 otel() { scripts/otel.sh; }
+prometheus() { scripts/prometheus.sh; }
 faults() { SHORT=1 scripts/faults.sh; }
 
 # The dashboard in a real browser, against a real stack.
@@ -43,7 +44,7 @@ browser_tests() {
 }
 
 make_log_dir
-require_tools curl compiler rust node python postgres kafka nginx chromium
+require_tools curl compiler rust node python postgres kafka nginx chromium prometheus
 build_dashboard
 
 step "build" rust_build
@@ -51,6 +52,7 @@ step "Rust tests (real Postgres, real Kafka)" rust_tests
 step "dashboard tests" dashboard_tests
 step "journey: make up, an event in, its number out, crash, make down" journey
 step "OpenTelemetry SDKs of Python and Node: spans in, their numbers out" otel
+step "Prometheus: events in, scraped, asked in PromQL" prometheus
 step "faults: a short campaign under load" faults
 step "dashboard in a browser" browser_tests
 summary

@@ -53,6 +53,7 @@ async fn run(configuration: Configuration, services: &[Service], metrics: Metric
     let admin = listen::bind(configuration.admin, "PEEP_ADMIN_LISTEN")?;
     let bound = configuration.services.bind()?;
     let (health, mut tasks) = (Health::new(), Tasks::new());
+    let exposition = metrics.exposition().clone();
     let leave = start_admin(admin, health.clone(), metrics, &mut tasks)?;
     let storage = Storage::new(&configuration.database, configuration.log, program(services), health.clone());
     let keys_stop = Shutdown::new();
@@ -68,7 +69,7 @@ async fn run(configuration: Configuration, services: &[Service], metrics: Metric
         // A signal, or the admin port failed. Nothing was taken over yet: nothing to hand back.
         ended = tasks.run_until(&shutdown) => return ended.context("serve the admin port"),
     };
-    let running = bound.start(&storage.dependencies(&logs, keys), &mut tasks);
+    let running = bound.start(&storage.dependencies(&logs, keys, exposition), &mut tasks);
     tracing::info!(services = names(services), admin = %configuration.admin, "started");
 
     let ended = tasks.run_until(&shutdown).await;

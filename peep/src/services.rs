@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use peep_chassis::admin::Health;
 use peep_chassis::config::Settings;
+use peep_chassis::exposition::Exposition;
 use peep_chassis::keys::KeyStore;
 use peep_chassis::lifecycle::{Shutdown, Tasks};
 use peep_chassis::telemetry::Buckets;
@@ -90,6 +91,7 @@ pub(crate) struct Dependencies {
     pub(crate) pool: PgPool,
     pub(crate) database: PgConnectOptions,
     pub(crate) health: Health,
+    pub(crate) exposition: Exposition,
 }
 
 /// A service that runs: how to ask it to stop and how long it may take.
@@ -141,10 +143,11 @@ impl BoundServices {
         if let (Some((config, socket)), Some(live), Some(keys)) = (self.stream, live, keys) {
             let logs = peep_stream::Logs { live: Arc::clone(live), events: events.clone() };
             let (keys, health, pool) = (Arc::clone(keys), given.health.clone(), given.pool.clone());
+            let exposition = given.exposition.clone();
             tracing::info!(service = "stream", address = %config.listen, "serving");
             let stop = stop_of(Service::Stream);
             tasks.spawn(Service::Stream.name(), async move {
-                peep_stream::run(config, socket, logs, pool, keys, &health, stop).await
+                peep_stream::run(config, socket, logs, pool, keys, &health, &exposition, stop).await
             });
         }
         running
@@ -158,12 +161,13 @@ pub(crate) fn stream_address(settings: &mut Settings<'_>) -> SocketAddr {
 
 /// The buckets of every histogram of every crate.
 pub(crate) fn buckets() -> Vec<Buckets> {
-    let own: [Buckets; 5] = [
+    let own: [Buckets; 6] = [
         (peep_log::metrics::APPEND_SECONDS, peep_log::metrics::APPEND_SECONDS_BUCKETS),
         (peep_rollup::metrics::FLUSH_SECONDS, peep_rollup::metrics::FLUSH_SECONDS_BUCKETS),
         (peep_rollup::metrics::LEVEL_SECONDS, peep_rollup::metrics::FLUSH_SECONDS_BUCKETS),
         (peep_stream::metrics::QUERY_SECONDS, peep_stream::metrics::SECONDS_BUCKETS),
         (peep_stream::metrics::REQUEST_SECONDS, peep_stream::metrics::SECONDS_BUCKETS),
+        (peep_stream::metrics::PROBE_SECONDS, peep_stream::metrics::PROBE_SECONDS_BUCKETS),
     ];
     own.into_iter().chain(peep_ingest::BUCKETS.iter().copied()).collect()
 }

@@ -21,6 +21,7 @@ name_of() {
     postgres) echo "PostgreSQL server programs" ;;
     kafka) echo "Apache Kafka (from Maven Central), Java 17 or newer, Maven" ;;
     chromium) echo "Chromium" ;;
+    prometheus) echo "Prometheus with promtool" ;;
     faketime) echo "libfaketime" ;;
     proxies) echo "nginx, HAProxy, Apache httpd" ;;
     nginx) echo "nginx" ;;
@@ -65,6 +66,7 @@ have_proxies() {
 have_slowhttptest() { command -v slowhttptest >/dev/null; }
 have_go() { command -v go >/dev/null; }
 have_h2spec() { [ -n "${H2SPEC:-}" ] || command -v h2spec >/dev/null; }
+have_prometheus() { command -v prometheus >/dev/null && command -v promtool >/dev/null; }
 have_chromium() { [ -n "$(chromium_path)" ]; }
 have_shellcheck() { command -v shellcheck >/dev/null; }
 have_cargo_deny() { cargo deny --version >/dev/null 2>&1; }
@@ -143,6 +145,17 @@ install_python() { packages "python3 python3-venv" python; }
 install_postgres() { "$ROOT/scripts/postgres.sh" install; }
 install_kafka() { "$ROOT/scripts/kafka.sh" install; }
 install_chromium() { packages chromium "--cask chromium"; }
+# Debian starts a server of its own after installing, on a port that others use: not here.
+install_prometheus() {
+  if command -v apt-get >/dev/null && ! [ -e /usr/sbin/policy-rc.d ]; then
+    printf '#!/bin/sh\nexit 101\n' | as_root tee /usr/sbin/policy-rc.d >/dev/null && as_root chmod +x /usr/sbin/policy-rc.d || return
+    local status=0
+    packages prometheus prometheus || status=$?
+    as_root rm -f /usr/sbin/policy-rc.d
+    return "$status"
+  fi
+  packages prometheus prometheus
+}
 install_faketime() { packages libfaketime libfaketime; }
 install_nginx() { packages nginx-light nginx; }
 install_proxies() { packages "nginx-light haproxy apache2-bin" "nginx haproxy httpd"; }

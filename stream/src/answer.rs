@@ -132,6 +132,17 @@ impl Answers {
         self.answered(question, None).await
     }
 
+    /// The figures behind `/v1/summary` and `/v1/series`.
+    pub async fn ask(
+        &self,
+        project: ProjectId,
+        asked: Asked,
+        filters: Filters,
+        group_by: GroupBy,
+    ) -> Result<Grouped, ApiError> {
+        self.asked(project, asked, filters, group_by).await
+    }
+
     async fn asked(
         &self,
         project: ProjectId,

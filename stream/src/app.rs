@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use peep_chassis::admin::{Health, HealthHandle};
 use peep_chassis::clock::Clock;
+use peep_chassis::exposition::Exposition;
 use peep_chassis::keys::{KeyStore, SessionStore};
 use peep_chassis::lifecycle::Shutdown;
 use peep_log::{Log, Partition};
@@ -16,6 +17,7 @@ use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, sleep, timeout};
 
+use crate::alerts::Alerts;
 use crate::answer::Answers;
 use crate::config::Config;
 use crate::fanout::Fanout;
@@ -23,6 +25,7 @@ use crate::feed::Feed;
 use crate::history::{self, Cursors};
 use crate::http::{Parts, Service, TransportLimits, router};
 use crate::hub::Hub;
+use crate::prometheus::Prometheus;
 use crate::session::Gate;
 use crate::{listener, metrics, standing};
 
@@ -31,7 +34,7 @@ use crate::{listener, metrics, standing};
 pub struct Logs {
     /// What is counted and not committed yet.
     pub live: Arc<dyn Log>,
-    /// What is not counted yet: for receipts and the books. Without it they say that they cannot tell.
+    /// What is not counted yet: for receipts and the books. Without it they say that they cannot tell. Freshness probes go in here.
     pub events: Option<Arc<dyn Log>>,
 }
 
@@ -39,6 +42,7 @@ pub struct Logs {
 ///
 /// # Errors
 /// When the listener cannot be used, or a part ends while nobody asked it to.
+#[allow(clippy::too_many_arguments, reason = "what a process has, handed over once")]
 pub async fn run(
     config: Config,
     listener: TcpListener,
@@ -46,9 +50,10 @@ pub async fn run(
     pool: PgPool,
     keys: Arc<KeyStore>,
     health: &Health,
+    exposition: &Exposition,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    run_at(config, listener, logs, pool, keys, health, shutdown, Clock::system()).await
+    run_at(config, listener, logs, pool, keys, health, exposition, shutdown, Clock::system()).await
 }
 
 /// The same with a given clock, which only decides what "now" means in questions and windows.
@@ -63,6 +68,7 @@ pub async fn run_at(
     pool: PgPool,
     keys: Arc<KeyStore>,
     health: &Health,
+    exposition: &Exposition,
     shutdown: Shutdown,
     clock: Clock,
 ) -> anyhow::Result<()> {
@@ -74,6 +80,7 @@ pub async fn run_at(
     let feed = Feed::new(config.feed_bytes_max);
     let answers = Answers::new(pool.clone(), feed.clone(), clock.clone(), config.answers);
     let hub = Hub::new(answers.clone(), feed.clone(), clock.clone(), config.hub);
+    let prometheus = Prometheus::new(config.prometheus, exposition, clock.clone());
     let sessions = SessionStore::new(pool.clone(), config.keys.session_ttl);
     let gate = Gate::new(keys, sessions, clock.clone(), config.origins, config.cookie_secure, config.keys.stale_max);
     let fanout = Fanout::start(config.fanout, &shutdown)?;
@@ -82,8 +89,12 @@ pub async fn run_at(
         message_bytes_max: config.message_bytes_max,
         search_time_max: config.answers.history.statement_timeout,
     };
-    let fresh_clock = clock.clone();
+    let freshness = feed.freshness().clone();
+    let alerts =
+        Alerts::new(config.alerts, exposition, answers.clone(), freshness.clone(), pool.clone(), clock.clone());
+    let (fresh_clock, probe_clock) = (clock.clone(), clock.clone());
     let Logs { live, events } = logs;
+    let probed = events.clone().filter(|_| !config.probe_interval.is_zero());
     let parts = Parts {
         gate,
         answers,
@@ -95,6 +106,8 @@ pub async fn run_at(
         shutdown: shutdown.clone(),
         limits,
         tail: config.tail,
+        webhooks: alerts.webhooks().clone(),
+        freshness: freshness.clone(),
     };
     let service = Service::new(parts);
     let router = router(service.clone());
@@ -108,8 +121,18 @@ pub async fn run_at(
     // The parts below stop after the listener: requests that drain still want answers.
     let background = Shutdown::new();
     let mut tasks = JoinSet::new();
+    let (task_feed, task_pool, task_end) = (feed.clone(), pool.clone(), background.clone());
+    tasks.spawn(async move { prometheus.run(&task_feed, &task_pool, &task_end).await });
     let (task_feed, task_pool, task_end) = (feed.clone(), pool, background.clone());
     tasks.spawn(async move { follow_live(&task_feed, live, &task_pool, part, &task_end).await });
+    if let Some(log) = probed {
+        let (task_feed, task_end) = (feed.clone(), background.clone());
+        tasks.spawn(async move {
+            freshness.run(config.probe_interval, log, &task_feed, &probe_clock, &task_end).await;
+        });
+    }
+    let task_end = background.clone();
+    tasks.spawn(async move { alerts.run(&task_end).await });
     let (task_hub, task_end) = (hub.clone(), background.clone());
     tasks.spawn(async move { task_hub.run(&task_end).await });
     let task_end = background.clone();

@@ -7,12 +7,14 @@ use peep_chassis::config::Settings;
 use peep_chassis::keys::KeysConfig;
 use peep_chassis::tls::{Tls, TlsNames};
 
+use crate::alerts::AlertsConfig;
 use crate::answer::AnswerLimits;
 use crate::books::tail::TailLimits;
 use crate::fanout::FanoutLimits;
 use crate::history::HistoryLimits;
 use crate::hub::HubLimits;
 use crate::listener::ListenerLimits;
+use crate::prometheus::PrometheusLimits;
 
 /// The stream service as configured.
 #[derive(Debug, Clone)]
@@ -31,6 +33,12 @@ pub struct Config {
     pub hub: HubLimits,
     /// What their WebSockets may cost.
     pub fanout: FanoutLimits,
+    /// What a Prometheus is told about the observed services.
+    pub prometheus: PrometheusLimits,
+    /// How often alert rules are looked at, and whom they may tell.
+    pub alerts: AlertsConfig,
+    /// Between two freshness probes; zero: none.
+    pub probe_interval: Duration,
     /// Memory of frames that are not committed yet.
     pub feed_bytes_max: usize,
     /// Largest live message.
@@ -108,6 +116,39 @@ impl Config {
                 ),
             },
             fanout: Self::read_fanout(settings, listener.write_timeout),
+            prometheus: PrometheusLimits {
+                sets_max: count(settings.u64(
+                    "PEEP_STREAM_PROMETHEUS_SETS_MAX",
+                    1_000,
+                    0..=100_000,
+                    "Label sets (project, environment, service, route, method, status class) in /metrics, 19 lines each; more are counted as (other). 0 leaves the observed services out.",
+                )),
+                zero_for: settings.duration_ms(
+                    "PEEP_STREAM_PROMETHEUS_ZERO_FOR",
+                    30_000,
+                    0..=3_600_000,
+                    "How long a new label set shows 0 before it shows what it counted: at least the interval of the slowest scraper, which counts from the first value it sees. 0: for one scrape.",
+                ),
+            },
+            alerts: AlertsConfig {
+                interval: settings.duration_ms(
+                    "PEEP_STREAM_ALERT_INTERVAL",
+                    15_000,
+                    0..=3_600_000,
+                    "Pause between two looks at the alert rules, by one process of all. 0: this process looks at none and sends nothing.",
+                ),
+                webhook_allow: settings.list(
+                    "PEEP_WEBHOOK_ALLOW",
+                    "",
+                    "Hosts (name, name:port, address or [address]:port, as written in the webhook's address) that alerts may be sent to although they are not public.",
+                ),
+            },
+            probe_interval: settings.duration_ms(
+                "PEEP_STREAM_PROBE_INTERVAL",
+                1_000,
+                0..=3_600_000,
+                "Pause between two freshness probes: events of peep's own that show how old a number is when it can be seen. Each process that serves views sends them. 0: none, and freshness is unknown.",
+            ),
             feed_bytes_max: settings.bytes(
                 "PEEP_STREAM_FEED_BYTES_MAX",
                 64 << 20,

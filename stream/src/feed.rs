@@ -16,6 +16,7 @@ use peep_log::{Log, LogRecord, Offset, Partition, ReadError};
 use peep_wire::live::LiveFrame;
 use tokio::sync::watch;
 
+use crate::freshness::Freshness;
 use crate::history::Cursors;
 use crate::metrics;
 use crate::stitch::{Held, HeldPartition, Position, Reach};
@@ -28,6 +29,7 @@ pub struct Feed {
 
 struct Shared {
     store: Mutex<Store>,
+    freshness: Freshness,
     /// Counts arrivals: a receiver wakes up once for any number of them.
     arrivals: watch::Sender<u64>,
 }
@@ -64,7 +66,8 @@ impl Feed {
             bytes: 0,
             bytes_max,
         };
-        Self { shared: Arc::new(Shared { store: Mutex::new(store), arrivals: watch::Sender::new(0) }) }
+        let (store, freshness, arrivals) = (Mutex::new(store), Freshness::default(), watch::Sender::new(0));
+        Self { shared: Arc::new(Shared { store, freshness, arrivals }) }
     }
 
     /// Takes frames in the order of the live log.
@@ -108,6 +111,16 @@ impl Feed {
         let reached = |partition: &u32| continued.positions.get(partition).map_or(0, |position| position.offset);
         continued.behind = store.committed.iter().any(|(partition, committed)| reached(partition) < *committed);
         continued
+    }
+
+    /// Up to which position the newest frame of a partition has counted it; `None` before the first.
+    pub fn counted_to(&self, partition: u32) -> Option<u64> {
+        self.shared.store.lock().partitions.get(&partition)?.newest().map(|frame| frame.to)
+    }
+
+    /// How old what it holds is.
+    pub fn freshness(&self) -> &Freshness {
+        &self.shared.freshness
     }
 
     /// Resolves when something arrived since the last look.

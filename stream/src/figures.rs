@@ -29,6 +29,11 @@ impl StatusClass {
     /// Names in the order of the indices.
     pub const NAMES: [&'static str; Self::COUNT] = ["1xx", "2xx", "3xx", "4xx", "5xx", "unknown"];
 
+    /// One of [`StatusClass::NAMES`].
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self.0]
+    }
+
     /// 0 and anything outside of 100..=599 is unknown.
     pub fn of(status: u16) -> Self {
         match status / 100 {

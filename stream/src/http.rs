@@ -22,12 +22,16 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::alerts::webhook::Webhooks;
 use crate::answer::Answers;
 use crate::books::tail::TailLimits;
 use crate::error::ApiError;
 use crate::fanout::Fanout;
+use crate::freshness::Freshness;
 use crate::hub::Hub;
-use crate::query::{EventsQuery, Parameters, ReconcileQuery, RejectsQuery, SeriesQuery, ServicesQuery, SummaryQuery};
+use crate::query::{
+    EventsQuery, FreshnessQuery, Parameters, ReconcileQuery, RejectsQuery, SeriesQuery, ServicesQuery, SummaryQuery,
+};
 use crate::session::{self, Gate};
 use crate::{assets, books, cardinality, events, live, metrics, receipts, rejects, tickets};
 
@@ -59,6 +63,10 @@ pub struct Parts {
     pub limits: TransportLimits,
     /// What looking at `events` may cost.
     pub tail: TailLimits,
+    /// Sends messages to receivers of alerts.
+    pub webhooks: Webhooks,
+    /// How old a number is.
+    pub freshness: Freshness,
 }
 
 /// The bounds of live transports and raw searches.
@@ -103,7 +111,23 @@ impl Service {
         self.parts.limits
     }
 
-    fn now_ms(&self) -> i64 {
+    /// Answers questions.
+    pub fn answers(&self) -> &Answers {
+        &self.parts.answers
+    }
+
+    /// The database.
+    pub fn pool(&self) -> &PgPool {
+        &self.parts.pool
+    }
+
+    /// Sends messages to receivers of alerts.
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.parts.webhooks
+    }
+
+    /// The present.
+    pub fn now_ms(&self) -> i64 {
         self.parts.clock.now_ms()
     }
 }
@@ -122,6 +146,8 @@ pub fn router(service: Service) -> Router {
         .route("/v1/reconcile", get(reconcile))
         .route("/v1/rejects", get(rejected))
         .route("/v1/cardinality", get(cardinality_of_routes))
+        .route("/v1/freshness", get(freshness))
+        .merge(crate::alerts::paths())
         .fallback(elsewhere)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -209,6 +235,13 @@ async fn cardinality_of_routes(
     in_turn(&service, async move { cardinality::list(&pool, viewer.project, time_max).await }).await
 }
 
+async fn freshness(State(service): State<Service>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+    service.gate().viewer(&headers).await?;
+    let query = FreshnessQuery::parse(&Parameters::of(&uri)?, service.now_ms())?;
+    let parts = &service.parts;
+    parts.freshness.answer(&parts.answers, query).await.map(|answer| Json(answer).into_response())
+}
+
 /// Runs a question to the database when it is its turn, and in a task of its own: a client that leaves must not cancel it in
 /// the middle of a transaction.
 async fn in_turn(
@@ -289,5 +322,5 @@ fn json_body(body: Vec<u8>) -> Response {
 }
 
 const REQUEST_ID: &str = "x-request-id";
-/// A sign-in is the only body there is.
+/// A sign-in or a rule: nothing longer is sent here.
 const BODY_BYTES_MAX: usize = 4096;

@@ -212,7 +212,8 @@ impl Hub {
             match hub.shared.answers.stitched(question).await {
                 Ok((answer, positions)) => {
                     let epoch = Uuid::new_v4().simple().to_string()[..12].to_owned();
-                    let state = Topic::new(query, answer, positions, epoch, hub.shared.limits.groups_max);
+                    let mut state = Topic::new(query, answer, positions, epoch, hub.shared.limits.groups_max);
+                    state.probed_by(hub.shared.feed.freshness());
                     topic.begin(state);
                 }
                 Err(error) => hub.build_failed(&topic, error),

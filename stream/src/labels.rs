@@ -135,6 +135,15 @@ impl GroupKey {
         GroupBy::default().other_key()
     }
 
+    /// The value of a label, when groups have it and it is text.
+    pub fn text(&self, dimension: Dimension) -> Option<&str> {
+        let at = self.by.0.iter().position(|known| *known == dimension)?;
+        match self.values.get(at)? {
+            Value::Text(text) => Some(text),
+            Value::Status(_) => None,
+        }
+    }
+
     /// Whether this is the group beyond the budget.
     pub fn is_other(&self) -> bool {
         !self.values.is_empty()

@@ -3,7 +3,7 @@
 //! Arrives: committed rollups and cursors in Postgres, and the live log with what is not committed yet. Leaves: the read
 //! API, live views over WebSocket and server-sent events, and the dashboard's files. Promises: an answer and a live view
 //! of the same window agree, and count every event once; memory is bounded, whatever viewers do. Writes nothing but
-//! sessions.
+//! sessions, alert rules and what becomes of them.
 //!
 //! The way of a number, in order:
 //! - [`config`], [`app`]: every knob; building and ending;
@@ -16,6 +16,9 @@
 //! - [`receipts`], [`books`], [`rejects`], [`cardinality`], [`position`]: what became of what was sent, and whether it adds up;
 //! - [`hub`], [`topic`], [`message`], [`subscriber`]: views that follow the present, and what each viewer has seen;
 //! - [`live`], [`websocket`], [`fanout`], [`sse`], [`comeback`]: how they are opened, written to many sockets, and ended;
+//! - [`freshness`]: how long that takes;
+//! - [`alerts`]: rules about the same answers, and who is told;
+//! - [`prometheus`]: the same counts for a scraper;
 //! - [`assets`]: the dashboard;
 //! - [`error`], [`metrics`]: what is said when something is wrong, and what the service says about itself.
 //!
@@ -84,6 +87,12 @@ pub mod fanout;
 pub mod sse;
 
 pub mod comeback;
+
+pub mod freshness;
+
+pub mod alerts;
+
+pub mod prometheus;
 
 pub mod assets;
 

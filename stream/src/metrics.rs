@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
+use crate::alerts::store::Outcome;
 use crate::message::Kind;
 use crate::stitch::Held;
 
@@ -57,10 +58,31 @@ pub const MESSAGES_TOTAL: &str = "peep_stream_messages_total";
 pub const FRAMES_SKIPPED_TOTAL: &str = "peep_stream_frames_skipped_total";
 /// Bytes of encoded frames, each counted once however many viewers it has.
 pub const FRAME_BYTES_TOTAL: &str = "peep_stream_frame_bytes_total";
+/// Label sets of observed services in `/metrics`.
+pub const PROMETHEUS_SETS: &str = "peep_stream_prometheus_sets";
+/// Requests counted as `(other)` there.
+pub const PROMETHEUS_FOLDED_TOTAL: &str = "peep_stream_prometheus_folded_total";
+/// Requests counted from the rollups because their live frames did not come.
+pub const PROMETHEUS_RECOVERED_TOTAL: &str = "peep_stream_prometheus_recovered_total";
+/// Requests that are in the rollups and not in the counters for Prometheus.
+pub const PROMETHEUS_MISSED_TOTAL: &str = "peep_stream_prometheus_missed_total";
+/// From handing a freshness probe to the log until a live frame has counted it.
+pub const PROBE_SECONDS: &str = "peep_stream_freshness_seconds";
+/// Freshness probes that did not come within ten seconds.
+pub const PROBES_LOST_TOTAL: &str = "peep_stream_freshness_lost_total";
+/// Looks at alert rules, by outcome: `looked`, `behind` (live frames are late: nothing can be concluded), `failed`.
+pub const ALERT_LOOKS_TOTAL: &str = "peep_stream_alert_looks_total";
+/// Rules that began (`firing`) or ceased (`resolved`) to fire.
+pub const ALERT_TURNS_TOTAL: &str = "peep_stream_alert_turns_total";
+/// Tries to tell a receiver, by outcome: `delivered`, `again`, `gave_up`.
+pub const ALERT_DELIVERIES_TOTAL: &str = "peep_stream_alert_deliveries_total";
 
 /// Buckets for [`QUERY_SECONDS`] and [`REQUEST_SECONDS`]: a summary of 15 min takes a few ms, the statement timeout is
 /// 10 s.
 pub const SECONDS_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Buckets for [`PROBE_SECONDS`]: frames come every 200 ms, a probe is given up after 10 s.
+pub const PROBE_SECONDS_BUCKETS: &[f64] = &[0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0];
 
 /// Registers the help texts.
 pub fn describe() {
@@ -87,6 +109,18 @@ pub fn describe() {
     describe_counter!(MESSAGES_TOTAL, "Messages handed to viewers, by type.");
     describe_counter!(FRAMES_SKIPPED_TOTAL, "Versions slow viewers did not get one by one.");
     describe_counter!(FRAME_BYTES_TOTAL, Unit::Bytes, "Bytes of encoded frames, each counted once.");
+    describe_histogram!(PROBE_SECONDS, Unit::Seconds, "Age of a number when it can be seen, by freshness probes.");
+    describe_counter!(PROBES_LOST_TOTAL, "Freshness probes that did not come within ten seconds.");
+    describe_counter!(ALERT_LOOKS_TOTAL, "Looks at alert rules, by outcome.");
+    describe_counter!(ALERT_TURNS_TOTAL, "Alert rules that began or ceased to fire.");
+    describe_counter!(ALERT_DELIVERIES_TOTAL, "Tries to tell a receiver of alerts, by outcome.");
+    describe_gauge!(PROMETHEUS_SETS, "Label sets of observed services in these metrics.");
+    describe_counter!(PROMETHEUS_FOLDED_TOTAL, "Requests counted under (other) in these metrics.");
+    describe_counter!(
+        PROMETHEUS_RECOVERED_TOTAL,
+        "Requests counted from the rollups because live frames were missing."
+    );
+    describe_counter!(PROMETHEUS_MISSED_TOTAL, "Requests in the rollups that these metrics do not count.");
 }
 
 pub(crate) fn feed_bytes(bytes: usize) {
@@ -252,6 +286,44 @@ pub(crate) fn frames_skipped(versions: u64) {
 
 pub(crate) fn frame_encoded(bytes: usize) {
     counter!(FRAME_BYTES_TOTAL).increment(bytes as u64);
+}
+
+pub(crate) fn probe_seen(age: Duration) {
+    histogram!(PROBE_SECONDS).record(age.as_secs_f64());
+}
+
+pub(crate) fn probe_lost() {
+    counter!(PROBES_LOST_TOTAL).increment(1);
+}
+
+pub(crate) fn alert_look(outcome: &'static str) {
+    counter!(ALERT_LOOKS_TOTAL, "outcome" => outcome).increment(1);
+}
+
+pub(crate) fn alert_turned(event: &'static str) {
+    counter!(ALERT_TURNS_TOTAL, "event" => event).increment(1);
+}
+
+pub(crate) fn alert_delivery(outcome: &Outcome) {
+    let outcome = match outcome {
+        Outcome::Delivered => "delivered",
+        Outcome::Again { .. } => "again",
+        Outcome::GaveUp { .. } => "gave_up",
+    };
+    counter!(ALERT_DELIVERIES_TOTAL, "outcome" => outcome).increment(1);
+}
+
+pub(crate) fn prometheus_sets(count: usize) {
+    gauge!(PROMETHEUS_SETS).set(count as f64);
+}
+
+pub(crate) fn prometheus_folded(requests: u64) {
+    counter!(PROMETHEUS_FOLDED_TOTAL).increment(requests);
+}
+
+pub(crate) fn prometheus_recovered(found: u64, missed: u64) {
+    counter!(PROMETHEUS_RECOVERED_TOTAL).increment(found);
+    counter!(PROMETHEUS_MISSED_TOTAL).increment(missed);
 }
 
 #[cfg(test)]

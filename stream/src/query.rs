@@ -20,7 +20,7 @@ use crate::error::ApiError;
 use crate::labels::{Dimension, Filters, GroupBy, StatusFilter};
 use crate::levels::Horizons;
 
-pub use self::books::{ReconcileQuery, RejectsQuery};
+pub use self::books::{FiringsQuery, ReconcileQuery, RejectsQuery};
 pub use self::parameters::Parameters;
 use self::time::{Moment, parse_moment, parse_span_ms};
 
@@ -76,6 +76,16 @@ enum Steps {
 }
 
 impl Asked {
+    /// A range without steps, for questions that nobody typed.
+    pub fn whole(from_ms: i64, to_ms: i64) -> Self {
+        Self { range: Range { from_ms, to_ms, slides: true }, steps: Steps::One }
+    }
+
+    /// The same in steps.
+    pub fn in_steps(from_ms: i64, to_ms: i64, step_s: i64) -> Self {
+        Self { range: Range { from_ms, to_ms, slides: true }, steps: Steps::Of(step_s) }
+    }
+
     /// The window that is answered, as fine as what is kept allows.
     pub fn window(&self, horizons: &Horizons) -> Result<Window, ApiError> {
         match self.steps {
@@ -228,6 +238,24 @@ impl SeriesQuery {
             group_by: group_by(parameters)?,
             quantiles: quantiles(parameters)?.unwrap_or_else(Quantiles::usual),
         })
+    }
+}
+
+/// `GET /v1/freshness`
+#[derive(Debug, Clone, PartialEq)]
+pub struct FreshnessQuery {
+    /// With the step asked for, or the default one.
+    pub asked: Asked,
+}
+
+impl FreshnessQuery {
+    /// Reads the range and `step`.
+    pub fn parse(parameters: &Parameters, now_ms: i64) -> Result<Self, ApiError> {
+        parameters.only(&["from", "to", "step"])?;
+        let range = Range::parse_with_default(parameters, now_ms, FRESHNESS_RANGE_DEFAULT_MS)?;
+        let asked = Asked { range, steps: step_s(parameters)?.map_or(Steps::Default, Steps::Of) };
+        asked.window(&Horizons::default())?;
+        Ok(Self { asked })
     }
 }
 
@@ -513,6 +541,7 @@ pub fn show_span(seconds: i64) -> String {
 }
 
 const RANGE_DEFAULT_MS: i64 = 15 * 60_000;
+const FRESHNESS_RANGE_DEFAULT_MS: i64 = 86_400_000;
 const EVENTS_RANGE_DEFAULT_MS: i64 = 24 * 3_600_000;
 const RANGE_MS_MAX: i64 = 400 * 86_400_000;
 /// Steps to choose from: 1 h at 10 s, 6 h at 1 min, 24 h at 5 min, 7 d at 1 h and 30 d at 6 h are at most 360 points.

@@ -145,6 +145,37 @@ impl Gate {
         }
     }
 
+    /// Somebody who may change what belongs to a project: an admin key, or a session that a login link or an admin key opened. A
+    /// browser's request must come from our own pages.
+    pub async fn manager(&self, headers: &HeaderMap) -> Result<Viewer, ApiError> {
+        self.check_origin(headers)?;
+        let viewer = self.viewer_of_project(headers).await?;
+        let allowed = match &viewer.credential {
+            Credential::Key { secret, .. } => self.keys.check(secret).await.is_ok_and(|key| key.scope == Scope::Admin),
+            Credential::Session { secret, .. } => {
+                self.sessions.may_manage(secret).await.map_err(|error| match error {
+                    SessionError::Invalid => ApiError::unauthorized("the session has ended; sign in again"),
+                    SessionError::Unavailable(cause) => {
+                        tracing::warn!(%cause, "sessions cannot be checked");
+                        ApiError::unavailable()
+                    }
+                })?
+            }
+        };
+        if allowed {
+            return Ok(viewer);
+        }
+        let message =
+            "this takes an admin key, or a session opened with a login link (`peep login-link`); a read key only reads";
+        Err(ApiError::forbidden(message))
+    }
+
+    /// A request that only reads but is no GET: a browser's must come from our own pages.
+    pub async fn viewer_from_our_pages(&self, headers: &HeaderMap) -> Result<Viewer, ApiError> {
+        self.check_origin(headers)?;
+        self.viewer(headers).await
+    }
+
     /// The same as [`Gate::viewer`], for a live view. Browsers send cookies along whoever opens a WebSocket, so that takes a key or a
     /// ticket; and whoever says where it comes from must come from us.
     pub async fn viewer_of_live(

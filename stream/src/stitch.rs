@@ -121,6 +121,11 @@ impl HeldPartition {
         self.frames.front().map(|frame| &**frame)
     }
 
+    /// The newest frame.
+    pub fn newest(&self) -> Option<&LiveFrame> {
+        self.frames.back().map(|frame| &**frame)
+    }
+
     /// The frames that continue `position`.
     pub fn continue_from(&self, position: Position) -> Continuation {
         let stay = |reach| Continuation { frames: Vec::new(), position, reach };

@@ -24,6 +24,7 @@ use peep_wire::record::SeriesKey;
 
 use crate::columns::Drawn;
 use crate::figures::Figures;
+use crate::freshness::Freshness;
 use crate::grouped::{Grouped, bucket_of, cells_of, seen_ms};
 use crate::history::Cursors;
 use crate::labels::{GroupKey, Labels};
@@ -56,6 +57,7 @@ pub struct Topic {
     told_from: u64,
     newest_event_ms: Option<i64>,
     envs: BTreeSet<String>,
+    freshness: Freshness,
 }
 
 struct Group {
@@ -98,6 +100,7 @@ impl Topic {
             told_from: 1,
             newest_event_ms: answer.newest_event_ms(),
             envs: answer.envs().clone(),
+            freshness: Freshness::default(),
             query,
         };
         for group in answer.into_groups(groups_max) {
@@ -109,6 +112,11 @@ impl Topic {
         topic.version = 1;
         topic.changed = false;
         topic
+    }
+
+    /// Messages say how old a number is, by its probes.
+    pub fn probed_by(&mut self, freshness: &Freshness) {
+        self.freshness = freshness.clone();
     }
 
     /// Where the counting stands, per partition.

@@ -176,6 +176,22 @@ impl SessionStore {
         Ok(digests.iter().map(|digest| found.get(digest).cloned()).collect())
     }
 
+    /// Whether it may change what belongs to its project: opened by a login link, which only an operator can make, or by an admin
+    /// key.
+    ///
+    /// # Errors
+    /// `Invalid` when it has ended.
+    pub async fn may_manage(&self, secret: &str) -> Result<bool, SessionError> {
+        let row: Option<(bool,)> = sqlx::query_as(
+            "select s.key_id is null or k.scope = 'admin' from session s left join api_key k using (key_id)
+              where s.digest = $1 and s.expires_at > now() and k.revoked_at is null",
+        )
+        .bind(format::digest(secret).as_slice())
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|(may,)| may).ok_or(SessionError::Invalid)
+    }
+
     /// Signs out. An unknown secret is as good as signed out.
     ///
     /// # Errors

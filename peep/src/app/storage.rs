@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use peep_chassis::admin::{Health, HealthHandle};
 use peep_chassis::database::DatabaseConfig;
+use peep_chassis::exposition::Exposition;
 use peep_chassis::keys::KeyStore;
 use peep_log::{Log, LogConfig, OpenError, Topic};
 use sqlx::postgres::PgConnectOptions;
@@ -39,7 +40,12 @@ impl Storage {
     }
 
     /// What services take from outside.
-    pub(super) fn dependencies(&self, logs: &Logs, keys: Option<Arc<KeyStore>>) -> Dependencies {
+    pub(super) fn dependencies(
+        &self,
+        logs: &Logs,
+        keys: Option<Arc<KeyStore>>,
+        exposition: Exposition,
+    ) -> Dependencies {
         Dependencies {
             events: logs.events.clone(),
             live: logs.live.clone(),
@@ -47,6 +53,7 @@ impl Storage {
             pool: self.pool.clone(),
             database: self.connect_options(),
             health: self.health.clone(),
+            exposition,
         }
     }
 

@@ -3,7 +3,10 @@ use peep_chassis::telemetry::local_metrics;
 use super::*;
 
 /// Renaming or dropping one breaks somebody's dashboard: this list is changed on purpose only.
-const CATALOGUE: [&str; 22] = [
+const CATALOGUE: [&str; 31] = [
+    "peep_stream_alert_deliveries_total",
+    "peep_stream_alert_looks_total",
+    "peep_stream_alert_turns_total",
     "peep_stream_connections",
     "peep_stream_connections_cut_total",
     "peep_stream_feed_bytes",
@@ -13,8 +16,14 @@ const CATALOGUE: [&str; 22] = [
     "peep_stream_feed_unreadable_total",
     "peep_stream_frame_bytes_total",
     "peep_stream_frames_skipped_total",
+    "peep_stream_freshness_lost_total",
+    "peep_stream_freshness_seconds",
     "peep_stream_history_rows_total",
     "peep_stream_messages_total",
+    "peep_stream_prometheus_folded_total",
+    "peep_stream_prometheus_missed_total",
+    "peep_stream_prometheus_recovered_total",
+    "peep_stream_prometheus_sets",
     "peep_stream_query_seconds",
     "peep_stream_request_seconds",
     "peep_stream_requests_total",
@@ -30,7 +39,8 @@ const CATALOGUE: [&str; 22] = [
 
 #[test]
 fn every_metric_has_a_help_text_and_a_known_name() {
-    let buckets = [(QUERY_SECONDS, SECONDS_BUCKETS), (REQUEST_SECONDS, SECONDS_BUCKETS)];
+    let buckets =
+        [(QUERY_SECONDS, SECONDS_BUCKETS), (REQUEST_SECONDS, SECONDS_BUCKETS), (PROBE_SECONDS, PROBE_SECONDS_BUCKETS)];
     let (recorder, handle) = local_metrics(&buckets).expect("buckets are not empty");
     metrics::with_local_recorder(&recorder, || {
         describe();
@@ -69,4 +79,12 @@ fn touch_all() {
     messages_sent(Kind::Frame, 1);
     frames_skipped(1);
     frame_encoded(1);
+    probe_seen(Duration::from_millis(300));
+    probe_lost();
+    alert_look("looked");
+    alert_turned("firing");
+    alert_delivery(&Outcome::Delivered);
+    prometheus_sets(1);
+    prometheus_folded(1);
+    prometheus_recovered(1, 1);
 }

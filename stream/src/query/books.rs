@@ -27,6 +27,26 @@ pub struct RejectsQuery {
     pub limit: usize,
 }
 
+/// `GET /v1/alerts/firings`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FiringsQuery {
+    /// Oldest moment, inclusive.
+    pub from_ms: i64,
+    /// Newest moment, exclusive.
+    pub to_ms: i64,
+}
+
+impl FiringsQuery {
+    /// Reads `from` and `to`.
+    pub fn parse(parameters: &Parameters, now_ms: i64) -> Result<Self, ApiError> {
+        parameters.only(&["from", "to"])?;
+        let range = Range::parse_with_default(parameters, now_ms, FIRINGS_RANGE_DEFAULT_MS)?;
+        // What began this very moment is part of "until now".
+        let to_ms = if parameters.one("to")?.is_none() { range.to_ms + 1 } else { range.to_ms };
+        Ok(Self { from_ms: range.from_ms, to_ms })
+    }
+}
+
 impl ReconcileQuery {
     /// Reads `from` and `to`, and widens them to whole minutes: what the books are kept by.
     pub fn parse(parameters: &Parameters, now_ms: i64) -> Result<Self, ApiError> {
@@ -62,6 +82,7 @@ impl RejectsQuery {
     }
 }
 
+const FIRINGS_RANGE_DEFAULT_MS: i64 = 7 * 86_400_000;
 const RECONCILE_RANGE_DEFAULT_MS: i64 = 3_600_000;
 const REJECTS_RANGE_DEFAULT_MS: i64 = 7 * 86_400_000;
 const REJECTS_LIMIT_DEFAULT: usize = 50;

@@ -101,6 +101,7 @@ impl Serialize for Message<'_> {
         map.serialize_entry("window_ms", &(topic.query.window_s * 1000))?;
         map.serialize_entry("error_bound", &ERROR_BOUND)?;
         map.serialize_entry("newest_event_ms", &topic.newest_event_ms)?;
+        map.serialize_entry("probe_ms", &topic.freshness.age_ms())?;
         map.serialize_entry("epoch", &*topic.epoch)?;
         if matches!(self.since, Since::Resumed(_)) {
             map.serialize_entry("resumed", &true)?;

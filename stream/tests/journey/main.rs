@@ -15,3 +15,6 @@ mod live;
 mod viewers;
 
 mod nginx;
+mod prometheus;
+
+mod alerts;

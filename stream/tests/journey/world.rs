@@ -9,6 +9,7 @@ use peep_chassis::ExposeSecret;
 use peep_chassis::admin::Health;
 use peep_chassis::clock::Clock;
 use peep_chassis::config::Settings;
+use peep_chassis::exposition::{Exposition, Format};
 use peep_chassis::keys::{ApiKey, KeyStore, Scope, create, project_id};
 use peep_chassis::lifecycle::Shutdown;
 use peep_log::{Log, LogConfig, MemoryLog, Partition, Topic};
@@ -34,6 +35,7 @@ pub(crate) struct World {
     pub(crate) project: u64,
     pub(crate) keys: Keys,
     pub(crate) url: String,
+    exposition: Exposition,
     service: Running,
     environment: BTreeMap<String, String>,
     _database: Database,
@@ -69,10 +71,13 @@ impl World {
         let events = MemoryLog::open(&LogConfig { partitions: 3, ..LogConfig::default() }, Topic::Events);
         let clock = Clock::manual(NOW_MS);
         let keys = Keys::new(&pool).await;
-        let environment = environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        // Tests count what is in the log: nobody else writes to it unless they ask.
+        let environment = [("PEEP_STREAM_PROBE_INTERVAL", "0")].iter().chain(environment);
+        let environment = environment.map(|(name, value)| (name.to_string(), value.to_string())).collect();
         let logs = Logs { live: Arc::clone(&live), events: Some(Arc::new(events.clone())) };
-        let (service, url) = start(&environment, &logs, &pool, &keys, &clock).await;
-        Self { pool, live, events, clock, project, keys, url, service, environment, _database: database }
+        let exposition = Exposition::default();
+        let (service, url) = start(&environment, &logs, &pool, &keys, &exposition, &clock).await;
+        Self { pool, live, events, clock, project, keys, url, exposition, service, environment, _database: database }
     }
 
     /// Stops the service and starts another one on the same data.
@@ -80,7 +85,15 @@ impl World {
         self.service.shutdown.request();
         (&mut self.service.task).await.expect("no panic").expect("an orderly end");
         let logs = Logs { live: Arc::clone(&self.live), events: Some(Arc::new(self.events.clone())) };
-        (self.service, self.url) = start(&self.environment, &logs, &self.pool, &self.keys, &self.clock).await;
+        (self.service, self.url) =
+            start(&self.environment, &logs, &self.pool, &self.keys, &self.exposition, &self.clock).await;
+    }
+
+    /// What the service adds to `/metrics` of its process.
+    pub(crate) fn scrape(&self, format: Format) -> String {
+        let mut text = String::new();
+        self.exposition.write(format, &mut text);
+        text
     }
 
     pub(crate) async fn stop(self) {
@@ -241,6 +254,7 @@ async fn start(
     logs: &Logs,
     pool: &PgPool,
     keys: &Keys,
+    exposition: &Exposition,
     clock: &Clock,
 ) -> (Running, String) {
     let mut settings = Settings::new(environment);
@@ -250,9 +264,9 @@ async fn start(
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     let (health, shutdown) = (Health::new(), Shutdown::new());
     let (logs, pool, store, clock) = (logs.clone(), pool.clone(), Arc::clone(&keys.store), clock.clone());
-    let (task_health, task_shutdown) = (health.clone(), shutdown.clone());
+    let (task_health, task_shutdown, exposition) = (health.clone(), shutdown.clone(), exposition.clone());
     let task = tokio::spawn(async move {
-        peep_stream::run_at(config, listener, logs, pool, store, &task_health, task_shutdown, clock).await
+        peep_stream::run_at(config, listener, logs, pool, store, &task_health, &exposition, task_shutdown, clock).await
     });
     for _ in 0..200 {
         if health.is_ready() {

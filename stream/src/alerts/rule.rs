@@ -1,0 +1,483 @@
+//! Rules: what a person wrote, in types that cannot be wrong, and how they are shown.
+//!
+//! Arrives: the JSON of a request, or a row of the database. Leaves: a [`Rule`], or an error that names the field and says what to
+//! write. Promises: the address of a receiver is never shown beyond its host, and its secret never at all: both may be all that a
+//! stranger needs to write into somebody's channel. Does not: touch the database or the network.
+
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
+
+use super::machine::Patience;
+use super::webhook::Target as WebhookTarget;
+use crate::error::ApiError;
+
+/// What is watched and who is told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// For people.
+    pub name: String,
+    /// `None`: every service, each by itself.
+    pub service: Option<String>,
+    /// `None`: all environments together.
+    pub env: Option<String>,
+    /// What makes it fire.
+    pub target: Target,
+    /// True for this long before it fires.
+    pub for_s: i32,
+    /// False for this long before it stops.
+    pub keep_firing_s: i32,
+    /// Whether it is looked at.
+    pub enabled: bool,
+    /// Who is told.
+    pub receiver: Option<Receiver>,
+}
+
+/// What makes a rule fire.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Target {
+    /// Failed requests use up what may fail too fast.
+    ErrorBudget {
+        /// Share of requests that should succeed.
+        objective: f64,
+        /// Over this many days.
+        period_days: u32,
+    },
+    /// A quantile is too high.
+    Latency {
+        /// Which one.
+        quantile: f64,
+        /// Above what.
+        limit: LatencyLimit,
+        /// Of the requests of the last so many seconds.
+        window_s: i64,
+    },
+    /// No requests.
+    Silence {
+        /// For this long.
+        for_s: i64,
+    },
+}
+
+/// What a quantile is compared with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum LatencyLimit {
+    /// A duration.
+    Ms(f64),
+    /// So many times what it was at this time yesterday, or in the hour before.
+    TimesUsual(f64),
+}
+
+/// A webhook.
+#[derive(Clone, PartialEq)]
+pub struct Receiver {
+    /// Where.
+    pub url: String,
+    /// Signs what is sent.
+    pub secret: Option<String>,
+}
+
+impl std::fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Receiver({})", self.shown())
+    }
+}
+
+impl Receiver {
+    /// The address without what may be secret in it.
+    pub fn shown(&self) -> String {
+        WebhookTarget::parse(&self.url).map_or_else(|_| "…".to_owned(), |target| format!("{}/…", target.origin()))
+    }
+}
+
+/// The body of a request that makes or changes a rule. What the service itself says about a rule may be sent along and is ignored.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Draft {
+    name: Option<String>,
+    service: Option<String>,
+    env: Option<String>,
+    kind: Option<String>,
+    target: Option<Value>,
+    for_s: Option<i64>,
+    keep_firing_s: Option<i64>,
+    enabled: Option<bool>,
+    receiver: Option<ReceiverDraft>,
+    #[serde(rename = "id")]
+    _id: Option<IgnoredAny>,
+    #[serde(rename = "state")]
+    _state: Option<IgnoredAny>,
+    #[serde(rename = "since_ms")]
+    _since_ms: Option<IgnoredAny>,
+    #[serde(rename = "sentence")]
+    _sentence: Option<IgnoredAny>,
+    #[serde(rename = "value")]
+    _value: Option<IgnoredAny>,
+    #[serde(rename = "burn")]
+    _burn: Option<IgnoredAny>,
+    #[serde(rename = "window")]
+    _window: Option<IgnoredAny>,
+    #[serde(rename = "evaluated_ms")]
+    _evaluated_ms: Option<IgnoredAny>,
+}
+
+/// Who is told, as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiverDraft {
+    kind: String,
+    /// Left out when changing a rule: the one it has.
+    url: Option<String>,
+    secret: Option<String>,
+    #[serde(rename = "url_shown")]
+    _url_shown: Option<IgnoredAny>,
+}
+
+impl ReceiverDraft {
+    /// Checked; what is left out is taken from `known`.
+    pub fn checked(self, known: Option<&Receiver>) -> Result<Receiver, ApiError> {
+        if self.kind != "webhook" {
+            return Err(invalid("receiver.kind", "write `webhook`, the only kind there is"));
+        }
+        let url = match (self.url, known) {
+            (Some(url), _) => url,
+            (None, Some(known)) => {
+                return Ok(Receiver { url: known.url.clone(), secret: self.secret.or_else(|| known.secret.clone()) });
+            }
+            (None, None) => return Err(invalid("receiver.url", "is missing; write where alerts are sent to")),
+        };
+        WebhookTarget::parse(&url)
+            .map_err(|why| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "webhook_refused", why))?;
+        if self.secret.as_ref().is_some_and(|secret| !(8..=200).contains(&secret.len())) {
+            return Err(invalid("receiver.secret", "write 8 to 200 characters"));
+        }
+        Ok(Receiver { url, secret: self.secret })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ErrorBudgetTarget {
+    objective: f64,
+    period_days: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LatencyTarget {
+    quantile: f64,
+    limit_ms: Option<f64>,
+    times_usual: Option<f64>,
+    window_s: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SilenceTarget {
+    for_s: i64,
+}
+
+impl Draft {
+    /// For questions about what it would have done: who is told does not matter yet.
+    pub fn checked_without_receiver(self) -> Result<Rule, ApiError> {
+        Self { receiver: None, ..self }.checked(None)
+    }
+
+    /// A rule; what is left out of the receiver is taken from `known`.
+    pub fn checked(self, known: Option<&Rule>) -> Result<Rule, ApiError> {
+        let kind = self.kind.ok_or_else(|| invalid("kind", "is missing; write error_budget, latency or silence"))?;
+        let target = Target::read(&kind, self.target.unwrap_or(Value::Null))?;
+        let name = self.name.filter(|name| !name.trim().is_empty()).unwrap_or_else(|| target.name());
+        if name.chars().count() > 200 || name.chars().any(char::is_control) {
+            return Err(invalid("name", "write at most 200 characters on one line"));
+        }
+        let label = |name: &'static str, value: Option<String>| match value {
+            Some(value) if value.is_empty() || value.len() > 128 || value.contains('\0') => {
+                Err(invalid(name, "write 1 to 128 bytes, or leave it out for all"))
+            }
+            value => Ok(value),
+        };
+        let patience = target.patience_default();
+        let seconds = |name: &'static str, value: Option<i64>, default: i64| {
+            let value = value.unwrap_or(default / 1000);
+            let fits = i32::try_from(value).ok().filter(|value| (0..=86_400).contains(value));
+            fits.ok_or_else(|| invalid(name, "write seconds from 0 to 86400"))
+        };
+        let known_receiver = known.and_then(|known| known.receiver.as_ref());
+        Ok(Rule {
+            name,
+            service: label("service", self.service)?,
+            env: label("env", self.env)?,
+            target,
+            for_s: seconds("for_s", self.for_s, patience.for_ms)?,
+            keep_firing_s: seconds("keep_firing_s", self.keep_firing_s, patience.keep_firing_ms)?,
+            enabled: self.enabled.unwrap_or(true),
+            receiver: self.receiver.map(|receiver| receiver.checked(known_receiver)).transpose()?,
+        })
+    }
+}
+
+impl Rule {
+    /// How long until it changes its mind.
+    pub fn patience(&self) -> Patience {
+        Patience { for_ms: i64::from(self.for_s) * 1000, keep_firing_ms: i64::from(self.keep_firing_s) * 1000 }
+    }
+
+    /// What a person wrote, as the API shows it.
+    pub fn to_json(&self) -> Value {
+        let receiver = self.receiver.as_ref().map(|receiver| json!({"kind": "webhook", "url_shown": receiver.shown()}));
+        json!({
+            "name": self.name,
+            "service": self.service,
+            "env": self.env,
+            "kind": self.target.kind(),
+            "target": self.target.to_json(),
+            "for_s": self.for_s,
+            "keep_firing_s": self.keep_firing_s,
+            "enabled": self.enabled,
+            "receiver": receiver,
+        })
+    }
+}
+
+impl Target {
+    /// Checked, from JSON.
+    pub fn read(kind: &str, target: Value) -> Result<Self, ApiError> {
+        match kind {
+            "error_budget" => {
+                let target: ErrorBudgetTarget = fields(target, r#"{"objective": 0.999, "period_days": 30}"#)?;
+                let period_days = target.period_days.unwrap_or(30);
+                if !(0.5..=0.99999).contains(&target.objective) {
+                    return Err(invalid(
+                        "target.objective",
+                        "write the share that should succeed, from 0.5 to 0.99999",
+                    ));
+                }
+                if !(7..=90).contains(&period_days) {
+                    return Err(invalid("target.period_days", "write days from 7 to 90"));
+                }
+                Ok(Self::ErrorBudget { objective: target.objective, period_days })
+            }
+            "latency" => {
+                let example = r#"{"quantile": 0.99, "limit_ms": 500} or {"quantile": 0.99, "times_usual": 2}"#;
+                let target: LatencyTarget = fields(target, example)?;
+                if !(0.01..=0.9999).contains(&target.quantile) {
+                    return Err(invalid("target.quantile", "write a quantile from 0.01 to 0.9999"));
+                }
+                let limit = match (target.limit_ms, target.times_usual) {
+                    (Some(ms), None) if (0.001..=3_600_000.0).contains(&ms) => LatencyLimit::Ms(ms),
+                    (None, Some(times)) if (1.01..=1000.0).contains(&times) => LatencyLimit::TimesUsual(times),
+                    (Some(_), None) => return Err(invalid("target.limit_ms", "write milliseconds up to 3600000")),
+                    (None, Some(_)) => return Err(invalid("target.times_usual", "write a factor from 1.01 to 1000")),
+                    _ => return Err(invalid("target", "write either `limit_ms` or `times_usual`")),
+                };
+                let window_s = target.window_s.unwrap_or(300);
+                if !(30..=3600).contains(&window_s) || window_s % 10 != 0 {
+                    return Err(invalid("target.window_s", "write a multiple of 10 s from 30 to 3600"));
+                }
+                Ok(Self::Latency { quantile: target.quantile, limit, window_s })
+            }
+            "silence" => {
+                let target: SilenceTarget = fields(target, r#"{"for_s": 120}"#)?;
+                if !(20..=86_400).contains(&target.for_s) {
+                    return Err(invalid("target.for_s", "write seconds from 20 to 86400"));
+                }
+                Ok(Self::Silence { for_s: target.for_s })
+            }
+            _ => Err(invalid("kind", "write error_budget, latency or silence")),
+        }
+    }
+
+    /// As the API and the database call it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::ErrorBudget { .. } => "error_budget",
+            Self::Latency { .. } => "latency",
+            Self::Silence { .. } => "silence",
+        }
+    }
+
+    /// The figures of its kind.
+    pub fn to_json(self) -> Value {
+        match self {
+            Self::ErrorBudget { objective, period_days } => json!({"objective": objective, "period_days": period_days}),
+            Self::Latency { quantile, limit: LatencyLimit::Ms(ms), window_s } => {
+                json!({"quantile": quantile, "limit_ms": ms, "window_s": window_s})
+            }
+            Self::Latency { quantile, limit: LatencyLimit::TimesUsual(times), window_s } => {
+                json!({"quantile": quantile, "times_usual": times, "window_s": window_s})
+            }
+            Self::Silence { for_s } => json!({"for_s": for_s}),
+        }
+    }
+
+    /// Burn rates and silence look at stretches of time by themselves; a quantile of five minutes may be one slow minute.
+    fn patience_default(&self) -> Patience {
+        match self {
+            Self::ErrorBudget { .. } => Patience { for_ms: 0, keep_firing_ms: 300_000 },
+            Self::Latency { .. } => Patience { for_ms: 60_000, keep_firing_ms: 300_000 },
+            Self::Silence { .. } => Patience { for_ms: 0, keep_firing_ms: 60_000 },
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::ErrorBudget { objective, period_days } => {
+                format!("{} of requests succeed over {period_days} days", percent(*objective))
+            }
+            Self::Latency { quantile, limit: LatencyLimit::Ms(ms), .. } => {
+                format!("{} stays under {}", quantile_name(*quantile), show_ms(*ms))
+            }
+            Self::Latency { quantile, limit: LatencyLimit::TimesUsual(times), .. } => {
+                format!("{} stays under {times}× its usual", quantile_name(*quantile))
+            }
+            Self::Silence { for_s } => format!("No requests for {}", show_seconds(*for_s)),
+        }
+    }
+}
+
+/// Three to begin with, one click each.
+pub fn presets() -> Value {
+    let preset = |target: Target| {
+        let rule = Rule {
+            name: target.name(),
+            service: None,
+            env: None,
+            target,
+            for_s: seconds_of(target.patience_default().for_ms),
+            keep_firing_s: seconds_of(target.patience_default().keep_firing_ms),
+            enabled: true,
+            receiver: None,
+        };
+        rule.to_json()
+    };
+    json!({"presets": [
+        preset(Target::ErrorBudget { objective: 0.999, period_days: 30 }),
+        preset(Target::Latency { quantile: 0.99, limit: LatencyLimit::TimesUsual(2.0), window_s: 300 }),
+        preset(Target::Silence { for_s: 120 }),
+    ]})
+}
+
+fn seconds_of(ms: i64) -> i32 {
+    i32::try_from(ms / 1000).unwrap_or(i32::MAX)
+}
+
+fn fields<T: for<'de> Deserialize<'de>>(target: Value, example: &str) -> Result<T, ApiError> {
+    serde_json::from_value(target).map_err(|error| invalid("target", &format!("{error}; write for example {example}")))
+}
+
+/// A field of a rule that cannot be used.
+pub fn invalid(field: &str, why: &str) -> ApiError {
+    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_rule", format!("`{field}`: {why}"))
+}
+
+/// `0.999` to `99.9 %`.
+pub fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    let digits = if percent.abs() >= 10.0 { 3 } else { 2 };
+    let text = format!("{percent:.digits$}");
+    format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// `0.99` to `p99`, `0.999` to `p99.9`.
+pub fn quantile_name(quantile: f64) -> String {
+    let text = format!("{:.2}", quantile * 100.0);
+    format!("p{}", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// `1840` to `1.84 s`.
+pub fn show_ms(ms: f64) -> String {
+    let trimmed = |text: String| text.trim_end_matches('0').trim_end_matches('.').to_owned();
+    if ms >= 1000.0 {
+        format!("{} s", trimmed(format!("{:.2}", ms / 1000.0)))
+    } else {
+        format!("{} ms", trimmed(format!("{ms:.1}")))
+    }
+}
+
+/// `120` to `2 min`.
+pub fn show_seconds(seconds: i64) -> String {
+    match seconds {
+        s if s % 86_400 == 0 => format!("{} d", s / 86_400),
+        s if s % 3600 == 0 => format!("{} h", s / 3600),
+        s if s % 60 == 0 && s == 60 => "1 minute".to_owned(),
+        s if s % 60 == 0 => format!("{} minutes", s / 60),
+        s => format!("{s} s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(json: Value) -> Result<Rule, ApiError> {
+        serde_json::from_value::<Draft>(json).expect("the fields are known").checked(None)
+    }
+
+    #[test]
+    fn a_preset_is_a_rule_that_can_be_sent_as_it_is() {
+        let presets = presets();
+        let names: Vec<&str> =
+            presets["presets"].as_array().expect("a list").iter().filter_map(|one| one["name"].as_str()).collect();
+        assert_eq!(
+            names,
+            ["99.9 % of requests succeed over 30 days", "p99 stays under 2× its usual", "No requests for 2 minutes"]
+        );
+        for preset in presets["presets"].as_array().expect("a list") {
+            assert_eq!(&draft(preset.clone()).expect("valid").to_json(), preset);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_named_with_its_field() {
+        let cases = [
+            (json!({}), "`kind`"),
+            (json!({"kind": "weather"}), "`kind`"),
+            (json!({"kind": "silence"}), "`target`"),
+            (json!({"kind": "silence", "target": {"for_s": 1}}), "`target.for_s`"),
+            (json!({"kind": "error_budget", "target": {"objective": 1.0}}), "`target.objective`"),
+            (json!({"kind": "error_budget", "target": {"objective": 0.99, "period_days": 1}}), "`target.period_days`"),
+            (json!({"kind": "latency", "target": {"quantile": 0.99}}), "`target`"),
+            (json!({"kind": "latency", "target": {"quantile": 0.99, "limit_ms": 5, "times_usual": 2}}), "`target`"),
+            (json!({"kind": "latency", "target": {"quantile": 2, "limit_ms": 5}}), "`target.quantile`"),
+            (
+                json!({"kind": "latency", "target": {"quantile": 0.5, "limit_ms": 5, "window_s": 35}}),
+                "`target.window_s`",
+            ),
+            (json!({"kind": "silence", "target": {"for_s": 60}, "for_s": -1}), "`for_s`"),
+            (json!({"kind": "silence", "target": {"for_s": 60}, "service": ""}), "`service`"),
+            (json!({"kind": "silence", "target": {"for_s": 60}, "receiver": {"kind": "mail"}}), "`receiver.kind`"),
+            (json!({"kind": "silence", "target": {"for_s": 60}, "receiver": {"kind": "webhook"}}), "`receiver.url`"),
+        ];
+        for (json, field) in cases {
+            let error = draft(json.clone()).expect_err("nonsense");
+            assert!(error.message.starts_with(field), "{json}: {}", error.message);
+            assert_eq!((error.status.as_u16(), error.code), (422, "invalid_rule"));
+        }
+    }
+
+    #[test]
+    fn an_address_is_shown_without_its_path_and_kept_when_it_is_not_sent_again() {
+        let with = |receiver: Value| json!({"kind": "silence", "target": {"for_s": 60}, "receiver": receiver});
+        let rule =
+            draft(with(json!({"kind": "webhook", "url": "https://hooks.example/T0/secret", "secret": "0123456789"})));
+        let rule = rule.expect("valid");
+        let shown = rule.to_json();
+        assert_eq!(shown["receiver"], json!({"kind": "webhook", "url_shown": "https://hooks.example/…"}));
+        assert!(!format!("{rule:?}").contains("secret"));
+        let again: Draft = serde_json::from_value(with(shown["receiver"].clone())).expect("what was shown is accepted");
+        assert_eq!(again.checked(Some(&rule)).expect("valid").receiver, rule.receiver);
+    }
+
+    #[test]
+    fn figures_are_written_as_people_read_them() {
+        assert_eq!([percent(0.999), percent(0.0213), percent(0.00012)], ["99.9 %", "2.13 %", "0.01 %"]);
+        assert_eq!([quantile_name(0.99), quantile_name(0.999), quantile_name(0.5)], ["p99", "p99.9", "p50"]);
+        assert_eq!([show_ms(1840.0), show_ms(402.0), show_ms(0.5)], ["1.84 s", "402 ms", "0.5 ms"]);
+        assert_eq!(
+            [show_seconds(120), show_seconds(60), show_seconds(3600), show_seconds(90)],
+            ["2 minutes", "1 minute", "1 h", "90 s"]
+        );
+    }
+}
