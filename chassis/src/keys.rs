@@ -8,7 +8,7 @@
 //! send and nothing else.
 //!
 //! The way through: [`format`](mod@format) makes and checks the text, [`records`] creates, lists and revokes keys in Postgres, [`KeyStore`] answers
-//! "whose key is this" from memory, [`sessions`] turns a one-time link or a read key into a browser session.
+//! "whose key is this" from memory, [`usage`] notes how keys are used, [`sessions`] turns a one-time link or a read key into a browser session.
 //!
 //! Promised: a secret is in no log line, no error and no `Debug` output; a revoked key stops working within seconds, and no key works
 //! when the database has been out of sight for longer than [`KeysConfig::stale_max`].
@@ -27,13 +27,19 @@ pub mod records;
 
 mod store;
 
+pub mod usage;
+
 pub mod sessions;
 
 pub use format::{Kind, digest};
 pub use origin::{InvalidOrigin, Origin};
-pub use records::{CreatedKey, KeyRow, RecordsError, create, create_for_browsers, list, project_id, revoke};
+pub use records::{
+    CreatedKey, KeyRow, NewKey, RecordsError, UsedKey, create, create_for_browsers, create_key, create_key_of, list,
+    list_used, project_id, revoke, revoke_of,
+};
 pub use sessions::{Session, SessionStore, create_login_token};
 pub use store::KeyStore;
+pub use usage::Usage;
 
 /// What a key may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::PgPool;
+use sqlx::{PgPool, Row};
 
 use super::store::Known;
 use super::{ApiKey, Origin, Scope, format};
@@ -31,10 +31,23 @@ pub struct CreatedKey {
     pub secret: SecretString,
 }
 
+/// A key to be made.
+#[derive(Clone, Debug)]
+pub struct NewKey<'a> {
+    /// For people; may be left out.
+    pub name: Option<&'a str>,
+    /// The only environment it may send for or read.
+    pub env: Option<&'a str>,
+    pub scope: Scope,
+    /// Pages that may send with it; empty: it is a secret.
+    pub origins: &'a [Origin],
+}
+
 /// A key as shown in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRow {
     pub key: u64,
+    pub name: Option<String>,
     pub project: String,
     pub env: Option<String>,
     pub scope: String,
@@ -45,6 +58,25 @@ pub struct KeyRow {
     /// RFC 3339, UTC.
     pub created_at: String,
     pub revoked_at: Option<String>,
+}
+
+/// A key and how it is used, in Unix milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsedKey {
+    pub key: u64,
+    pub name: Option<String>,
+    pub env: Option<String>,
+    pub scope: String,
+    pub origins: Vec<String>,
+    pub prefix: String,
+    pub created_ms: i64,
+    pub revoked_ms: Option<i64>,
+    /// Within about ten seconds; `None`: never, as far as is known.
+    pub last_used_ms: Option<i64>,
+    /// Accepted since midnight, UTC.
+    pub events_today: u64,
+    /// Some that were named in its events within about an hour.
+    pub hosts: Vec<String>,
 }
 
 /// The number of a project, which is created when its name is new.
@@ -68,7 +100,16 @@ pub async fn project_id(pool: &PgPool, name: &str) -> Result<u64, RecordsError> 
 /// # Errors
 /// When a name cannot be used or the database refuses.
 pub async fn create(pool: &PgPool, project: &str, env: Option<&str>, scope: Scope) -> Result<CreatedKey, RecordsError> {
-    insert(pool, project, env, scope, None).await
+    create_key(pool, project, &NewKey { name: None, env, scope, origins: &[] }).await
+}
+
+/// The same for a key of any kind.
+///
+/// # Errors
+/// When a name or the origins cannot be used or the database refuses.
+pub async fn create_key(pool: &PgPool, project: &str, key: &NewKey<'_>) -> Result<CreatedKey, RecordsError> {
+    key.check()?;
+    create_key_of(pool, project_id(pool, project).await?, key).await
 }
 
 /// Makes a key that pages of these origins may use, to send.
@@ -84,26 +125,49 @@ pub async fn create_for_browsers(
     if !(1..=ORIGINS_MAX).contains(&origins.len()) {
         return Err(RecordsError::Invalid(format!("a key for browsers lists 1 to {ORIGINS_MAX} origins")));
     }
-    let origins = origins.iter().map(|origin| origin.as_str().to_owned()).collect();
-    insert(pool, project, env, Scope::Ingest, Some(origins)).await
+    create_key(pool, project, &NewKey { name: None, env, scope: Scope::Ingest, origins }).await
 }
 
-async fn insert(
-    pool: &PgPool,
-    project: &str,
-    env: Option<&str>,
-    scope: Scope,
-    origins: Option<Vec<String>>,
-) -> Result<CreatedKey, RecordsError> {
-    if let Some(env) = env {
-        check_name("environment", env)?;
+impl NewKey<'_> {
+    fn check(&self) -> Result<(), RecordsError> {
+        let invalid = |why: String| Err(RecordsError::Invalid(why));
+        if let Some(env) = self.env {
+            check_name("environment", env)?;
+        }
+        if let Some(name) = self.name {
+            let length = name.chars().count();
+            if !(1..=NAME_CHARS_MAX).contains(&length) || name.trim() != name || name.chars().any(char::is_control) {
+                return invalid(format!(
+                    "the name of a key has 1 to {NAME_CHARS_MAX} characters and no blanks around them"
+                ));
+            }
+        }
+        if !self.origins.is_empty() && self.scope != Scope::Ingest {
+            return invalid(
+                "a key for web pages can be read by everybody who opens them; its scope is ingest".to_owned(),
+            );
+        }
+        if self.origins.len() > ORIGINS_MAX {
+            return invalid(format!("a key for browsers lists 1 to {ORIGINS_MAX} origins"));
+        }
+        Ok(())
     }
-    let project = project_id(pool, project).await?;
+}
+
+/// Makes a key of a project that there is.
+///
+/// # Errors
+/// When a name or the origins cannot be used or the database refuses.
+pub async fn create_key_of(pool: &PgPool, project: u64, key: &NewKey<'_>) -> Result<CreatedKey, RecordsError> {
+    key.check()?;
+    let NewKey { name, env, scope, origins } = *key;
+    let origins: Vec<String> = origins.iter().map(|origin| origin.as_str().to_owned()).collect();
+    let origins = (!origins.is_empty()).then_some(origins);
     let secret = format::new_key(env);
     let (prefix, last4) = format::shown_parts(secret.expose_secret());
     let (key,): (i64,) = sqlx::query_as(
-        "insert into api_key (project_id, env, scope, prefix, last4, digest, origins)
-         values ($1, $2, $3, $4, $5, $6, $7) returning key_id",
+        "insert into api_key (project_id, env, scope, prefix, last4, digest, origins, name)
+         values ($1, $2, $3, $4, $5, $6, $7, $8) returning key_id",
     )
     .bind(project.cast_signed())
     .bind(env)
@@ -112,6 +176,7 @@ async fn insert(
     .bind(last4)
     .bind(format::digest(secret.expose_secret()).as_slice())
     .bind(origins)
+    .bind(name)
     .fetch_one(pool)
     .await?;
     Ok(CreatedKey { key: key.cast_unsigned(), secret })
@@ -125,7 +190,7 @@ pub async fn list(pool: &PgPool, project: Option<&str>) -> Result<Vec<KeyRow>, R
     let rows: Vec<ListedRow> = sqlx::query_as(
         r#"select k.key_id, p.name, k.env, k.scope, coalesce(k.origins, '{}'), k.prefix, k.last4,
                   to_char(k.created_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
-                  to_char(k.revoked_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+                  to_char(k.revoked_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), k.name
              from api_key k join project p using (project_id)
             where $1::text is null or p.name = $1
             order by k.key_id"#,
@@ -136,12 +201,69 @@ pub async fn list(pool: &PgPool, project: Option<&str>) -> Result<Vec<KeyRow>, R
     Ok(rows.into_iter().map(KeyRow::from).collect())
 }
 
-type ListedRow = (i64, String, Option<String>, String, Vec<String>, String, String, String, Option<String>);
+type ListedRow =
+    (i64, String, Option<String>, String, Vec<String>, String, String, String, Option<String>, Option<String>);
 
 impl From<ListedRow> for KeyRow {
-    fn from((key, project, env, scope, origins, prefix, last4, created_at, revoked_at): ListedRow) -> Self {
-        Self { key: key.cast_unsigned(), project, env, scope, origins, prefix, last4, created_at, revoked_at }
+    fn from((key, project, env, scope, origins, prefix, last4, created_at, revoked_at, name): ListedRow) -> Self {
+        Self { key: key.cast_unsigned(), name, project, env, scope, origins, prefix, last4, created_at, revoked_at }
     }
+}
+
+/// Keys of a project with their use: active ones, and those that were revoked within thirty days. Newest first.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn list_used(pool: &PgPool, project: u64) -> Result<Vec<UsedKey>, RecordsError> {
+    let rows = sqlx::query(
+        "select k.key_id, k.name, k.env, k.scope, coalesce(k.origins, '{}'), k.prefix,
+                floor(extract(epoch from k.created_at) * 1000)::bigint,
+                floor(extract(epoch from k.revoked_at) * 1000)::bigint,
+                (select floor(extract(epoch from max(last_used_at)) * 1000)::bigint from key_usage u where u.key_id = k.key_id),
+                coalesce(today.events, 0),
+                coalesce((
+                    select array_agg(distinct host order by host) from key_usage u, unnest(u.hosts) as host
+                     where u.key_id = k.key_id and u.last_used_at > now() - interval '1 hour'
+                ), '{}')
+           from api_key k
+           left join key_usage today on today.key_id = k.key_id and today.day = (now() at time zone 'utc')::date
+          where k.project_id = $1 and (k.revoked_at is null or k.revoked_at > now() - interval '30 days')
+          order by k.key_id desc limit 1000",
+    )
+    .bind(project.cast_signed())
+    .fetch_all(pool)
+    .await?;
+    let used = |row: &sqlx::postgres::PgRow| -> Result<UsedKey, sqlx::Error> {
+        Ok(UsedKey {
+            key: row.try_get::<i64, _>(0)?.cast_unsigned(),
+            name: row.try_get(1)?,
+            env: row.try_get(2)?,
+            scope: row.try_get(3)?,
+            origins: row.try_get(4)?,
+            prefix: row.try_get(5)?,
+            created_ms: row.try_get(6)?,
+            revoked_ms: row.try_get(7)?,
+            last_used_ms: row.try_get(8)?,
+            events_today: row.try_get::<i64, _>(9)?.cast_unsigned(),
+            hosts: row.try_get(10)?,
+        })
+    };
+    Ok(rows.iter().map(used).collect::<Result<_, _>>()?)
+}
+
+/// Revokes a key of a project; revoking twice is harmless. Answers whether there is such a key.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn revoke_of(pool: &PgPool, project: u64, key: u64) -> Result<bool, RecordsError> {
+    let done = sqlx::query(
+        "update api_key set revoked_at = coalesce(revoked_at, now()) where key_id = $1 and project_id = $2",
+    )
+    .bind(key.cast_signed())
+    .bind(project.cast_signed())
+    .execute(pool)
+    .await?;
+    Ok(done.rows_affected() > 0)
 }
 
 /// Revokes one key, named by its id, its shown prefix or its whole text. Revoking twice is harmless and keeps the first date.
@@ -196,8 +318,9 @@ fn known((digest, key, project, project_name, env, scope, origins, revoked): Sna
     Some((digest, Known::Active(Arc::new(key))))
 }
 
-/// As the migration has it.
+/// As the migrations have it.
 const ORIGINS_MAX: usize = 64;
+const NAME_CHARS_MAX: usize = 80;
 
 /// Names appear in URLs, tables and charts: short, visible, no blanks.
 fn check_name(what: &str, name: &str) -> Result<(), RecordsError> {

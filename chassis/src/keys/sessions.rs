@@ -25,6 +25,8 @@ pub struct Session {
     pub project_name: String,
     /// Unix milliseconds.
     pub expires_ms: i64,
+    /// Opened by a login link or an admin key, and not by a key that only reads: may change keys and rules.
+    pub may_manage: bool,
 }
 
 /// A session just opened and the secret that goes into the cookie.
@@ -112,7 +114,8 @@ impl SessionStore {
                  select $1, project_id, now() + $3 * interval '1 millisecond', $4 from project where project_id = $2
                  returning project_id, expires_at
              )
-             select o.project_id, p.name, (extract(epoch from o.expires_at) * 1000)::bigint
+             select o.project_id, p.name, (extract(epoch from o.expires_at) * 1000)::bigint,
+                    $4::bigint is null or (select scope = 'admin' from api_key where key_id = $4)
                from opened o join project p using (project_id)",
         )
         .bind(format::digest(secret.expose_secret()).as_slice())
@@ -137,8 +140,8 @@ impl SessionStore {
         if let Some(session) = self.cached(&digest) {
             return Ok(session);
         }
-        let row: Option<(i64, String, i64, i64)> = sqlx::query_as(
-            "select s.project_id, p.name, (extract(epoch from s.expires_at) * 1000)::bigint,
+        let row: Option<(i64, String, i64, Option<bool>, i64)> = sqlx::query_as(
+            "select s.project_id, p.name, (extract(epoch from s.expires_at) * 1000)::bigint, s.key_id is null or k.scope = 'admin',
                     (extract(epoch from s.expires_at - now()) * 1000)::bigint
                from session s join project p using (project_id) left join api_key k using (key_id)
               where s.digest = $1 and s.expires_at > now() and k.revoked_at is null",
@@ -146,8 +149,8 @@ impl SessionStore {
         .bind(digest.as_slice())
         .fetch_optional(&self.pool)
         .await?;
-        let (project, name, expires_ms, left_ms) = row.ok_or(SessionError::Invalid)?;
-        let session = Session::from((project, name, expires_ms));
+        let (project, name, expires_ms, may_manage, left_ms) = row.ok_or(SessionError::Invalid)?;
+        let session = Session::from((project, name, expires_ms, may_manage));
         // The database's clock decided what is left, so this one need not agree with it.
         let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0));
         self.remember(digest, session.clone(), left.min(CACHE_TTL));
@@ -221,11 +224,11 @@ impl SessionStore {
     }
 }
 
-type SessionRow = (i64, String, i64);
+type SessionRow = (i64, String, i64, Option<bool>);
 
 impl From<SessionRow> for Session {
-    fn from((project, project_name, expires_ms): SessionRow) -> Self {
-        Self { project: project.cast_unsigned(), project_name, expires_ms }
+    fn from((project, project_name, expires_ms, may_manage): SessionRow) -> Self {
+        Self { project: project.cast_unsigned(), project_name, expires_ms, may_manage: may_manage == Some(true) }
     }
 }
 

@@ -28,7 +28,7 @@ use sqlx::PgPool;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
-use super::{ApiKey, KeyError, KeysConfig, Kind, format, origin, records};
+use super::{ApiKey, KeyError, KeysConfig, Kind, Usage, format, origin, records};
 use crate::admin::{Health, HealthHandle};
 use crate::lifecycle::Shutdown;
 
@@ -43,6 +43,7 @@ pub struct KeyStore {
     /// Wakes the reader for somebody who waits.
     wanted: Notify,
     progress: watch::Sender<Progress>,
+    usage: Arc<Usage>,
 }
 
 /// All keys as of one moment.
@@ -75,11 +76,13 @@ enum Progress {
 }
 
 impl KeyStore {
-    /// Starts reading keys until shutdown. Readiness turns green with the first snapshot and red when it gets too old.
+    /// Starts reading keys, and noting how they are used, until shutdown. Readiness turns green with the first snapshot and red when it gets too old.
     pub fn start(pool: PgPool, config: KeysConfig, health: &Health, shutdown: Shutdown) -> Arc<Self> {
         let store = Arc::new(Self::empty(config.stale_max, Progress::Starting));
         let reader = Arc::clone(&store);
         let health = health.register("keys");
+        let (usage, usage_pool, usage_end) = (Arc::clone(&store.usage), pool.clone(), shutdown.clone());
+        tokio::spawn(async move { usage.add_until(usage_pool, usage_end).await });
         tokio::spawn(async move { reader.read_until(pool, health, shutdown).await });
         store
     }
@@ -102,6 +105,7 @@ impl KeyStore {
             waiting: Semaphore::new(WAITING_MAX),
             wanted: Notify::new(),
             progress: watch::Sender::new(progress),
+            usage: Arc::default(),
         }
     }
 
@@ -146,6 +150,11 @@ impl KeyStore {
         let mut progress = self.progress.subscribe();
         // The sender lives in `self`, so the channel cannot close meanwhile.
         let _ = progress.wait_for(|_| self.snapshot.read().is_some()).await;
+    }
+
+    /// Where services tell how keys are used.
+    pub fn usage(&self) -> &Usage {
+        &self.usage
     }
 
     /// Keys that may be used now; for people.
