@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use bytes::Bytes;
 use peep_wire::json::{self, BodyError, Context, Rejection, RejectionCode};
 use peep_wire::otlp::{self, Ignored, RequestError};
-use peep_wire::record::RecordBuilder;
+use peep_wire::record::{self, RecordBuilder};
 use peep_wire::{Identity, KeyId, ProjectId};
 
 use crate::outcome::{Reason, Refused};
@@ -79,6 +79,12 @@ struct Scratch {
     json: json::Decoder,
     otlp: otlp::Decoder,
     record: RecordBuilder,
+}
+
+/// The host that the first event names. Decodes one event; for now and then.
+pub(crate) fn host(batch: &Batch) -> Option<String> {
+    let record = record::parse(batch.records.first()?).ok()?;
+    record.events().next()?.ok()?.host.map(str::to_owned)
 }
 
 fn refuse_spans(error: RequestError) -> Refused {

@@ -16,7 +16,7 @@ use peep_chassis::failpoint;
 use peep_chassis::keys::{ApiKey, KeyStore};
 use peep_log::{AppendError, Log, Offset};
 use peep_wire::hash::mix;
-use peep_wire::json::Context;
+use peep_wire::json::{Context, Rejection, RejectionCode};
 use peep_wire::otlp;
 use peep_wire::receipt::Receipt;
 use peep_wire::{Identity, KeyId, ProjectId};
@@ -163,7 +163,10 @@ impl Station {
         drop(body);
         let batch = match built {
             Ok(batch) => batch,
-            Err(refused) => return Err(with_room(refused, permit)),
+            Err(refused) => {
+                self.note_refused(&key, &refused.rejected, Some(&refused));
+                return Err(with_room(refused, permit));
+            }
         };
         charge.correct(batch.events);
         let record_bytes = batch.records.iter().map(Bytes::len).sum();
@@ -189,9 +192,26 @@ impl Station {
         failpoint::hit("ingest.before_reply");
         metrics::accepted(batch.events, &batch.rejected, sent_bytes, record_bytes, started.elapsed());
         metrics::ignored(&batch.ignored);
+        self.keys.usage().used(key.key, u64::from(batch.events), || batch::host(&batch));
+        self.note_refused(&key, &batch.rejected, None);
         let delivery = if identity.is_some() { Delivery::ExactlyOnce } else { Delivery::AtLeastOnce };
         let room = (answer_bytes > 0).then(|| permit.of_answer(answer_bytes));
         Ok(Accepted { events: batch.events, rejected: batch.rejected, receipt, delivery, headers, room })
+    }
+
+    /// Events that the sender was told to be at fault; or the whole body, when not even its events can be told apart.
+    fn note_refused(&self, key: &ApiKey, rejected: &[Rejection], whole: Option<&Refused>) {
+        let usage = self.keys.usage();
+        let codes: &[RejectionCode] = if rejected.is_empty() { &[] } else { RejectionCode::ALL };
+        for code in codes {
+            let mut of_code = rejected.iter().filter(|rejection| rejection.code == *code);
+            if let Some(first) = of_code.next() {
+                usage.refused(key.project, key.key, code.as_str(), 1 + of_code.count() as u64, &first.message);
+            }
+        }
+        if let Some(whole) = whole.filter(|_| rejected.is_empty()) {
+            usage.refused(key.project, key.key, whole.reason.code(), 1, &whole.message);
+        }
     }
 
     fn charge(&self, key: KeyId, body: &Incoming) -> Result<Charge<'_>, Refused> {
