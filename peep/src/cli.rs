@@ -67,6 +67,9 @@ pub(crate) enum KeyCommand {
         /// What the key may be used for: ingest (send), read, or admin (both).
         #[arg(long)]
         scope: Scope,
+        /// What people call it, in lists.
+        #[arg(long, value_name = "TEXT")]
+        name: Option<String>,
         /// Make a key for web pages of this origin: `https://shop.example`, or `https://*.shop.example` for one label more. May be
         /// repeated. Such a key is no secret: it can only send, and only from these pages. Needs --scope ingest.
         #[arg(long, value_name = "ORIGIN")]

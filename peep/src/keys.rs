@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use peep_chassis::ExposeSecret;
 use peep_chassis::config::{ProcessEnv, Settings};
-use peep_chassis::keys::{self, KeyRow, Origin, Scope};
+use peep_chassis::keys::{self, KeyRow, NewKey, Scope};
 use sqlx::PgPool;
 
 use crate::cli::{KeyCommand, LoginLink};
@@ -21,8 +21,9 @@ use crate::services::stream_address;
 /// When the configuration makes no sense, the database cannot be reached or refuses.
 pub(crate) fn main(command: KeyCommand) -> anyhow::Result<ExitCode> {
     schema::with_database(PROGRAM, async |pool| match command {
-        KeyCommand::Create { project, env, scope, origin, quiet } => {
-            create(&pool, &project, env.as_deref(), scope, &origin, quiet).await
+        KeyCommand::Create { project, env, scope, name, origin, quiet } => {
+            let key = NewKey { name: name.as_deref(), env: env.as_deref(), scope, origins: &origin };
+            create(&pool, &project, &key, quiet).await
         }
         KeyCommand::List { project } => print(&table(&keys::list(&pool, project.as_deref()).await?)),
         KeyCommand::Revoke { which } => {
@@ -54,22 +55,13 @@ pub(crate) fn login_link(link: &LoginLink) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn create(
-    pool: &PgPool,
-    project: &str,
-    env: Option<&str>,
-    scope: Scope,
-    origins: &[Origin],
-    quiet: bool,
-) -> anyhow::Result<()> {
+async fn create(pool: &PgPool, project: &str, key: &NewKey<'_>, quiet: bool) -> anyhow::Result<()> {
+    let NewKey { name, env, scope, origins } = *key;
     anyhow::ensure!(
         origins.is_empty() || scope == Scope::Ingest,
         "a key for web pages can be read by everybody who opens them; use --origin with --scope ingest only"
     );
-    let created = match origins {
-        [] => keys::create(pool, project, env, scope).await?,
-        origins => keys::create_for_browsers(pool, project, env, origins).await?,
-    };
+    let created = keys::create_key(pool, project, key).await?;
     let secret = created.secret.expose_secret();
     if quiet {
         return print(&format!("{secret}\n"));
@@ -77,9 +69,10 @@ async fn create(
     let bound = env.map_or_else(|| "any environment".to_owned(), |env| format!("environment {env}"));
     let pages = if origins.is_empty() { String::new() } else { format!(", for pages of {}", join(origins)) };
     print(&format!(
-        "key {id} of project {project}, scope {scope}, {bound}{pages}:\n\n  {secret}\n\n\
+        "key {id}{named} of project {project}, scope {scope}, {bound}{pages}:\n\n  {secret}\n\n\
          It is not shown again. `peep key revoke {id}` ends it.\n",
         id = created.key,
+        named = name.map_or_else(String::new, |name| format!(" ({name})")),
     ))
 }
 
@@ -94,16 +87,17 @@ fn table(rows: &[KeyRow]) -> String {
     let shown = |row: &KeyRow| format!("{}…{}", row.prefix, row.last4);
     let width = rows.iter().map(|row| shown(row).chars().count()).max().unwrap_or(0);
     let mut text = format!(
-        "{:<6} {:<20} {:<12} {:<7} {:<width$} {:<20} {:<20} ORIGINS\n",
-        "ID", "PROJECT", "ENV", "SCOPE", "KEY", "CREATED", "REVOKED"
+        "{:<6} {:<20} {:<12} {:<7} {:<width$} {:<20} {:<20} {:<24} ORIGINS\n",
+        "ID", "PROJECT", "ENV", "SCOPE", "KEY", "CREATED", "REVOKED", "NAME"
     );
     for row in rows {
         let key = shown(row);
         let env = row.env.as_deref().unwrap_or("(any)");
         let revoked = row.revoked_at.as_deref().unwrap_or("-");
+        let name = row.name.as_deref().unwrap_or("-");
         let origins = if row.origins.is_empty() { "-".to_owned() } else { join(&row.origins) };
         text.push_str(&format!(
-            "{:<6} {:<20} {env:<12} {:<7} {key:<width$} {:<20} {revoked:<20} {origins}\n",
+            "{:<6} {:<20} {env:<12} {:<7} {key:<width$} {:<20} {revoked:<20} {name:<24} {origins}\n",
             row.key, row.project, row.scope, row.created_at
         ));
     }
