@@ -143,6 +143,19 @@ impl Answers {
         self.asked(project, asked, filters, group_by).await
     }
 
+    /// The groups of a question, most requests first, and the window that they are about.
+    pub async fn groups(
+        &self,
+        project: ProjectId,
+        asked: Asked,
+        filters: Filters,
+        group_by: GroupBy,
+        groups_max: usize,
+    ) -> Result<(Window, Vec<Group>), ApiError> {
+        let answer = self.asked(project, asked, filters, group_by).await?;
+        Ok((answer.question().window, answer.into_groups(groups_max)))
+    }
+
     async fn asked(
         &self,
         project: ProjectId,

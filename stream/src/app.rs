@@ -22,6 +22,7 @@ use crate::answer::Answers;
 use crate::config::Config;
 use crate::fanout::Fanout;
 use crate::feed::Feed;
+use crate::findings::Findings;
 use crate::history::{self, Cursors};
 use crate::http::{Parts, Service, TransportLimits, router};
 use crate::hub::Hub;
@@ -95,9 +96,12 @@ pub async fn run_at(
     let (fresh_clock, probe_clock) = (clock.clone(), clock.clone());
     let Logs { live, events } = logs;
     let probed = events.clone().filter(|_| !config.probe_interval.is_zero());
+    let findings = Findings::new(answers.clone(), pool.clone(), clock.clone(), limits.search_time_max);
     let parts = Parts {
         gate,
         answers,
+        findings,
+        feed: feed.clone(),
         hub: hub.clone(),
         fanout: fanout.clone(),
         pool: pool.clone(),

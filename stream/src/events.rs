@@ -5,6 +5,9 @@
 //! labels are bound parameters. Does not: include what is not committed yet, or claim completeness where only a sample
 //! was kept: `sampled` and each event's `weight` say so.
 //!
+//! With the first page come the counts: how many requests match, of how many, and their durations, each event by its weight.
+//! They cost one pass over the range; when that takes too long they are `null`, and the page is there all the same.
+//!
 //! The table has only block ranges over `ts` (a b-tree would cost the writer three times the insert). So the scan walks
 //! back in slices that grow while they find nothing: recent matches come at once, rare ones cost one pass.
 
@@ -14,16 +17,46 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use peep_wire::ProjectId;
+use peep_wire::histogram::Histogram;
+use peep_wire::receipt::{Receipt, Share};
 use serde_json::{Value, json};
 use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{PgConnection, Row};
 
 use crate::error::ApiError;
 use crate::history::set_statement_timeout;
+use crate::position;
 use crate::query::EventsQuery;
+use crate::rows::Rows;
 
-/// A page of events as JSON. Must run to its end, like [`crate::history::read`].
+/// A page of events as JSON, the first with its counts. Must run to its end, like [`crate::history::read`].
 pub async fn search(
+    pool: &PgPool,
+    project: ProjectId,
+    query: &EventsQuery,
+    time_max: Duration,
+) -> Result<Value, SearchError> {
+    let mut answer = page(pool, project, query, time_max).await?;
+    let counts = if query.cursor.is_none() { counts(pool, project, query, time_max).await } else { None };
+    let Counts { matched, total, durations } = counts.unwrap_or_default();
+    answer["matched"] = matched.into();
+    answer["total"] = total.into();
+    answer["duration_histogram"] = durations.map_or(Value::Null, |durations| Rows::of(&[&durations]).one_to_json());
+    Ok(answer)
+}
+
+/// The newest kept event of a trace, as far as it can be found in time.
+pub async fn newest_of_trace(
+    pool: &PgPool,
+    project: ProjectId,
+    query: &EventsQuery,
+    time_max: Duration,
+) -> Result<Option<Value>, SearchError> {
+    let found = page(pool, project, query, time_max).await?;
+    Ok(found["events"].as_array().and_then(|events| events.first()).cloned())
+}
+
+async fn page(
     pool: &PgPool,
     project: ProjectId,
     query: &EventsQuery,
@@ -45,7 +78,7 @@ pub async fn search(
         let rows = slice(&mut transaction, project, query, slice_us, before, wanted).await?;
         let found = rows.len();
         for row in &rows {
-            before = page.push(row)?;
+            before = page.push(row, project)?;
         }
         if found < wanted {
             before = Place::before(slice_us);
@@ -59,6 +92,64 @@ pub async fn search(
     }
     transaction.commit().await?;
     Ok(page.into_json())
+}
+
+/// What a page is a part of.
+#[derive(Default)]
+struct Counts {
+    matched: Option<u64>,
+    total: Option<u64>,
+    durations: Option<Histogram>,
+}
+
+/// A transaction of its own: when it takes too long the page must not suffer.
+async fn counts(pool: &PgPool, project: ProjectId, query: &EventsQuery, time_max: Duration) -> Option<Counts> {
+    match read_counts(pool, project, query, time_max.min(COUNT_TIME_MAX)).await {
+        Ok(counts) => Some(counts),
+        Err(error) => {
+            tracing::debug!(%error, "the events of a range could not be counted");
+            None
+        }
+    }
+}
+
+async fn read_counts(
+    pool: &PgPool,
+    project: ProjectId,
+    query: &EventsQuery,
+    time_max: Duration,
+) -> Result<Counts, sqlx::Error> {
+    let mut transaction = pool.begin_with("begin isolation level repeatable read, read only").await?;
+    set_statement_timeout(&mut transaction, time_max).await?;
+    // Durations to four digits: finer than any row that is drawn.
+    let sql = format!(
+        "with seen as (
+            select duration_us, weight, coalesce({MATCHES}, false) as is_match from raw_event
+            where project_id = $1
+                and ts >= to_timestamp($14::double precision / 1000) and ts < to_timestamp($15::double precision / 1000)
+        )
+        select case when is_match and duration_us is not null
+                then round(duration_us::numeric, 3 - floor(log(greatest(duration_us, 1)::double precision))::int)::bigint end,
+            is_match, sum(weight)::double precision
+        from seen group by 1, 2"
+    );
+    let rows = bind_filters(sqlx::query(sqlx::AssertSqlSafe(sql)), project, query)
+        .bind(query.from_ms as f64)
+        .bind(query.to_ms as f64)
+        .fetch_all(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    let (mut matched, mut total, mut durations) = (0.0, 0.0, Histogram::new());
+    for row in &rows {
+        let (duration_us, is_match): (Option<i64>, bool) = (row.try_get(0)?, row.try_get(1)?);
+        let weight: f64 = row.try_get(2)?;
+        total += weight;
+        matched += if is_match { weight } else { 0.0 };
+        if let Some(us) = duration_us {
+            durations.record_n(us.unsigned_abs(), weight.round() as u64);
+        }
+    }
+    Ok(Counts { matched: Some(matched.round() as u64), total: Some(total.round() as u64), durations: Some(durations) })
 }
 
 /// Why there is no page.
@@ -93,11 +184,11 @@ struct Page {
 }
 
 impl Page {
-    fn push(&mut self, row: &PgRow) -> Result<Place, sqlx::Error> {
+    fn push(&mut self, row: &PgRow, project: ProjectId) -> Result<Place, sqlx::Error> {
         let place = Place::of(row)?;
         let weight: f32 = row.try_get("weight")?;
         self.sampled |= weight != 1.0;
-        self.events.push(event(row, place.ts_us, weight)?);
+        self.events.push(event(row, place, weight, project)?);
         Ok(place)
     }
 
@@ -170,51 +261,72 @@ async fn slice(
     before: Place,
     limit: usize,
 ) -> Result<Vec<PgRow>, sqlx::Error> {
-    let filters = &query.filters;
-    sqlx::query(
+    let sql = format!(
         "select (extract(epoch from ts) * 1000000)::bigint as ts_us, service, env, route, method, status, duration_us,
             error, host, version, trace_id, span_id, source, attrs::text as attrs, weight,
             log_partition, log_offset, event_index
         from raw_event
         where project_id = $1
-            and ts >= to_timestamp($2::double precision / 1000000)
-            and ts <= to_timestamp($3::double precision / 1000000)
+            and ts >= to_timestamp($14::double precision / 1000000)
+            and ts <= to_timestamp($15::double precision / 1000000)
             and (ts, log_partition, log_offset, event_index)
-                < (to_timestamp($3::double precision / 1000000), $4::int, $5::bigint, $6::int)
-            and (cardinality($7::text[]) = 0 or env = any ($7))
-            and (cardinality($8::text[]) = 0 or service = any ($8))
-            and (cardinality($9::text[]) = 0 or route = any ($9))
-            and (cardinality($10::text[]) = 0 or method = any ($10))
-            and (cardinality($11::smallint[]) + cardinality($12::smallint[]) = 0
-                or coalesce(status, 0) = any ($11) or coalesce(status, 0) / 100 = any ($12))
-            and ($13::bigint is null or duration_us >= $13)
-            and ($14::bytea is null or trace_id = $14)
-            and ($15::text is null
-                or strpos(lower(concat_ws(' ', route, error, host, version, attrs::text)), lower($15)) > 0)
+                < (to_timestamp($15::double precision / 1000000), $16::int, $17::bigint, $18::int)
+            and {MATCHES}
         order by ts desc, log_partition desc, log_offset desc, event_index desc
-        limit $16",
-    )
-    .bind(project.0.cast_signed())
-    .bind(from_us as f64)
-    .bind(before.ts_us as f64)
-    .bind(before.partition)
-    .bind(before.offset)
-    .bind(before.index)
-    .bind(&filters.env)
-    .bind(&filters.service)
-    .bind(&filters.route)
-    .bind(&filters.method)
-    .bind(filters.statuses())
-    .bind(filters.status_classes())
-    .bind(query.duration_us_min)
-    .bind(query.trace_id.as_ref().map(|id| id.as_slice()))
-    .bind(query.text.as_deref())
-    .bind(limit as i64)
-    .fetch_all(connection)
-    .await
+        limit $19"
+    );
+    bind_filters(sqlx::query(sqlx::AssertSqlSafe(sql)), project, query)
+        .bind(from_us as f64)
+        .bind(before.ts_us as f64)
+        .bind(before.partition)
+        .bind(before.offset)
+        .bind(before.index)
+        .bind(limit as i64)
+        .fetch_all(connection)
+        .await
 }
 
-fn event(row: &PgRow, ts_us: i64, weight: f32) -> Result<Value, sqlx::Error> {
+/// Which events are asked for: parameters 2 to 13.
+const MATCHES: &str = "(cardinality($2::text[]) = 0 or env = any ($2))
+    and (cardinality($3::text[]) = 0 or service = any ($3))
+    and (cardinality($4::text[]) = 0 or route = any ($4))
+    and (cardinality($5::text[]) = 0 or method = any ($5))
+    and (cardinality($6::smallint[]) + cardinality($7::smallint[]) = 0
+        or coalesce(status, 0) = any ($6) or coalesce(status, 0) / 100 = any ($7))
+    and (cardinality($8::text[]) = 0 or version = any ($8))
+    and (cardinality($9::text[]) = 0 or host = any ($9))
+    and ($10::bigint is null or duration_us >= $10)
+    and ($11::bigint is null or duration_us <= $11)
+    and ($12::bytea is null or trace_id = $12)
+    and ($13::text is null
+        or strpos(lower(concat_ws(' ', route, error, host, version, attrs::text)), lower($13)) > 0)";
+
+type PgQuery<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
+
+/// Parameters 1 to 13.
+fn bind_filters<'q>(sql: PgQuery<'q>, project: ProjectId, query: &'q EventsQuery) -> PgQuery<'q> {
+    let filters = &query.filters;
+    sql.bind(project.0.cast_signed())
+        .bind(&filters.env)
+        .bind(&filters.service)
+        .bind(&filters.route)
+        .bind(&filters.method)
+        .bind(filters.statuses())
+        .bind(filters.status_classes())
+        .bind(&query.versions)
+        .bind(&query.hosts)
+        .bind(query.duration_us_min)
+        .bind(query.duration_us_max)
+        .bind(query.trace_id.as_ref().map(|id| id.as_slice()))
+        .bind(query.text.as_deref())
+}
+
+fn event(row: &PgRow, place: Place, weight: f32, project: ProjectId) -> Result<Value, sqlx::Error> {
+    let Place { ts_us, partition, offset, index } = place;
+    let offset = position::offset(offset.cast_unsigned());
+    // Of this one event: which others came with it, only the record knows.
+    let share = (index > 0).then_some(Share { first_event: index.unsigned_abs(), events: 0 });
+    let receipt = Receipt { project, partition: partition.unsigned_abs(), offset, share };
     let method: String = row.try_get("method")?;
     let duration_us: Option<i64> = row.try_get("duration_us")?;
     let attrs: Option<String> = row.try_get("attrs")?;
@@ -236,6 +348,7 @@ fn event(row: &PgRow, ts_us: i64, weight: f32) -> Result<Value, sqlx::Error> {
         "source": text("source")?,
         "attrs": attrs.and_then(|json| serde_json::from_str::<Value>(&json).ok()),
         "weight": weight,
+        "receipt": receipt.to_string(),
     }))
 }
 
@@ -243,6 +356,8 @@ fn hex(bytes: Option<Vec<u8>>) -> Option<String> {
     bytes.map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// For counting; the page has all the time there is.
+const COUNT_TIME_MAX: Duration = Duration::from_secs(3);
 const SLICE_US_MIN: i64 = 30_000_000;
 const SLICE_US_MAX: i64 = 86_400_000_000;
 const YEAR_9999_US: i64 = 253_402_300_799_000_000;

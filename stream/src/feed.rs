@@ -90,6 +90,12 @@ impl Feed {
         store.evict();
     }
 
+    /// When what lies at an offset was announced, while that is remembered.
+    pub fn published_ms(&self, partition: u32, offset: u64) -> Option<i64> {
+        let store = self.shared.store.lock();
+        store.partitions.get(&partition)?.frame_with(offset).map(|frame| frame.published_ms)
+    }
+
     /// The frames that continue these positions. A partition without a position has nothing committed.
     pub fn continue_from(&self, positions: &Cursors) -> Continued {
         let store = self.shared.store.lock();

@@ -9,15 +9,18 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Path, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use peep_chassis::clock::Clock;
 use peep_chassis::lifecycle::Shutdown;
 use peep_log::Log;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -27,13 +30,20 @@ use crate::answer::Answers;
 use crate::books::tail::TailLimits;
 use crate::error::ApiError;
 use crate::fanout::Fanout;
+use crate::feed::Feed;
+use crate::findings::Findings;
 use crate::freshness::Freshness;
 use crate::hub::Hub;
+use crate::labels::Filters;
 use crate::query::{
-    EventsQuery, FreshnessQuery, Parameters, ReconcileQuery, RejectsQuery, SeriesQuery, ServicesQuery, SummaryQuery,
+    CompareQuery, EventsQuery, FindingsQuery, FreshnessQuery, Parameters, ReconcileQuery, RejectsQuery,
+    RejectsSummaryQuery, SeriesQuery, ServicesQuery, SuggestQuery, SummaryQuery,
 };
 use crate::session::{self, Gate};
-use crate::{assets, books, cardinality, events, live, metrics, receipts, rejects, tickets};
+use crate::{
+    assets, books, cardinality, compare, events, keys, live, metrics, openapi, query, receipts, rejects, suggest,
+    tickets,
+};
 
 /// Everything a handler needs. Cheap to clone.
 #[derive(Clone)]
@@ -47,6 +57,10 @@ pub struct Parts {
     pub gate: Gate,
     /// Answers questions.
     pub answers: Answers,
+    /// What needs attention.
+    pub findings: Findings,
+    /// Live frames, for when something was sent.
+    pub feed: Feed,
     /// Live views.
     pub hub: Hub,
     /// Their WebSockets.
@@ -139,15 +153,23 @@ pub fn router(service: Service) -> Router {
         .route("/v1/services", get(services))
         .route("/v1/summary", get(summary))
         .route("/v1/series", get(series))
+        .route("/v1/findings", get(findings_of))
+        .route("/v1/compare", get(compared))
         .route("/v1/events", get(raw_events))
+        .route("/v1/suggest", get(suggested))
+        .route("/v1/suggest/routes", get(suggested_routes))
         .route("/v1/live", get(live::open))
         .route("/v1/tickets", post(tickets::issue))
         .route("/v1/receipts/{receipt}", get(receipt))
         .route("/v1/reconcile", get(reconcile))
         .route("/v1/rejects", get(rejected))
+        .route("/v1/rejects/summary", get(rejected_summary))
+        .route("/v1/keys", get(keys::list).post(keys::create))
+        .route("/v1/keys/{id}", delete(keys::revoke))
         .route("/v1/cardinality", get(cardinality_of_routes))
         .route("/v1/freshness", get(freshness))
         .merge(crate::alerts::paths())
+        .route("/v1/openapi.json", get(openapi::describe))
         .fallback(elsewhere)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -177,34 +199,106 @@ async fn series(State(service): State<Service>, headers: HeaderMap, uri: Uri) ->
     service.parts.answers.series(viewer.project, query).await.map(json_body)
 }
 
+async fn findings_of(State(service): State<Service>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+    let viewer = service.gate().viewer(&headers).await?;
+    let mut query = FindingsQuery::parse(&Parameters::of(&uri)?, service.now_ms())?;
+    viewer.restrict(&mut query.filters)?;
+    let findings = service.parts.findings.clone();
+    in_a_task(async move { findings.find(viewer.project, query).await }).await
+}
+
+async fn compared(State(service): State<Service>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+    let viewer = service.gate().viewer(&headers).await?;
+    let mut query = CompareQuery::parse(&Parameters::of(&uri)?, service.now_ms())?;
+    viewer.restrict(&mut query.filters)?;
+    let (parts, time_max) = (Arc::clone(&service.parts), service.parts.limits.search_time_max);
+    in_a_task(async move { compare::compare(&parts.answers, &parts.pool, viewer.project, query, time_max).await }).await
+}
+
 async fn raw_events(State(service): State<Service>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
     let viewer = service.gate().viewer(&headers).await?;
     let mut query = EventsQuery::parse(&Parameters::of(&uri)?, service.now_ms())?;
     viewer.restrict(&mut query.filters)?;
     let (pool, time_max) = (service.parts.pool.clone(), service.parts.limits.search_time_max);
-    in_turn(&service, async move {
-        events::search(&pool, viewer.project, &query, time_max).await.map_err(|error| {
-            if let events::SearchError::Database(cause) = &error {
-                tracing::warn!(%cause, "searching raw events failed");
-            }
-            error.to_api()
-        })
-    })
+    in_turn(
+        &service,
+        async move { events::search(&pool, viewer.project, &query, time_max).await.map_err(search_failed) },
+    )
     .await
+}
+
+async fn suggested(State(service): State<Service>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+    let viewer = service.gate().viewer(&headers).await?;
+    let mut query = SuggestQuery::parse(&Parameters::of(&uri)?)?;
+    viewer.restrict(&mut query.filters)?;
+    let (parts, time_max, now_ms) =
+        (Arc::clone(&service.parts), service.parts.limits.search_time_max, service.now_ms());
+    in_a_task(
+        async move { suggest::suggest(&parts.answers, &parts.pool, viewer.project, query, now_ms, time_max).await },
+    )
+    .await
+}
+
+async fn suggested_routes(State(service): State<Service>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+    let viewer = service.gate().viewer_of_project(&headers).await?;
+    let parameters = Parameters::of(&uri)?;
+    parameters.only(&["service"])?;
+    let one = parameters.one("service")?.map(str::to_owned);
+    if one.as_deref().is_some_and(|service| service.contains('\0')) {
+        return Err(ApiError::invalid_parameter("service", "contains a zero byte, which no label has"));
+    }
+    let (pool, time_max) = (service.parts.pool.clone(), service.parts.limits.search_time_max);
+    in_turn(&service, async move { suggest::routes(&pool, viewer.project, one.as_deref(), time_max).await }).await
 }
 
 async fn receipt(
     State(service): State<Service>,
-    Path(receipt): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
+    uri: Uri,
 ) -> Result<Response, ApiError> {
     let viewer = service.gate().viewer(&headers).await?;
+    Parameters::of(&uri)?.only(&[])?;
+    let Path(text) = path.map_err(|_| {
+        ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_receipt",
+            "not a receipt: copy the whole `receipt` of a 202 answer",
+        )
+    })?;
+    let mut filters = Filters::default();
+    viewer.restrict(&mut filters)?;
     let (parts, time_max) = (Arc::clone(&service.parts), service.parts.limits.search_time_max);
     let now_ms = service.now_ms();
     in_turn(&service, async move {
-        receipts::look_up(&parts.pool, parts.events.as_ref(), viewer.project, &receipt, now_ms, time_max).await
+        let project = viewer.project;
+        let events = parts.events.as_ref();
+        let Some(trace_id) = query::trace_id(&text) else {
+            return receipts::look_up(&parts.pool, events, &parts.feed, project, &text, now_ms, time_max).await;
+        };
+        let asked =
+            EventsQuery::newest_of_trace(trace_id, filters, now_ms - TRACE_AGE_MS_MAX, now_ms + TRACE_AHEAD_MS_MAX);
+        let event = events::newest_of_trace(&parts.pool, project, &asked, time_max).await.map_err(search_failed)?;
+        let Some(event) = event else { return Err(trace_not_found()) };
+        let text = event["receipt"].as_str().unwrap_or_default();
+        let mut answer = receipts::look_up(&parts.pool, events, &parts.feed, project, text, now_ms, time_max).await?;
+        answer["event"] = event;
+        Ok(answer)
     })
     .await
+}
+
+fn trace_not_found() -> ApiError {
+    let message = "no kept event has this trace id; of many events only a sample is kept, and the newest appear some seconds \
+                   after they were counted";
+    ApiError::new(StatusCode::NOT_FOUND, "trace_not_found", message)
+}
+
+fn search_failed(error: events::SearchError) -> ApiError {
+    if let events::SearchError::Database(cause) = &error {
+        tracing::warn!(%cause, "searching raw events failed");
+    }
+    error.to_api()
 }
 
 async fn reconcile(State(service): State<Service>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
@@ -222,6 +316,13 @@ async fn rejected(State(service): State<Service>, headers: HeaderMap, uri: Uri) 
     let query = RejectsQuery::parse(&Parameters::of(&uri)?, service.now_ms())?;
     let (pool, time_max) = (service.parts.pool.clone(), service.parts.limits.search_time_max);
     in_turn(&service, async move { rejects::list(&pool, viewer.project, &query, time_max).await }).await
+}
+
+async fn rejected_summary(State(service): State<Service>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+    let viewer = service.gate().viewer_of_project(&headers).await?;
+    let query = RejectsSummaryQuery::parse(&Parameters::of(&uri)?, service.now_ms())?;
+    let (pool, time_max) = (service.parts.pool.clone(), service.parts.limits.search_time_max);
+    in_turn(&service, async move { rejects::summary::of(&pool, viewer.project, query, time_max).await }).await
 }
 
 async fn cardinality_of_routes(
@@ -244,21 +345,42 @@ async fn freshness(State(service): State<Service>, headers: HeaderMap, uri: Uri)
 
 /// Runs a question to the database when it is its turn, and in a task of its own: a client that leaves must not cancel it in
 /// the middle of a transaction.
-async fn in_turn(
+pub(crate) async fn in_turn(
     service: &Service,
     question: impl Future<Output = Result<Value, ApiError>> + Send + 'static,
 ) -> Result<Response, ApiError> {
     let turn = service.parts.answers.a_turn().await?;
-    let answered = tokio::spawn(async move {
+    in_a_task(async move {
         let answer = question.await;
         drop(turn);
         answer
-    });
-    let answer = answered.await.map_err(|error| {
+    })
+    .await
+}
+
+/// For questions that take their turns themselves.
+async fn in_a_task(
+    question: impl Future<Output = Result<Value, ApiError>> + Send + 'static,
+) -> Result<Response, ApiError> {
+    let answer = tokio::spawn(question).await.map_err(|error| {
         tracing::error!(%error, "a question ended without an answer");
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the answer could not be computed")
     })?;
     answer.map(|answer| Json(answer).into_response())
+}
+
+/// A small JSON body, or what is wrong with it; `wanted` says what to send.
+pub(crate) fn body_of<T: DeserializeOwned>(
+    body: Result<Bytes, BytesRejection>,
+    wanted: &'static str,
+) -> Result<T, ApiError> {
+    let body = body.map_err(|rejected| match rejected.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "a body here is smaller than 4 KiB")
+        }
+        _ => ApiError::new(StatusCode::BAD_REQUEST, "invalid_body", "the body could not be read"),
+    })?;
+    serde_json::from_slice(&body).map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", wanted))
 }
 
 async fn elsewhere(method: Method, uri: Uri, headers: HeaderMap) -> Response {
@@ -322,5 +444,9 @@ fn json_body(body: Vec<u8>) -> Response {
 }
 
 const REQUEST_ID: &str = "x-request-id";
-/// A sign-in or a rule: nothing longer is sent here.
+/// How far back a trace is looked for: longer than raw events are kept by default.
+const TRACE_AGE_MS_MAX: i64 = 8 * 86_400_000;
+/// As far as clocks may differ.
+const TRACE_AHEAD_MS_MAX: i64 = 3_600_000;
+/// A sign-in, a key or a rule: nothing longer is sent here.
 const BODY_BYTES_MAX: usize = 4096;

@@ -144,6 +144,22 @@ impl GroupKey {
         }
     }
 
+    /// The value of a dimension that groups are told apart by and that is a text.
+    pub fn text_of(&self, dimension: Dimension) -> Option<&str> {
+        self.by.0.iter().zip(&self.values).find_map(|(by, value)| match value {
+            Value::Text(text) if *by == dimension => Some(&**text),
+            _ => None,
+        })
+    }
+
+    /// The status, when groups are told apart by it; 0 = none was sent.
+    pub fn status_of(&self) -> Option<u16> {
+        self.values.iter().find_map(|value| match value {
+            Value::Status(status) => Some(*status),
+            Value::Text(_) => None,
+        })
+    }
+
     /// Whether this is the group beyond the budget.
     pub fn is_other(&self) -> bool {
         !self.values.is_empty()

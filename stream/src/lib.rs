@@ -3,7 +3,7 @@
 //! Arrives: committed rollups and cursors in Postgres, and the live log with what is not committed yet. Leaves: the read
 //! API, live views over WebSocket and server-sent events, and the dashboard's files. Promises: an answer and a live view
 //! of the same window agree, and count every event once; memory is bounded, whatever viewers do. Writes nothing but
-//! sessions, alert rules and what becomes of them.
+//! sessions, keys, alert rules and what becomes of them.
 //!
 //! The way of a number, in order:
 //! - [`config`], [`app`]: every knob; building and ending;
@@ -13,12 +13,17 @@
 //! - [`feed`], [`stitch`]: live frames, and the seam between them and committed rows;
 //! - [`figures`], [`grouped`], [`columns`]: sums, sums by group and step, and the shape charts draw;
 //! - [`answer`], [`events`]: questions answered once;
+//! - [`findings`], [`verdict`], [`words`]: what needs attention, by which rules, in which words;
+//! - [`compare`], [`significance`], [`rows`]: whether one is worse than the other, and whether that is certain;
+//! - [`suggest`]: what could be asked for;
 //! - [`receipts`], [`books`], [`rejects`], [`cardinality`], [`position`]: what became of what was sent, and whether it adds up;
+//! - [`keys`]: who may send and read;
 //! - [`hub`], [`topic`], [`message`], [`subscriber`]: views that follow the present, and what each viewer has seen;
 //! - [`live`], [`websocket`], [`fanout`], [`sse`], [`comeback`]: how they are opened, written to many sockets, and ended;
 //! - [`freshness`]: how long that takes;
 //! - [`alerts`]: rules about the same answers, and who is told;
 //! - [`prometheus`]: the same counts for a scraper;
+//! - [`openapi`]: all of it, described for programs;
 //! - [`assets`]: the dashboard;
 //! - [`error`], [`metrics`]: what is said when something is wrong, and what the service says about itself.
 //!
@@ -60,11 +65,27 @@ pub mod answer;
 
 pub mod events;
 
+pub mod findings;
+
+pub mod verdict;
+
+pub mod words;
+
+pub mod compare;
+
+pub mod significance;
+
+pub mod rows;
+
+pub mod suggest;
+
 pub mod receipts;
 
 pub mod books;
 
 pub mod rejects;
+
+pub mod keys;
 
 pub mod cardinality;
 
@@ -93,6 +114,8 @@ pub mod freshness;
 pub mod alerts;
 
 pub mod prometheus;
+
+pub mod openapi;
 
 pub mod assets;
 

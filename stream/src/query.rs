@@ -7,7 +7,13 @@
 
 mod books;
 
+mod compare;
+
+mod findings;
+
 mod parameters;
+
+mod suggest;
 
 mod time;
 
@@ -20,8 +26,11 @@ use crate::error::ApiError;
 use crate::labels::{Dimension, Filters, GroupBy, StatusFilter};
 use crate::levels::Horizons;
 
-pub use self::books::{FiringsQuery, ReconcileQuery, RejectsQuery};
+pub use self::books::{FiringsQuery, ReconcileQuery, RejectsQuery, RejectsSummaryQuery};
+pub use self::compare::{CompareQuery, Side};
+pub use self::findings::FindingsQuery;
 pub use self::parameters::Parameters;
+pub use self::suggest::{SuggestQuery, Suggested};
 use self::time::{Moment, parse_moment, parse_span_ms};
 
 /// Width of a stored bucket: the finest step of history.
@@ -84,6 +93,16 @@ impl Asked {
     /// The same in steps.
     pub fn in_steps(from_ms: i64, to_ms: i64, step_s: i64) -> Self {
         Self { range: Range { from_ms, to_ms, slides: true }, steps: Steps::Of(step_s) }
+    }
+
+    /// One step from one moment to the next, Unix seconds, which stay where they are.
+    pub fn between(from_s: i64, to_s: i64) -> Self {
+        Self { range: Range { from_ms: from_s * 1000, to_ms: to_s * 1000, slides: false }, steps: Steps::One }
+    }
+
+    /// The same in steps of this width, seconds.
+    pub fn between_in_steps(from_s: i64, to_s: i64, step_s: i64) -> Self {
+        Self { steps: Steps::Of(step_s), ..Self::between(from_s, to_s) }
     }
 
     /// The window that is answered, as fine as what is kept allows.
@@ -157,8 +176,14 @@ pub struct EventsQuery {
     pub to_ms: i64,
     /// Which series take part.
     pub filters: Filters,
+    /// Only of these releases; empty = all.
+    pub versions: Vec<String>,
+    /// Only of these instances; empty = all.
+    pub hosts: Vec<String>,
     /// Only events at least this long.
     pub duration_us_min: Option<i64>,
+    /// Only events at most this long.
+    pub duration_us_max: Option<i64>,
     /// Only events that contain this text.
     pub text: Option<String>,
     /// Only events of this trace.
@@ -311,7 +336,7 @@ impl LiveQuery {
 }
 
 impl EventsQuery {
-    /// Reads the range, the filters, `min_duration_ms`, `q`, `trace_id`, `cursor` and `limit`.
+    /// Reads the range, the filters, `min_duration_ms`, `max_duration_ms`, `text` (or `q`), `trace_id`, `cursor` and `limit`.
     pub fn parse(parameters: &Parameters, now_ms: i64) -> Result<Self, ApiError> {
         parameters.only(&[
             "from",
@@ -321,7 +346,11 @@ impl EventsQuery {
             "route",
             "method",
             "status",
+            "version",
+            "host",
             "min_duration_ms",
+            "max_duration_ms",
+            "text",
             "q",
             "trace_id",
             "cursor",
@@ -344,12 +373,34 @@ impl EventsQuery {
             from_ms: range.from_ms,
             to_ms: range.to_ms,
             filters: filters(parameters)?,
-            duration_us_min: duration_us_min(parameters)?,
-            text: parameters.one("q")?.filter(|text| !text.is_empty()).map(str::to_owned),
+            versions: texts(parameters, "version")?,
+            hosts: texts(parameters, "host")?,
+            duration_us_min: duration_us(parameters, "min_duration_ms")?.map(|us| us.ceil() as i64),
+            duration_us_max: duration_us(parameters, "max_duration_ms")?.map(|us| us.floor() as i64),
+            text: searched_text(parameters)?,
             trace_id,
             cursor: parameters.one("cursor")?.map(str::to_owned),
             limit,
         })
+    }
+}
+
+impl EventsQuery {
+    /// The newest event of a trace, at most that old.
+    pub fn newest_of_trace(trace_id: [u8; 16], filters: Filters, from_ms: i64, to_ms: i64) -> Self {
+        Self {
+            from_ms,
+            to_ms,
+            filters,
+            versions: Vec::new(),
+            hosts: Vec::new(),
+            duration_us_min: None,
+            duration_us_max: None,
+            text: None,
+            trace_id: Some(trace_id),
+            cursor: None,
+            limit: 1,
+        }
     }
 }
 
@@ -375,7 +426,11 @@ impl Range {
         };
         let from = moment("from", Moment::BeforeNow(default_ms))?;
         let to = moment("to", Moment::BeforeNow(0))?;
-        let (from_ms, to_ms) = (from.at(now_ms), to.at(now_ms));
+        let range = Self::between(from.at(now_ms), to.at(now_ms))?;
+        Ok(Self { slides: matches!(from, Moment::BeforeNow(_)), ..range })
+    }
+
+    fn between(from_ms: i64, to_ms: i64) -> Result<Self, ApiError> {
         if from_ms >= to_ms {
             let why = format!("must be before `to`; {from_ms} is not before {to_ms} (Unix milliseconds)");
             return Err(ApiError::invalid_parameter("from", why));
@@ -383,7 +438,7 @@ impl Range {
         if to_ms - from_ms > RANGE_MS_MAX {
             return Err(ApiError::too_wide("the range is longer than 400 days; move `from` closer to `to`"));
         }
-        Ok(Self { from_ms, to_ms, slides: matches!(from, Moment::BeforeNow(_)) })
+        Ok(Self { from_ms, to_ms, slides: false })
     }
 
     fn whole(&self) -> Window {
@@ -510,17 +565,32 @@ fn quantiles(parameters: &Parameters) -> Result<Option<Quantiles>, ApiError> {
     Ok(Some(Quantiles(quantiles.into())))
 }
 
-fn duration_us_min(parameters: &Parameters) -> Result<Option<i64>, ApiError> {
-    let Some(text) = parameters.one("min_duration_ms")? else { return Ok(None) };
+fn duration_us(parameters: &Parameters, name: &'static str) -> Result<Option<f64>, ApiError> {
+    let Some(text) = parameters.one(name)? else { return Ok(None) };
     let duration_ms: f64 = text
         .parse()
         .ok()
         .filter(|ms: &f64| ms.is_finite() && (0.0..=3_600_000.0).contains(ms))
-        .ok_or_else(|| invalid("min_duration_ms", text, "write milliseconds from 0 to 3600000"))?;
-    Ok(Some((duration_ms * 1000.0).ceil() as i64))
+        .ok_or_else(|| invalid(name, text, "write milliseconds from 0 to 3600000"))?;
+    Ok(Some(duration_ms * 1000.0))
 }
 
-fn trace_id(text: &str) -> Option<[u8; 16]> {
+/// `text`, which was once called `q`.
+fn searched_text(parameters: &Parameters) -> Result<Option<String>, ApiError> {
+    let text = match (parameters.one("text")?, parameters.one("q")?) {
+        (Some(_), Some(_)) => {
+            return Err(ApiError::invalid_parameter("q", "is `text` by another name; give one of them"));
+        }
+        (text, q) => text.or(q),
+    };
+    if text.is_some_and(|text| text.contains('\0')) {
+        return Err(ApiError::invalid_parameter("text", "contains a zero byte, which no event has"));
+    }
+    Ok(text.filter(|text| !text.is_empty()).map(str::to_owned))
+}
+
+/// 32 hexadecimal digits.
+pub fn trace_id(text: &str) -> Option<[u8; 16]> {
     let hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     hex.then(|| u128::from_str_radix(text, 16).ok().map(u128::to_be_bytes)).flatten()
 }

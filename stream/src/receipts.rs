@@ -5,6 +5,9 @@
 //! when it can be shown: the books of the flush that took the record name every exception, and an exception that is no
 //! longer kept is answered as such (410) and not as success. One look at the cursor, three look-ups by key.
 //!
+//! With the answer come its stations: when the batch was received, when the log had it, when it was counted, and when it was
+//! sent to live views. A station that was not reached, or whose time is not remembered, says which of the two.
+//!
 //! A request that outgrew one record has the receipt of its last one; the others lie before it in the same partition.
 //!
 //! A receipt is no secret and no proof: it must name the asker's project, and says nothing about anybody else's events.
@@ -24,6 +27,7 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use crate::error::ApiError;
+use crate::feed::Feed;
 use crate::history::set_statement_timeout;
 use crate::position::{generation, position};
 
@@ -31,6 +35,7 @@ use crate::position::{generation, position};
 pub async fn look_up(
     pool: &PgPool,
     events: Option<&Arc<dyn Log>>,
+    feed: &Feed,
     project: ProjectId,
     text: &str,
     now_ms: i64,
@@ -43,11 +48,47 @@ pub async fn look_up(
         return Err(not_found());
     }
     let fate = find(pool, events, &receipt, now_ms, time_max).await?;
+    let stations = stations(&fate, events, feed, &receipt).await;
     let mut answer = fate.into_json();
+    answer["stations"] = stations;
     answer["receipt"] = text.into();
     answer["partition"] = receipt.partition.into();
     answer["offset"] = receipt.offset.into();
     Ok(answer)
+}
+
+/// When the record was where, in the order of its way.
+async fn stations(fate: &Fate, events: Option<&Arc<dyn Log>>, feed: &Feed, receipt: &Receipt) -> Value {
+    let in_log = record_times(events, receipt).await;
+    let (received_ms, appended_ms) =
+        in_log.map_or((None, None), |(received, appended)| (Some(received), Some(appended)));
+    let gone = in_log.is_none().then_some("the log does not hold the record any more, or does not answer");
+    let (counted_ms, counted_note) = match fate {
+        Fate::Pending { blocked: Some(_), .. } => {
+            (None, Some("counting of this partition has stopped; an operator has to decide"))
+        }
+        Fate::Pending { .. } => (None, Some("not yet: it is written with the next flush")),
+        Fate::Applied { flushed_ms, .. } => (Some(*flushed_ms), None),
+        Fate::Duplicate { flushed_ms, .. } => {
+            (Some(*flushed_ms), Some("recognised as another try and not counted again"))
+        }
+        Fate::DeadLettered { flushed_ms, .. } => (Some(*flushed_ms), Some("set aside and not counted")),
+        Fate::Lost { accepted_ms, .. } => (Some(*accepted_ms), Some("its log was given up before it was counted")),
+    };
+    // While a log was never replaced, offsets are positions; after that, only the newest generation is remembered anyway.
+    let live_ms = feed.published_ms(receipt.partition, receipt.offset);
+    let live_note = match (live_ms, fate) {
+        (Some(_), _) => None,
+        (None, Fate::Applied { .. }) => Some("it was; when is only remembered for some seconds"),
+        (None, Fate::Pending { .. }) => Some("not yet"),
+        (None, _) => Some("what is not counted is not sent"),
+    };
+    json!([
+        {"name": "accepted", "at_ms": received_ms, "note": gone},
+        {"name": "log", "at_ms": appended_ms, "note": gone},
+        {"name": "counted", "at_ms": counted_ms, "note": counted_note},
+        {"name": "live", "at_ms": live_ms, "note": live_note},
+    ])
 }
 
 /// What became of a record.
@@ -336,13 +377,31 @@ async fn some_were_counted(events: Option<&Arc<dyn Log>>, receipt: &Receipt, let
 }
 
 async fn event_count(events: Option<&Arc<dyn Log>>, receipt: &Receipt) -> Option<u32> {
+    in_the_log(events, receipt, |batch, _| batch.header.event_count).await
+}
+
+/// When the record was received and when the log had it.
+async fn record_times(events: Option<&Arc<dyn Log>>, receipt: &Receipt) -> Option<(i64, i64)> {
+    in_the_log(events, receipt, |batch, appended_ms| (batch.header.received_ms, appended_ms)).await
+}
+
+/// Of the record itself, while the log has it.
+async fn in_the_log<T>(
+    events: Option<&Arc<dyn Log>>,
+    receipt: &Receipt,
+    of: impl Fn(&record::Batch<'_>, i64) -> T,
+) -> Option<T> {
+    let events = events.filter(|events| receipt.partition < events.partitions())?;
     let read = async {
-        let mut reader = events?.reader(Partition(receipt.partition), Offset(receipt.offset)).await.ok()?;
+        let mut reader = events.reader(Partition(receipt.partition), Offset(receipt.offset)).await.ok()?;
         let records = reader.next(1, LOG_TIME_MAX).await.ok()?;
         let found = records.first().filter(|record| record.offset.0 == receipt.offset)?;
         let opened = record::open(&found.payload).ok()?;
-        let batch = opened.batches().find(|batch| batch.first_event == *receipt.indices().start())?;
-        (batch.header.project == receipt.project).then_some(batch.header.event_count)
+        let batch = opened.batches().find(|batch| {
+            let last = batch.first_event + batch.header.event_count;
+            (batch.first_event..=last).contains(receipt.indices().start())
+        })?;
+        (batch.header.project == receipt.project).then(|| of(&batch, found.appended_ms))
     };
     tokio::time::timeout(LOG_TIME_MAX, read).await.ok().flatten()
 }

@@ -7,6 +7,8 @@
 
 pub mod contents;
 
+pub mod summary;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use peep_wire::ProjectId;

@@ -25,7 +25,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::error::ApiError;
-use crate::http::Service;
+use crate::http::{Service, body_of};
 use crate::labels::Filters;
 use crate::standing::Standings;
 use crate::tickets::Tickets;
@@ -54,6 +54,8 @@ pub struct Viewer {
     pub project_name: String,
     /// The only environment that may be seen.
     pub env: Option<String>,
+    /// May change keys and rules of the project, and not only read.
+    pub may_manage: bool,
     credential: Credential,
 }
 
@@ -150,19 +152,7 @@ impl Gate {
     pub async fn manager(&self, headers: &HeaderMap) -> Result<Viewer, ApiError> {
         self.check_origin(headers)?;
         let viewer = self.viewer_of_project(headers).await?;
-        let allowed = match &viewer.credential {
-            Credential::Key { secret, .. } => self.keys.check(secret).await.is_ok_and(|key| key.scope == Scope::Admin),
-            Credential::Session { secret, .. } => {
-                self.sessions.may_manage(secret).await.map_err(|error| match error {
-                    SessionError::Invalid => ApiError::unauthorized("the session has ended; sign in again"),
-                    SessionError::Unavailable(cause) => {
-                        tracing::warn!(%cause, "sessions cannot be checked");
-                        ApiError::unavailable()
-                    }
-                })?
-            }
-        };
-        if allowed {
+        if viewer.may_manage {
             return Ok(viewer);
         }
         let message =
@@ -258,10 +248,12 @@ impl Gate {
                 format!("this is a key for scope `{}`; reading needs one for scope `{}`", known.scope, Scope::Read);
             return Err(ApiError::forbidden(message));
         }
+        self.keys.usage().used(known.key, 0, || None);
         Ok(Viewer {
             project: ProjectId(known.project),
             project_name: known.project_name.clone(),
             env: known.env.clone(),
+            may_manage: known.scope == Scope::Admin,
             credential: Credential::Key { secret: key.to_owned(), key: known.key },
         })
     }
@@ -278,7 +270,13 @@ impl Gate {
             return Err(ApiError::unauthorized("the session has ended; sign in again"));
         }
         let credential = Credential::Session { secret: secret.to_owned(), expires_ms: session.expires_ms };
-        Ok(Viewer { project: ProjectId(session.project), project_name: session.project_name, env: None, credential })
+        Ok(Viewer {
+            project: ProjectId(session.project),
+            project_name: session.project_name,
+            env: None,
+            may_manage: session.may_manage,
+            credential,
+        })
     }
 
     /// A browser says where the page came from; scripts and servers say nothing and carry no cookies of others.
@@ -351,16 +349,7 @@ pub async fn sign_in(
 ) -> Result<Response, ApiError> {
     let gate = service.gate();
     gate.check_origin(&headers)?;
-    let body = body.map_err(|rejected| match rejected.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "a sign-in is smaller than 4 KiB")
-        }
-        _ => ApiError::new(StatusCode::BAD_REQUEST, "invalid_body", "the body could not be read"),
-    })?;
-    let sign_in: SignIn = serde_json::from_slice(&body).map_err(|_| {
-        let message = "send JSON: either {\"token\": \"…\"} or {\"key\": \"…\"}";
-        ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", message)
-    })?;
+    let sign_in: SignIn = body_of(body, "send JSON: either {\"token\": \"…\"} or {\"key\": \"…\"}")?;
     let OpenedSession { secret, session } = gate.open(sign_in).await?;
     let age_s = (session.expires_ms - gate.clock.now_ms()).max(0) / 1000;
     let cookie = gate.cookie_header(secret.expose_secret(), age_s);

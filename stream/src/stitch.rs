@@ -126,6 +126,12 @@ impl HeldPartition {
         self.frames.back().map(|frame| &**frame)
     }
 
+    /// The frame that holds what lies at an offset.
+    pub fn frame_with(&self, offset: u64) -> Option<&LiveFrame> {
+        let next = self.frames.partition_point(|frame| frame.to <= offset);
+        self.frames.get(next).map(|frame| &**frame).filter(|frame| frame.from <= offset)
+    }
+
     /// The frames that continue `position`.
     pub fn continue_from(&self, position: Position) -> Continuation {
         let stay = |reach| Continuation { frames: Vec::new(), position, reach };

@@ -166,33 +166,19 @@ impl SessionStore {
             return Ok(Vec::new());
         }
         let digests: Vec<Vec<u8>> = secrets.iter().map(|secret| format::digest(secret).to_vec()).collect();
-        let rows: Vec<(Vec<u8>, i64, String, i64)> = sqlx::query_as(
-            "select s.digest, s.project_id, p.name, (extract(epoch from s.expires_at) * 1000)::bigint
+        let rows: Vec<(Vec<u8>, i64, String, i64, Option<bool>)> = sqlx::query_as(
+            "select s.digest, s.project_id, p.name, (extract(epoch from s.expires_at) * 1000)::bigint,
+                    s.key_id is null or k.scope = 'admin'
                from session s join project p using (project_id) left join api_key k using (key_id)
               where s.digest = any($1) and s.expires_at > now() and k.revoked_at is null",
         )
         .bind(&digests)
         .fetch_all(&self.pool)
         .await?;
-        let found: HashMap<Vec<u8>, Session> =
-            rows.into_iter().map(|(digest, project, name, ms)| (digest, (project, name, ms).into())).collect();
+        let session =
+            |(digest, project, name, ms, may_manage)| (digest, Session::from((project, name, ms, may_manage)));
+        let found: HashMap<Vec<u8>, Session> = rows.into_iter().map(session).collect();
         Ok(digests.iter().map(|digest| found.get(digest).cloned()).collect())
-    }
-
-    /// Whether it may change what belongs to its project: opened by a login link, which only an operator can make, or by an admin
-    /// key.
-    ///
-    /// # Errors
-    /// `Invalid` when it has ended.
-    pub async fn may_manage(&self, secret: &str) -> Result<bool, SessionError> {
-        let row: Option<(bool,)> = sqlx::query_as(
-            "select s.key_id is null or k.scope = 'admin' from session s left join api_key k using (key_id)
-              where s.digest = $1 and s.expires_at > now() and k.revoked_at is null",
-        )
-        .bind(format::digest(secret).as_slice())
-        .fetch_optional(&self.pool)
-        .await?;
-        row.map(|(may,)| may).ok_or(SessionError::Invalid)
     }
 
     /// Signs out. An unknown secret is as good as signed out.

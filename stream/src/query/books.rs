@@ -36,6 +36,15 @@ pub struct FiringsQuery {
     pub to_ms: i64,
 }
 
+/// `GET /v1/rejects/summary`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RejectsSummaryQuery {
+    /// Oldest moment, inclusive.
+    pub from_ms: i64,
+    /// Newest moment, exclusive.
+    pub to_ms: i64,
+}
+
 impl FiringsQuery {
     /// Reads `from` and `to`.
     pub fn parse(parameters: &Parameters, now_ms: i64) -> Result<Self, ApiError> {
@@ -45,6 +54,20 @@ impl FiringsQuery {
         let to_ms = if parameters.one("to")?.is_none() { range.to_ms + 1 } else { range.to_ms };
         Ok(Self { from_ms: range.from_ms, to_ms })
     }
+}
+
+impl RejectsSummaryQuery {
+    /// Reads the range.
+    pub fn parse(parameters: &Parameters, now_ms: i64) -> Result<Self, ApiError> {
+        parameters.only(&["from", "to"])?;
+        let range = Range::parse_with_default(parameters, now_ms, REJECTS_RANGE_DEFAULT_MS)?;
+        Ok(Self { from_ms: range.from_ms, to_ms: to_ms(parameters, range)? })
+    }
+}
+
+/// What is set aside is written a moment after the present of whoever asks, when their clocks differ.
+fn to_ms(parameters: &Parameters, range: Range) -> Result<i64, ApiError> {
+    Ok(if parameters.one("to")?.is_none() { range.to_ms + 60_000 } else { range.to_ms })
 }
 
 impl ReconcileQuery {
@@ -70,8 +93,7 @@ impl RejectsQuery {
                 .filter(|limit| (1..=REJECTS_LIMIT_MAX).contains(limit))
                 .ok_or_else(|| invalid("limit", text, &format!("write a number from 1 to {REJECTS_LIMIT_MAX}")))?,
         };
-        // A letter is written a moment after the present of whoever asks, when their clocks differ.
-        let to_ms = if parameters.one("to")?.is_none() { range.to_ms + 60_000 } else { range.to_ms };
+        let to_ms = to_ms(parameters, range)?;
         Ok(Self {
             from_ms: range.from_ms,
             to_ms,

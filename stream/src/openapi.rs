@@ -1,0 +1,85 @@
+//! The description of the read API, as OpenAPI 3.1.
+//!
+//! `openapi.json` beside this file is written by hand and embedded. A test compares its paths and methods with those of the
+//! router, and `scripts/openapi.sh` asks a running peep whatever the description allows, and what it does not.
+
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+
+/// `GET /v1/openapi.json`; needs no key: it is in every copy of peep.
+pub async fn describe() -> Response {
+    ([(CONTENT_TYPE, "application/json")], DESCRIPTION).into_response()
+}
+
+const DESCRIPTION: &str = include_str!("openapi.json");
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    fn described() -> Value {
+        serde_json::from_str(DESCRIPTION).expect("JSON")
+    }
+
+    /// Paths and methods as `http.rs` has them: a router does not tell its own.
+    fn routed() -> BTreeSet<(String, &'static str)> {
+        let mut routes = BTreeSet::new();
+        for line in include_str!("http.rs").lines() {
+            let Some((path, handlers)) = line.trim().strip_prefix(".route(\"").and_then(|rest| rest.split_once("\", "))
+            else {
+                continue;
+            };
+            for method in ["get", "post", "put", "delete", "patch"] {
+                if handlers.starts_with(&format!("{method}(")) || handlers.contains(&format!(".{method}(")) {
+                    routes.insert((path.to_owned(), method));
+                }
+            }
+        }
+        routes
+    }
+
+    #[test]
+    fn every_path_and_method_is_described_and_no_other() {
+        let document = described();
+        let mut described = BTreeSet::new();
+        for (path, operations) in document["paths"].as_object().expect("paths") {
+            for method in ["get", "post", "put", "delete", "patch"] {
+                if operations.get(method).is_some() {
+                    described.insert((path.clone(), method));
+                }
+            }
+        }
+        assert!(described.len() > 10);
+        assert_eq!(described, routed());
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere_and_every_part_is_used() {
+        let document = described();
+        let mut wanted = BTreeSet::new();
+        collect(&document, &mut wanted);
+        for reference in &wanted {
+            assert!(document.pointer(&reference[1..]).is_some(), "{reference}");
+        }
+        for kind in ["schemas", "parameters", "responses"] {
+            for name in document["components"][kind].as_object().expect("components").keys() {
+                assert!(wanted.contains(&format!("#/components/{kind}/{name}")), "nobody refers to {kind}/{name}");
+            }
+        }
+    }
+
+    fn collect(value: &Value, references: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) => {
+                references.extend(fields.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                fields.values().for_each(|value| collect(value, references));
+            }
+            Value::Array(values) => values.iter().for_each(|value| collect(value, references)),
+            _ => {}
+        }
+    }
+}
