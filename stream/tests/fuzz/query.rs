@@ -3,7 +3,8 @@
 use axum::http::Uri;
 use peep_stream::levels::Horizons;
 use peep_stream::query::{
-    EventsQuery, LiveQuery, Parameters, ReconcileQuery, RejectsQuery, SeriesQuery, ServicesQuery, SummaryQuery,
+    CompareQuery, EventsQuery, FindingsQuery, LiveQuery, Parameters, ReconcileQuery, RejectsQuery, RejectsSummaryQuery,
+    SeriesQuery, ServicesQuery, SuggestQuery, SummaryQuery,
 };
 
 const NOW_MS: i64 = 1_795_200_000_000;
@@ -39,6 +40,14 @@ pub(crate) fn check(data: &[u8]) {
             .err(),
         RejectsQuery::parse(&parameters, NOW_MS)
             .map(|query| assert!(query.from_ms < query.to_ms && query.limit > 0, "{query:?}"))
+            .err(),
+        FindingsQuery::parse(&parameters, NOW_MS)
+            .map(|query| assert!(query.range_s.is_none_or(|(from_s, to_s)| from_s < to_s), "{query:?}"))
+            .err(),
+        CompareQuery::parse(&parameters, NOW_MS).map(|query| assert_ne!(query.a, query.b)).err(),
+        SuggestQuery::parse(&parameters).err(),
+        RejectsSummaryQuery::parse(&parameters, NOW_MS)
+            .map(|query| assert!(query.from_ms < query.to_ms, "{query:?}"))
             .err(),
         LiveQuery::parse(&parameters)
             .map(|query| {

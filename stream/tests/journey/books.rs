@@ -117,6 +117,12 @@ async fn a_receipt_is_pending_until_its_flush_and_then_applied() {
     assert_eq!((&applied["status"], &applied["dead_lettered"]), (&json!("applied"), &json!([])), "{applied}");
     assert_eq!((&applied["partition"], &applied["offset"]), (&json!(0), &json!(0)));
     assert!(applied["settled_ms"].as_i64().is_some_and(|ms| ms > 0));
+    let at = |answer: &Value, station: usize| answer["stations"][station]["at_ms"].as_i64();
+    let names: Vec<&Value> = (0..4).map(|station| &applied["stations"][station]["name"]).collect();
+    assert_eq!(names, ["accepted", "log", "counted", "live"]);
+    assert_eq!((at(&pending, 0), at(&pending, 2)), (Some(NOW_MS - 60_000), None), "received, and not counted yet");
+    assert!(pending["stations"][2]["note"].is_string() && at(&pending, 1).is_some());
+    assert_eq!(at(&applied, 2), applied["settled_ms"].as_i64());
     world.stop().await;
 }
 

@@ -4,11 +4,15 @@ mod world;
 
 mod access;
 
+mod attention;
+
 mod questions;
 
 mod raw;
 
 mod books;
+
+mod keys;
 
 mod live;
 
