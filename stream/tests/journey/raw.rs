@@ -83,7 +83,7 @@ async fn an_event_shows_every_field() {
         "method": "GET", "status": 503, "duration_ms": 0.0, "error": null, "host": "web-1", "version": "v1",
         "trace_id": "00000000000000000000000000000000", "span_id": null, "source": "api",
         "attrs": {"tenant": "acme-0"}, "weight": 1.0,
-        "receipt": Receipt { project: ProjectId(world.project), partition: 0, offset: 0 }.to_string(),
+        "receipt": Receipt { project: ProjectId(world.project), partition: 0, offset: 0, share: None }.to_string(),
     });
     assert_eq!((&answer["events"][0], &answer["sampled"]), (&expected, &json!(false)));
     world.stop().await;
