@@ -1,10 +1,14 @@
 'use client';
 
 /** One chart with its head. While the cursor is out, the head shows the window; under the cursor, the step. */
+import Link from 'next/link';
 import { type ReactNode, useState, useSyncExternalStore } from 'react';
 import { usePageData } from '@/components/shell/page-data';
+import { undoZoom } from '@/components/shell/use-keys';
 import { Icon } from '@/components/ui/icon';
-import { clock, moment } from '@/lib/format/time';
+import { clock, moment, span } from '@/lib/format/time';
+import { toast } from '@/lib/view/toast';
+import { toHref } from '@/lib/view/url';
 import { LinePlot } from './line-plot';
 import type { PlotData, PlotSpec } from './plot';
 
@@ -29,6 +33,9 @@ interface Props {
   table: TableView;
 }
 
+/** A brush shorter than this many steps says that there is nothing finer to see. */
+const STEPS_MIN = 5;
+
 export function useCursorIndex(t: readonly number[]): number | null {
   const { cursor } = usePageData();
   const at = useSyncExternalStore(cursor.subscribe, cursor.get, () => null);
@@ -37,23 +44,34 @@ export function useCursorIndex(t: readonly number[]): number | null {
   return index === -1 ? null : index;
 }
 
+/** A stretch of time cut to whole steps. */
+export function toSteps(fromMs: number, toMs: number, stepMs: number): { fromMs: number; toMs: number } {
+  return { fromMs: Math.floor(fromMs / stepMs) * stepMs, toMs: Math.ceil(toMs / stepMs) * stepMs };
+}
+
 export function ChartCard(props: Props) {
-  const { view, hold, cursor, choose, data: page } = usePageData();
+  const page = usePageData();
+  const { view, hold, cursor, choose, visit } = page;
+  const stepMs = page.data?.stepMs ?? 10_000;
   const [asTable, setAsTable] = useState(false);
+  const [picked, setPicked] = useState<{ fromMs: number; toMs: number } | null>(null);
   const { t } = props.data;
   const index = useCursorIndex(t);
   const time = index === null ? null : (t[index] as number);
 
   const zoom = (from: number, to: number) => {
-    const step = page?.stepMs ?? 10_000;
-    const fromMs = Math.floor(from / step) * step;
-    const toMs = Math.ceil(to / step) * step;
-    if (toMs - fromMs >= step * 5) choose({ frozen: { fromMs, toMs } });
+    const frozen = toSteps(from, to, stepMs);
+    if (frozen.toMs - frozen.fromMs < stepMs * STEPS_MIN) {
+      toast(`Already at ${span(stepMs)} steps.`);
+      return;
+    }
+    cursor.unpin();
+    choose({ frozen, sel: null });
   };
 
   return (
     <section
-      className="group card flex min-w-0 flex-col px-4 pt-3 pb-2"
+      className="group card relative flex min-w-0 flex-col px-4 pt-3 pb-2"
       aria-label={props.title}
       onPointerEnter={() => hold(true)}
       onPointerLeave={() => hold(false)}
@@ -63,17 +81,8 @@ export function ChartCard(props: Props) {
       <div className="flex items-center gap-2">
         <h2 className="font-name">{props.title}</h2>
         <div className="flex-1" />
-        <button
-          type="button"
-          aria-pressed={asTable}
-          aria-label={asTable ? 'Show as chart' : 'Show as table'}
-          title={asTable ? 'Show as chart' : 'Show as table'}
-          onClick={() => setAsTable(!asTable)}
-          className="grid size-6 place-items-center rounded-kbd text-ink2 opacity-0 hover:bg-hover focus-visible:opacity-100 group-focus-within:opacity-100 group-hover:opacity-100 aria-pressed:opacity-100 [@media(hover:none)]:opacity-100"
-        >
-          <Icon name={asTable ? 'chart' : 'table'} size={14} />
-        </button>
-        <p className="text-12 text-ink3">
+        <TableButton asTable={asTable} onToggle={() => setAsTable(!asTable)} />
+        <p className="live-number whitespace-nowrap text-12 text-ink3">
           {time === null
             ? props.note
             : `${moment(time, view.tz, Date.now(), true)}${props.cursorNote ? `, ${props.cursorNote}` : ''}`}
@@ -90,13 +99,99 @@ export function ChartCard(props: Props) {
           label={props.label}
           className={props.plotClass}
           onZoom={zoom}
+          onPick={(from, to) => setPicked(toSteps(from, to, stepMs))}
+          picked={picked !== null}
+          onUndo={() => undoZoom(page)}
+          onVisit={visit}
+        />
+      )}
+      {picked !== null && (
+        <Picked
+          picked={picked}
+          onZoom={() => zoom(picked.fromMs, picked.toMs)}
+          onClose={() => setPicked(null)}
         />
       )}
     </section>
   );
 }
 
-function DataTable({ table, className, title }: { table: TableView; className: string; title: string }) {
+/** What can be done with a stretch of time that was selected and not zoomed into. */
+function Picked(props: {
+  picked: { fromMs: number; toMs: number };
+  onZoom: () => void;
+  onClose: () => void;
+}) {
+  const { view } = usePageData();
+  const { fromMs, toMs } = props.picked;
+  const length = toMs - fromMs;
+  const link = 'rounded-kbd px-2 py-1 font-name text-focus hover:bg-hover';
+  return (
+    <div className="appear absolute inset-x-3 bottom-8 z-10 flex flex-wrap items-center gap-x-1 rounded-control border border-line bg-raised px-2 py-1 text-12 shadow-popover">
+      <span className="flex-1 px-1 text-ink2">
+        {clock(fromMs, view.tz, true)} to {clock(toMs, view.tz, true)}
+      </span>
+      <Link
+        className={link}
+        prefetch={false}
+        href={toHref({ ...view, page: 'requests', frozen: { fromMs, toMs }, sel: null })}
+      >
+        Requests
+      </Link>
+      <Link
+        className={link}
+        prefetch={false}
+        href={toHref({
+          ...view,
+          page: 'compare',
+          sel: null,
+          a: `window:${fromMs - length},${fromMs}`,
+          b: `window:${fromMs},${toMs}`,
+        })}
+      >
+        Compare with before
+      </Link>
+      <button type="button" className={link} onClick={props.onZoom}>
+        Zoom
+      </button>
+      <button
+        type="button"
+        aria-label="Clear the selection"
+        className="grid size-6 place-items-center rounded-kbd text-ink2 hover:bg-hover"
+        onClick={props.onClose}
+      >
+        <Icon name="close" size={12} />
+      </button>
+    </div>
+  );
+}
+
+/** Quiet until someone points at the card, gets there by keyboard, or has no pointer that hovers. */
+export function TableButton({ asTable, onToggle }: { asTable: boolean; onToggle: () => void }) {
+  const label = asTable ? 'Show as chart' : 'Show as table';
+  return (
+    <button
+      type="button"
+      aria-pressed={asTable}
+      aria-label={label}
+      title={label}
+      onClick={onToggle}
+      className="-my-1 grid size-6 place-items-center rounded-kbd text-ink2 opacity-0 hover:bg-hover focus-visible:opacity-100 group-focus-within:opacity-100 group-hover:opacity-100 aria-pressed:opacity-100 [@media(hover:none)]:opacity-100"
+    >
+      <Icon name={asTable ? 'chart' : 'table'} size={14} />
+    </button>
+  );
+}
+
+export function DataTable({
+  table,
+  className,
+  title,
+}: {
+  table: TableView;
+  className: string;
+  title: string;
+}) {
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling region must be reachable by keyboard
     <section className={`overflow-auto ${className}`} tabIndex={0} aria-label={`${title}, table`}>

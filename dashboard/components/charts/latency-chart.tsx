@@ -9,36 +9,100 @@ import { span } from '@/lib/format/time';
 import type { Row } from '@/lib/series/types';
 import { ChartCard, timeCell } from './chart-card';
 import type { ChartFrame } from './frame';
-import type { PlotData, PlotSpec } from './plot';
+import type { LineSpec, Marker, PlotData, PlotSpec } from './plot';
 
-const SPEC: PlotSpec = {
-  scale: 'log',
-  lines: [
-    { color: 'pmax', width: 1, mark: 'dots', fill: 'none', edge: 'max' },
-    { color: 'p50', width: 1.75, mark: 'line', fill: 'none', edge: 'p50' },
-    { color: 'p95', width: 1.5, mark: 'line', fill: 'none', edge: 'p95' },
-    { color: 'p99', width: 2, mark: 'line', fill: 'none', edge: 'p99' },
-  ],
-  stacked: false,
-  axisWidth: 52,
-  edgeWidth: 38,
-  tick: (ms) => {
-    const { value, unit } = latency(ms);
-    return `${Number(value)}\u00a0${unit}`;
+/** All lines there are, tail first, so that deeper lines lie on top. */
+const LINES: Record<string, LineSpec & { name: string; swatch: string; needs: number }> = {
+  max: {
+    name: 'max',
+    swatch: 'bg-pmax',
+    needs: 1,
+    color: 'pmax',
+    width: 1,
+    mark: 'dots',
+    fill: 'none',
+    edge: 'max',
+  },
+  '0.5': {
+    name: 'p50',
+    swatch: 'bg-p50',
+    needs: 2,
+    color: 'p50',
+    width: 1.75,
+    mark: 'line',
+    fill: 'none',
+    edge: 'p50',
+  },
+  '0.9': {
+    name: 'p90',
+    swatch: 'bg-p90',
+    needs: 10,
+    color: 'p90',
+    width: 1.5,
+    mark: 'line',
+    fill: 'none',
+    edge: 'p90',
+  },
+  '0.95': {
+    name: 'p95',
+    swatch: 'bg-p95',
+    needs: 20,
+    color: 'p95',
+    width: 1.5,
+    mark: 'line',
+    fill: 'none',
+    edge: 'p95',
+  },
+  '0.99': {
+    name: 'p99',
+    swatch: 'bg-p99',
+    needs: 100,
+    color: 'p99',
+    width: 2,
+    mark: 'line',
+    fill: 'none',
+    edge: 'p99',
+  },
+  '0.999': {
+    name: 'p99.9',
+    swatch: 'bg-p999',
+    needs: 1000,
+    color: 'p999',
+    width: 1.25,
+    mark: 'line',
+    fill: 'none',
+    edge: 'p99.9',
   },
 };
 
-const NAMES = [
-  { name: 'p50', quantile: '0.5', swatch: 'bg-p50', needs: 2 },
-  { name: 'p95', quantile: '0.95', swatch: 'bg-p95', needs: 20 },
-  { name: 'p99', quantile: '0.99', swatch: 'bg-p99', needs: 100 },
-  { name: 'max', quantile: null, swatch: 'bg-pmax', needs: 1 },
-] as const;
+/** What is drawn, from the slowest downwards; made once per choice, because a new description is a new chart. */
+function specFor(
+  quantiles: readonly string[],
+  scale: 'log' | 'lin',
+  releases: PlotSpec['releases'],
+): PlotSpec {
+  return {
+    scale: scale === 'log' ? 'log' : 'linear',
+    lines: ['max', ...quantiles].map((name) => LINES[name] as LineSpec),
+    stacked: false,
+    axisWidth: 52,
+    edgeWidth: quantiles.includes('0.999') ? 44 : 38,
+    releases,
+    tick: (ms) => {
+      if (ms === 0) return '0';
+      const { value, unit } = latency(ms);
+      return `${Number(value)}\u00a0${unit}`;
+    },
+  };
+}
 
 interface Props {
   row: Row;
   frame: ChartFrame;
   errorBound: number;
+  markers: readonly Marker[];
+  /** Whether releases are named above the plot or are hairlines only. */
+  releases: 'flags' | 'lines';
   stale: boolean;
   /** Height of the plot with its time axis, as a class. */
   plotClass: string;
@@ -46,29 +110,31 @@ interface Props {
   inline: boolean;
 }
 
-export function LatencyChart({ row, frame, errorBound, stale, plotClass, inline }: Props) {
+export function LatencyChart({ row, frame, errorBound, markers, releases, stale, plotClass, inline }: Props) {
   const { view, windowMs } = usePageData();
+  const chosen = view.q.join();
+  const names = useMemo(() => [...chosen.split(',').filter(Boolean), 'max'], [chosen]);
+  const spec = useMemo(
+    () => specFor(names.slice(0, -1), view.scale, releases),
+    [names, view.scale, releases],
+  );
   const { columns, window } = row;
   const data: PlotData = useMemo(() => {
     const none = new Array<null>(frame.t.length).fill(null);
     return {
       t: frame.t,
-      lines: [
-        columns.maxMs,
-        columns.quantilesMs['0.5'] ?? none,
-        columns.quantilesMs['0.95'] ?? none,
-        columns.quantilesMs['0.99'] ?? none,
-      ],
+      lines: [columns.maxMs, ...names.slice(0, -1).map((name) => columns.quantilesMs[name] ?? none)],
       open: frame.open,
       gaps: frame.gaps.ranges,
       stale,
       zone: view.tz,
+      markers,
     };
-  }, [frame, columns, stale, view.tz]);
+  }, [frame, columns, names, stale, view.tz, markers]);
 
-  const at = (quantile: string | null, index: number | null): number | null => {
-    if (index === null) return quantile === null ? window.maxMs : (window.quantilesMs[quantile] ?? null);
-    return (quantile === null ? columns.maxMs[index] : columns.quantilesMs[quantile]?.[index]) ?? null;
+  const at = (name: string, index: number | null): number | null => {
+    if (index === null) return name === 'max' ? window.maxMs : (window.quantilesMs[name] ?? null);
+    return (name === 'max' ? columns.maxMs[index] : columns.quantilesMs[name]?.[index]) ?? null;
   };
   const samples = (index: number | null): number =>
     index === null ? window.latencyCount : (columns.latencyCount[index] ?? 0);
@@ -78,16 +144,16 @@ export function LatencyChart({ row, frame, errorBound, stale, plotClass, inline 
       title="Latency"
       note={`bound ${bound(errorBound)}`}
       cursorNote={bound(errorBound)}
-      spec={SPEC}
+      spec={spec}
       data={data}
       plotClass={plotClass}
-      label={`Latency over ${span(windowMs)}: ${NAMES.map((item) => `${item.name} ${write(latency(at(item.quantile, null)))}`).join(', ')}.`}
+      label={`Latency over ${span(windowMs)}: ${names.map((name) => `${LINES[name]?.name} ${write(latency(at(name, null)))}`).join(', ')}.`}
       table={{
-        head: ['Time', 'p50', 'p95', 'p99', 'max', 'of'],
+        head: ['Time', ...names.map((name) => LINES[name]?.name ?? name), 'of'],
         rows: () =>
           frame.t.map((t, index) => [
             timeCell(t, view.tz),
-            ...NAMES.map((item) => write(latency(at(item.quantile, index), 4))),
+            ...names.map((name) => write(latency(at(name, index), 4))),
             exactCount(samples(index)),
           ]),
       }}
@@ -97,12 +163,13 @@ export function LatencyChart({ row, frame, errorBound, stale, plotClass, inline 
           <dl
             className={
               inline
-                ? 'flex h-6 items-center gap-3 overflow-hidden max-tablet:h-[34px] max-tablet:justify-between'
-                : 'flex h-[34px] items-start gap-5 overflow-hidden'
+                ? 'flex h-6 items-center gap-3 overflow-hidden max-tablet:h-[38px] max-tablet:justify-between'
+                : 'flex h-[38px] items-start gap-5 overflow-hidden'
             }
           >
-            {NAMES.map((item) => {
-              const value = at(item.quantile, index);
+            {names.map((name) => {
+              const item = LINES[name] as (typeof LINES)[string];
+              const value = at(name, index);
               const few = value !== null && n < item.needs;
               return (
                 <div
@@ -117,7 +184,7 @@ export function LatencyChart({ row, frame, errorBound, stale, plotClass, inline 
                   <dt className="flex items-center gap-1 text-12 leading-[14px] text-ink2">
                     <span className={`h-[3px] w-2.5 shrink-0 rounded-data ${item.swatch}`} />
                     {item.name}
-                    {few && !inline && <span className="text-ink3">of {n}</span>}
+                    {few && <span className="text-ink3">of {n}</span>}
                   </dt>
                   <dd className="leading-5">
                     <Num

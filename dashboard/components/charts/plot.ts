@@ -9,6 +9,7 @@ import { tickLabel, timeTicks, type Zone } from '@/lib/format/time';
 import { CalmAxis, linearRange, linearTicks, logRange, logTicks, type Range } from '@/lib/series/axis';
 import type { Column } from '@/lib/series/types';
 import type { CursorStore } from './cursor';
+import { Flags, type PlacedMarker } from './flags';
 import { color, dots, hatch, onThemeChange, type Token } from './tokens';
 
 export type Fill = 'none' | 'soft' | 'plain' | 'hatch' | 'dots';
@@ -20,6 +21,8 @@ export interface LineSpec {
   fill: Fill;
   /** Written at the right edge, in ink. */
   edge?: string;
+  /** Dashed: the compared past, which is never still filling. */
+  dash?: readonly number[];
 }
 
 export interface PlotSpec {
@@ -29,6 +32,8 @@ export interface PlotSpec {
   stacked: boolean;
   axisWidth: number;
   edgeWidth: number;
+  /** Releases: named by a flag above the plot, drawn as a hairline only, or left out. */
+  releases: 'flags' | 'lines' | 'none';
   tick: (value: number, end: number) => string;
 }
 
@@ -40,28 +45,49 @@ export interface PlotData {
   gaps: readonly (readonly [number, number])[];
   stale: boolean;
   zone: Zone;
+  markers: readonly Marker[];
+}
+
+/** Something that happened at one moment: the first event of a release. */
+export interface Marker {
+  t: number;
+  label: string;
+  /** Where a press on its flag leads. */
+  href: string;
 }
 
 export interface PlotEvents {
   cursor: CursorStore;
   zoom(fromMs: number, toMs: number): void;
+  /** Dragged with Shift: a stretch of time to look into, without zooming. */
+  pick(fromMs: number, toMs: number): void;
+  visit(href: string): void;
 }
 
 const FONT = '11px Geist, system-ui, sans-serif';
-const SYNC = 'page';
+/** Room for flags above the plot. */
+const FLAGS_HEIGHT = 22;
 
 export class Plot {
   private readonly chart: uPlot;
   private readonly axis = new CalmAxis();
   private data: PlotData;
   private range: Range = [0, 1];
-  private readonly unsubscribe: () => void;
+  private readonly unsubscribe: (() => void)[];
+  private readonly flags: Flags | null;
+  private shift = false;
+  private following = false;
+  /** A drag ends with a click; that one pins nothing. */
+  private dragged = false;
+  /** Steps selected by keyboard: where it began and where it is. */
+  private chosen: { anchor: number; head: number } | null = null;
 
   constructor(
     root: HTMLElement,
     private readonly spec: PlotSpec,
     first: PlotData,
     private readonly events: PlotEvents,
+    overlay: HTMLElement | null = null,
   ) {
     this.data = first;
     this.chart = new uPlot(
@@ -69,7 +95,21 @@ export class Plot {
       this.columns(),
       root,
     );
-    this.unsubscribe = onThemeChange(() => this.chart.redraw());
+    this.flags = spec.releases === 'flags' && overlay !== null ? new Flags(overlay, events.visit) : null;
+    this.unsubscribe = [
+      onThemeChange(() => this.chart.redraw()),
+      events.cursor.subscribe(() => this.follow()),
+    ];
+    const over = this.chart.over;
+    over.addEventListener('pointerdown', (event) => {
+      this.shift = event.shiftKey;
+      this.chosen = null;
+    });
+    over.addEventListener('click', () => {
+      const t = this.data.t[this.chart.cursor.idx ?? -1];
+      if (!this.dragged && t !== undefined) events.cursor.pin(t);
+      this.dragged = false;
+    });
     this.update(first);
   }
 
@@ -84,6 +124,7 @@ export class Plot {
       this.chart.setScale('x', { min: from, max: to });
       this.chart.setScale('y', { min: this.range[0], max: this.range[1] });
     });
+    if (this.events.cursor.pinned()) this.follow();
   }
 
   resize(width: number, height: number): void {
@@ -91,34 +132,72 @@ export class Plot {
       this.chart.setSize({ width, height });
   }
 
-  /** Moves the shared cursor by steps; without one it starts at the newest closed step. */
-  step(by: number): void {
-    const t = this.data.t;
-    const last = this.data.open === -1 ? t.length - 1 : this.data.open - 1;
-    const at = this.chart.cursor.idx;
-    const next = at === null || at === undefined ? last : Math.min(t.length - 1, Math.max(0, at + by));
+  /** Moves the shared cursor by steps; without one it starts at the newest closed step. `widen` selects on the way. */
+  step(by: number, widen = false): void {
+    const { t, open } = this.data;
+    const { cursor } = this.events;
+    const last = open === -1 ? t.length - 1 : open - 1;
+    const now = cursor.get();
+    const at = now === null ? -1 : t.indexOf(now);
+    const next = at === -1 ? last : Math.min(t.length - 1, Math.max(0, at + by));
     const time = t[next];
-    if (time !== undefined) {
-      this.moveCursor(this.chart.valToPos(time, 'x'), 0);
+    if (time === undefined) return;
+    if (widen) this.chosen = { anchor: this.chosen?.anchor ?? (at === -1 ? last : at), head: next };
+    else this.chosen = null;
+    this.drawChosen();
+    if (cursor.pinned()) cursor.unpin();
+    cursor.set(time);
+  }
+
+  /** Zooms into what was selected by keyboard; pins the cursor when nothing was. */
+  enter(): void {
+    const chosen = this.chosen;
+    const { t } = this.data;
+    if (chosen === null) {
+      const now = this.events.cursor.get();
+      if (now !== null) this.events.cursor.pin(now);
+      return;
     }
+    const from = t[Math.min(chosen.anchor, chosen.head)];
+    const to = t[Math.max(chosen.anchor, chosen.head)];
+    this.chosen = null;
+    this.drawChosen();
+    if (from !== undefined && to !== undefined) this.events.zoom(from, to);
   }
 
   leave(): void {
-    this.moveCursor(-10, -10);
+    this.chosen = null;
+    this.drawChosen();
+    this.events.cursor.set(null);
   }
 
-  /** uPlot takes a third argument, which tells the other charts of the page; its types leave it out. */
-  private moveCursor(left: number, top: number): void {
-    const move = this.chart.setCursor as (
-      to: { left: number; top: number },
-      fire: boolean,
-      publish: boolean,
-    ) => void;
-    move({ left, top }, true, true);
+  private drawChosen(): void {
+    const { t } = this.data;
+    const chosen = this.chosen;
+    const height = this.chart.over.clientHeight;
+    const from = chosen === null ? undefined : t[Math.min(chosen.anchor, chosen.head)];
+    const to = chosen === null ? undefined : t[Math.max(chosen.anchor, chosen.head)];
+    const left = from === undefined ? 0 : this.chart.valToPos(from, 'x');
+    const width = to === undefined ? 0 : this.chart.valToPos(to, 'x') - left;
+    this.chart.setSelect({ left, top: 0, width, height: width > 0 ? height : 0 }, false);
+  }
+
+  /** Puts this chart's cursor where the page's is. */
+  private follow(): void {
+    const t = this.events.cursor.get();
+    const first = this.data.t[0];
+    const last = this.data.t.at(-1);
+    const inside = t !== null && first !== undefined && last !== undefined && t >= first && t <= last;
+    const left = inside ? this.chart.valToPos(t, 'x') : -10;
+    if (Math.abs((this.chart.cursor.left ?? -10) - left) < 0.01) return;
+    this.following = true;
+    this.chart.setCursor({ left, top: inside ? 0 : -10 }, false);
+    this.following = false;
   }
 
   destroy(): void {
-    this.unsubscribe();
+    for (const stop of this.unsubscribe) stop();
+    this.flags?.show([]);
     this.chart.destroy();
   }
 
@@ -127,8 +206,10 @@ export class Plot {
     const { t, lines, open } = this.data;
     return [
       t as number[],
-      ...lines.map((line) =>
-        open === -1 ? line : line.map((value, index) => (index === open ? null : value)),
+      ...lines.map((line, lineIndex) =>
+        open === -1 || this.spec.lines[lineIndex]?.dash !== undefined
+          ? line
+          : line.map((value, index) => (index === open ? null : value)),
       ),
     ] as uPlot.AlignedData;
   }
@@ -153,13 +234,12 @@ export class Plot {
     return {
       width,
       height,
-      padding: [8, spec.edgeWidth, 0, 0],
+      padding: [spec.releases === 'flags' ? FLAGS_HEIGHT : 8, spec.edgeWidth, 0, 0],
       legend: { show: false },
       cursor: {
         x: true,
         y: false,
         drag: { x: true, y: false, setScale: false },
-        sync: { key: SYNC, scales: ['x', null] },
         points: {
           size: 7,
           width: 1.5,
@@ -209,9 +289,18 @@ export class Plot {
         : [],
       hooks: {
         drawClear: [(chart) => this.drawGaps(chart)],
-        draw: [(chart) => this.drawOpen(chart), (chart) => this.drawEdges(chart)],
+        draw: [
+          (chart) => this.drawMarkers(chart),
+          (chart) => this.drawOpen(chart),
+          (chart) => this.drawEdges(chart),
+        ],
         setCursor: [
           (chart) => {
+            if (this.following) return;
+            if (this.events.cursor.pinned()) {
+              this.follow();
+              return;
+            }
             const index = chart.cursor.idx;
             this.events.cursor.set(
               index === null || index === undefined || (chart.cursor.left ?? -1) < 0
@@ -241,6 +330,7 @@ export class Plot {
       spanGaps: false,
       width: isDots ? 0 : line.width,
       stroke: () => color(line.color),
+      ...(line.dash === undefined ? {} : { dash: [...line.dash] }),
       ...(line.fill === 'none' ? {} : { fill: () => fill(line) }),
       ...(isDots ? { paths: () => null } : {}),
       points: {
@@ -307,6 +397,7 @@ export class Plot {
       const value = values[open] ?? null;
       if (value === null || (this.spec.scale === 'log' && value <= 0)) return;
       const line = this.spec.lines[index] as LineSpec;
+      if (line.dash !== undefined) return;
       const before = values[open - 1] ?? null;
       const x = chart.valToPos(t[open] as number, 'x', true);
       const y = chart.valToPos(value, 'y', true);
@@ -327,6 +418,30 @@ export class Plot {
       context.stroke();
     });
     context.restore();
+  }
+
+  /** Releases in sight, as dashed hairlines; their flags lie above the plot as buttons. */
+  private drawMarkers(chart: uPlot): void {
+    if (this.spec.releases === 'none') return;
+    const ratio = window.devicePixelRatio || 1;
+    const { left, top, width, height } = chart.bbox;
+    const context = chart.ctx;
+    const placed: PlacedMarker[] = [];
+    context.save();
+    context.strokeStyle = color('ink2');
+    context.lineWidth = ratio;
+    context.setLineDash([3 * ratio, 3 * ratio]);
+    for (const marker of this.data.markers) {
+      const x = Math.round(chart.valToPos(marker.t, 'x', true)) + 0.5;
+      if (x < left || x > left + width) continue;
+      context.beginPath();
+      context.moveTo(x, top);
+      context.lineTo(x, top + height);
+      context.stroke();
+      placed.push({ ...marker, x: x / ratio });
+    }
+    context.restore();
+    this.flags?.show(placed);
   }
 
   /** Names at the right edge, pushed apart where lines run close, never out of the plot. */
@@ -369,8 +484,18 @@ export class Plot {
     if (width < 4) return;
     const from = chart.posToVal(left, 'x');
     const to = chart.posToVal(left + width, 'x');
+    this.dragged = true;
+    if (this.shift) {
+      this.events.pick(from, to);
+      return;
+    }
     chart.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
     this.events.zoom(from, to);
+  }
+
+  /** Takes the picked stretch off the plot again. */
+  unpick(): void {
+    this.chart.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
   }
 }
 

@@ -43,11 +43,14 @@ export function Ruler({
   window: totals,
   axis,
   width,
+  usualP99 = null,
   height = 24,
 }: {
   window: Totals;
   axis: RulerAxis;
   width: number;
+  /** Marked with a triangle when it is far from the p99 of now. */
+  usualP99?: number | null;
   height?: number;
 }) {
   const p50 = totals.quantilesMs['0.5'] ?? null;
@@ -76,10 +79,24 @@ export function Ruler({
       context.fillRect(x(p95), middle - 3.5, Math.max(0, x(p99) - x(p95)), 7);
       context.fillStyle = color('p99');
       context.fillRect(x(p99) - 1.25, middle - 6.5, 2.5, 13);
+      if (usualP99 !== null && isFar(usualP99, p99)) {
+        const at = x(usualP99);
+        context.fillStyle = color('ink2');
+        context.beginPath();
+        context.moveTo(at, middle + 6);
+        context.lineTo(at + 4, middle + 13);
+        context.lineTo(at - 4, middle + 13);
+        context.fill();
+      }
     },
-    [p50, p95, p99, max, lowMs, highMs, width, height],
+    [usualP99, p50, p95, p99, max, lowMs, highMs, width, height],
   );
   return <Canvas width={width} height={height} draw={draw} />;
+}
+
+/** Half as much again, either way: nearer than that, the eye compares nothing. */
+function isFar(usual: number, now: number): boolean {
+  return usual > 0 && (now / usual >= 1.5 || usual / now >= 1.5);
 }
 
 /** A tick's label; only the ends of a unit carry it, as on a real ruler. */

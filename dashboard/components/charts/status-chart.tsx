@@ -9,7 +9,7 @@ import { rates } from '@/lib/series/gaps';
 import type { Column, Row, StatusClass } from '@/lib/series/types';
 import { ChartCard, timeCell } from './chart-card';
 import type { ChartFrame } from './frame';
-import type { PlotData, PlotSpec } from './plot';
+import type { Marker, PlotData, PlotSpec } from './plot';
 import { axisRate } from './requests-chart';
 
 const SPEC: PlotSpec = {
@@ -23,6 +23,7 @@ const SPEC: PlotSpec = {
   stacked: true,
   axisWidth: 42,
   edgeWidth: 16,
+  releases: 'flags',
   tick: (value) => (value === 0 ? '0' : axisRate(value)),
 };
 
@@ -46,12 +47,13 @@ function perSecond(value: number | null | undefined): string {
 interface Props {
   row: Row;
   frame: ChartFrame;
+  markers: readonly Marker[];
   stale: boolean;
   /** Height of the plot with its time axis, as a class. */
   plotClass: string;
 }
 
-export function StatusChart({ row, frame, stale, plotClass }: Props) {
+export function StatusChart({ row, frame, markers, stale, plotClass }: Props) {
   const { view, windowMs } = usePageData();
   const { columns } = row;
   /** Per class, in the order of CLASSES, as rates. */
@@ -71,8 +73,16 @@ export function StatusChart({ row, frame, stale, plotClass }: Props) {
         value === null ? null : single.slice(from).reduce((sum, column) => sum + (column[index] ?? 0), 0),
       ),
     );
-    return { t: frame.t, lines: stacked, open: frame.open, gaps: frame.gaps.ranges, stale, zone: view.tz };
-  }, [single, frame, stale, view.tz]);
+    return {
+      t: frame.t,
+      lines: stacked,
+      open: frame.open,
+      gaps: frame.gaps.ranges,
+      stale,
+      zone: view.tz,
+      markers,
+    };
+  }, [single, frame, stale, view.tz, markers]);
 
   const windowRate = (name: StatusClass): number => {
     const n = columns.status[name].reduce<number>((sum, value) => sum + (value ?? 0), 0);

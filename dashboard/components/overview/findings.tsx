@@ -1,101 +1,74 @@
 'use client';
 
-/** The services that are failing: how much, since when, where. Five at most; the table has them all. */
+/** What needs attention: how much, since when, after which release, where. Five at most; the table has them all. */
 import Link from 'next/link';
 import { Sparkline } from '@/components/charts/sparkline';
+import type { Token } from '@/components/charts/tokens';
 import { usePageData } from '@/components/shell/page-data';
-import { hrefOf } from '@/components/shell/sidebar';
 import { Glyph } from '@/components/ui/glyph';
 import { Icon } from '@/components/ui/icon';
+import { useNarrow } from '@/components/ui/use-narrow';
 import { count, NBSP, share, write } from '@/lib/format/number';
-import { moment, span } from '@/lib/format/time';
-import { fetchSummary } from '@/lib/query/summary';
-import { usePoll } from '@/lib/query/use-poll';
-import { shares } from '@/lib/series/gaps';
-import type { Row } from '@/lib/series/types';
-import { byTrouble, failingSince } from '@/lib/series/verdict';
+import { moment } from '@/lib/format/time';
+import type { Finding, Where } from '@/lib/query/findings';
+import { findGaps, rates, shares } from '@/lib/series/gaps';
+import type { Column, Row } from '@/lib/series/types';
+import { findingWords, shortSpan, stateOfFinding } from '@/lib/series/verdict';
+import { hrefOf } from '@/lib/view/url';
 
 const MOST = 5;
-const WHERE_EVERY_MS = 15_000;
 
-interface Item {
-  row: Row;
-  recoveredMs: number | null;
-}
-
-export function Findings({ items }: { items: readonly Item[] }) {
-  const sorted = [...items].sort(
-    (a, b) => Number(a.recoveredMs !== null) - Number(b.recoveredMs !== null) || byTrouble(a.row, b.row),
-  );
+export function Findings({ findings, rows }: { findings: readonly Finding[]; rows: readonly Row[] }) {
+  const narrow = useNarrow();
   return (
     <ul className="card divide-y divide-line overflow-hidden" aria-label="Findings">
-      {sorted.slice(0, MOST).map((item) => (
-        <Finding key={item.row.id} row={item.row} recoveredMs={item.recoveredMs} />
+      {findings.slice(0, MOST).map((finding) => (
+        <FindingRow
+          key={`${finding.service} ${finding.kind} ${finding.env}`}
+          finding={finding}
+          row={narrow ? undefined : rows.find((row) => row.key.service === finding.service)}
+        />
       ))}
-      {sorted.length > MOST && (
+      {findings.length > MOST && (
         <li className="flex h-9 items-center px-4 text-12 text-ink2">
-          {sorted.length - MOST} more, in the table below
+          {findings.length - MOST} more, in the table below
         </li>
       )}
     </ul>
   );
 }
 
-function Finding({ row, recoveredMs }: Item) {
-  const { view, windowMs } = usePageData();
-  const service = row.key.service ?? '';
-  const { columns, window } = row;
-  const since = failingSince(columns.t, columns.count, columns.errors);
-  const where = useWhere(service, window.errors);
+function FindingRow({ finding, row }: { finding: Finding; row: Row | undefined }) {
+  const { view } = usePageData();
+  const state = stateOfFinding(finding);
+  const words = findingWords(finding);
+  const tone = state === 'recovered' ? 'text-ink' : state === 'slower' ? 'text-warn' : 'text-bad';
   return (
     <li>
       <Link
-        href={hrefOf(view, { service })}
+        href={hrefOf(view, { service: finding.service })}
         prefetch={false}
-        className="grid min-h-13 items-center gap-x-4 px-4 hover:bg-hover tablet:grid-cols-[20px_minmax(110px,1fr)_minmax(0,2.1fr)_minmax(0,1.6fr)_minmax(0,2.2fr)_auto_16px] max-tablet:grid-cols-[14px_1fr_16px] max-tablet:gap-x-2 max-tablet:px-3 max-tablet:py-2"
+        className="grid min-h-13 items-center gap-x-4 px-4 hover:bg-hover tablet:grid-cols-[16px_minmax(90px,0.85fr)_minmax(0,2fr)_minmax(0,1.9fr)_minmax(0,1.7fr)_auto_16px] max-desktop:tablet:grid-cols-[16px_minmax(90px,0.85fr)_minmax(0,2fr)_minmax(0,1.9fr)_16px] max-tablet:min-h-14 max-tablet:grid-cols-[14px_1fr_16px] max-tablet:gap-x-2.5 max-tablet:px-3 max-tablet:py-2"
       >
-        <Glyph state={recoveredMs === null ? 'failing' : 'recovered'} size={15} />
-        <span className="truncate font-name" title={service}>
-          {service}
+        <Glyph state={state} size={16} />
+        <span className="truncate font-name" title={finding.service}>
+          {finding.service}
         </span>
-        <span className="live-number truncate text-ink2 max-tablet:col-start-2 max-tablet:row-start-2">
-          <span className={`font-strong ${recoveredMs === null ? 'text-bad' : 'text-ink'}`}>
-            {write(share(window.errors, window.count))}
-          </span>{' '}
-          of requests {recoveredMs === null ? 'fail' : 'failed'}, {write(count(window.errors))}
-          {' in '}
-          {span(windowMs)}
+        <span className="live-number truncate text-ink2 max-tablet:col-start-2 max-tablet:row-start-2 max-tablet:whitespace-normal">
+          {words.before}
+          {words.number !== '' && <span className={`font-strong ${tone}`}>{words.number}</span>}
+          {words.after}
         </span>
-        <span className="truncate text-ink2 max-tablet:hidden">
-          {recoveredMs !== null ? (
-            <>
-              recovered at{' '}
-              <span className="font-strong text-ink">{moment(recoveredMs, view.tz, Date.now(), true)}</span>
-            </>
-          ) : since?.kind === 'throughout' ? (
-            `for ${span(windowMs)} or longer`
-          ) : (
-            since !== null && (
-              <>
-                {since.kind === 'since' ? 'since' : 'in bursts, last at'}{' '}
-                <span className="font-strong text-ink">
-                  {moment(since.kind === 'since' ? since.at : since.last, view.tz, Date.now(), true)}
-                </span>
-              </>
-            )
-          )}
+        <span className="truncate text-ink2 max-tablet:col-start-2 max-tablet:row-start-3 max-tablet:text-12">
+          <Since finding={finding} />
         </span>
-        <span className="truncate text-ink2 max-tablet:hidden">{where}</span>
-        <span className="max-tablet:hidden">
-          <Sparkline
-            values={shares(columns.errors, columns.count)}
-            token={recoveredMs === null ? 'bad' : 'was'}
-            fill
-            width={108}
-            height={28}
-          />
+        <span className="truncate text-ink2 max-desktop:hidden">
+          <WhereWords where={finding.where} />
         </span>
-        <span className="text-ink2 max-tablet:row-span-2 max-tablet:row-start-1 max-tablet:col-start-3">
+        <span className="max-desktop:hidden">
+          {row === undefined ? <span className="block w-[108px]" /> : <Shape finding={finding} row={row} />}
+        </span>
+        <span className="text-ink2 max-tablet:col-start-3 max-tablet:row-span-3 max-tablet:row-start-1">
           <Icon name="chevronRight" />
         </span>
       </Link>
@@ -103,32 +76,95 @@ function Finding({ row, recoveredMs }: Item) {
   );
 }
 
-/** The route that carries at least half of the errors, asked from the server for just this service. */
-function useWhere(service: string, errors: number): React.ReactNode {
-  const { view, windowMs, asked, mode, paused } = usePageData();
-  const polled = usePoll(
-    JSON.stringify([service, view.env, windowMs, view.frozen]),
-    (signal) => fetchSummary({ env: view.env, service }, asked, ['route', 'method'], signal),
-    mode === 'history' || paused !== null ? null : WHERE_EVERY_MS,
+/** `since 14:21:40, 20 s after v2.14.0`, or when it recovered and what it cost. */
+function Since({ finding }: { finding: Finding }) {
+  const { view } = usePageData();
+  const at = (ms: number) => (
+    <span className="font-strong text-ink">{moment(ms, view.tz, Date.now(), true)}</span>
   );
-  const rows = polled.data?.rows ?? null;
-  if (rows === null || errors === 0) return null;
-  const all = rows.reduce((sum, row) => sum + row.window.errors, 0);
-  const failing = rows.filter((row) => row.window.errors > 0);
-  const worst = failing.reduce<(typeof rows)[number] | null>(
-    (best, row) => (best === null || row.window.errors > best.window.errors ? row : best),
-    null,
-  );
-  if (worst === null) return null;
-  if (worst.window.errors * 2 < all) return `spread over ${failing.length} routes`;
+  const { sinceMs, recoveredMs, after } = finding;
+  if (recoveredMs !== null) {
+    return (
+      <>
+        recovered at {at(recoveredMs)}
+        {sinceMs !== null && ` after ${shortSpan(recoveredMs - sinceMs)}`}
+        {finding.affected > 0 &&
+          `, ${write(count(finding.affected))} requests ${finding.kind === 'failing' ? 'failed' : 'affected'}`}
+      </>
+    );
+  }
+  if (sinceMs === null) return null;
   return (
     <>
-      {write(share(worst.window.errors, all))} on{' '}
-      <span className="font-mono text-12 font-strong text-ink">
-        {worst.key.method}
-        {worst.key.method ? NBSP : ''}
-        {worst.key.route}
-      </span>
+      since {at(sinceMs)}
+      {after === null ? (
+        ', no release near it'
+      ) : (
+        <>
+          , {shortSpan(after.ms)} after <span className="font-strong text-ink">{after.version}</span>
+        </>
+      )}
     </>
+  );
+}
+
+/** `96 % on POST /buy`, `host search-3 only`, `spread over 8 routes`. */
+export function WhereWords({ where }: { where: Where | null }) {
+  if (where === null) return null;
+  if (where.dimension === 'spread') return `spread over ${where.routes} routes`;
+  const value = (
+    <span
+      className={
+        where.dimension === 'route' ? 'font-mono text-12 font-strong text-ink' : 'font-strong text-ink'
+      }
+    >
+      {where.value.replace(' ', NBSP)}
+    </span>
+  );
+  if (where.dimension === 'route')
+    return (
+      <>
+        {where.share >= 0.9995 ? 'all' : roundShare(where.share)} on {value}
+      </>
+    );
+  return (
+    <>
+      {where.dimension} {value}
+      {where.share >= 0.995 ? ' only' : `, ${roundShare(where.share)}`}
+    </>
+  );
+}
+
+/** In whole percent: where it mostly is needs no more. */
+function roundShare(part: number): string {
+  return part >= 0.1 ? `${Math.min(99, Math.round(part * 100))}${NBSP}%` : write(share(part, 1));
+}
+
+const SHAPE_TOKEN: Record<ReturnType<typeof stateOfFinding>, Token> = {
+  failing: 'bad',
+  silent: 'bad',
+  slower: 'warn',
+  recovered: 'was',
+  fine: 'was',
+};
+
+/** The shape of what the finding is about. */
+function Shape({ finding, row }: { finding: Finding; row: Row }) {
+  const { columns } = row;
+  const closed = Math.max(0, columns.t.length - 1);
+  const values: Column =
+    finding.kind === 'slower'
+      ? (columns.quantilesMs['0.99'] ?? [])
+      : finding.kind === 'silent'
+        ? rates(columns.count, findGaps(columns.count, closed), 1000)
+        : shares(columns.errors, columns.count);
+  return (
+    <Sparkline
+      values={values.slice(0, closed)}
+      token={SHAPE_TOKEN[stateOfFinding(finding)]}
+      fill
+      width={108}
+      height={28}
+    />
   );
 }

@@ -5,104 +5,159 @@ import { useMemo } from 'react';
 import { ErrorsChart } from '@/components/charts/errors-chart';
 import { chartFrame } from '@/components/charts/frame';
 import { LatencyChart } from '@/components/charts/latency-chart';
+import type { Marker } from '@/components/charts/plot';
 import { RequestsChart } from '@/components/charts/requests-chart';
+import { useMarkers } from '@/components/charts/use-markers';
+import { type PastView, usePast } from '@/components/charts/use-past';
 import { useFreshness } from '@/components/shell/badge';
+import { type Attention, useAttention } from '@/components/shell/findings';
 import { usePageData } from '@/components/shell/page-data';
 import { BlockFailed, FirstEvent, LoadingBlocks, Refused } from '@/components/shell/states';
 import { Announce } from '@/components/ui/announce';
 import { useNarrow } from '@/components/ui/use-narrow';
-import { share, write } from '@/lib/format/number';
-import { moment, span, zoneName } from '@/lib/format/time';
+import { moment, span, type Zone, zoneName } from '@/lib/format/time';
 import { fetchServices } from '@/lib/query/services';
 import { usePoll } from '@/lib/query/use-poll';
-import { isOther, overviewSentence, stateOf } from '@/lib/series/verdict';
+import type { Row } from '@/lib/series/types';
+import { isOther, overviewSentence } from '@/lib/series/verdict';
 import { Findings } from './findings';
 import { ServicesTable } from './services-table';
 import { Tiles } from './tiles';
 
-/** 136 px of plot and the time axis. */
-const PLOT = 'h-[158px]';
+/** 136 px of plot, room for flags, and the time axis. */
+const PLOT = 'h-[180px]';
+/** Below this many services their own charts say more than their sum. */
+const TOTALS_FROM = 3;
 
 export function Overview() {
   const { data, error, retry, view, windowMs, link } = usePageData();
   const freshness = useFreshness();
   const narrow = useNarrow();
+  const attention = useAttention();
   const frame = useMemo(() => (data === null ? null : chartFrame(data, data.total)), [data]);
+  const past = usePast(frame);
+  const markers = useMarkers();
 
   if (link?.kind === 'refused') return <Refused message={link.message} />;
-  if (data === null || frame === null) {
-    if (error !== null) return <BlockFailed what="the overview" error={error} retry={retry} />;
+  if (data === null || frame === null || !attention.known) {
+    if (data === null && error !== null)
+      return <BlockFailed what="the overview" error={error} retry={retry} />;
     return <LoadingBlocks heads={3} windowMs={windowMs} />;
   }
-  if (data.rows.length === 0 && data.total.window.count === 0) return <NothingHere />;
+  const { findings } = attention;
+  if (data.rows.length === 0 && data.total.window.count === 0 && findings.length === 0)
+    return <NothingHere />;
 
-  const services = data.rows.filter((row) => !isOther(row));
-  const judged = services.map((row) => ({ row, ...stateOf(row, data.stepMs, data.openT) }));
-  const failing = judged.filter((item) => item.state === 'failing');
-  const recovered = judged.filter((item) => item.state === 'recovered');
-  const total = data.total.window;
-  const sentence = overviewSentence(
-    services.length,
-    failing.length,
-    recovered.length,
-    write(share(total.errors, total.count)),
-    view.frozen !== null,
-  );
+  const services = new Set(data.rows.filter((row) => !isOther(row)).map((row) => row.key.service));
+  for (const finding of findings) services.add(finding.service);
+  const troubled = new Set(findings.filter((item) => item.recoveredMs === null).map((item) => item.service))
+    .size;
+  const recovered = new Set(findings.map((item) => item.service)).size - troubled;
+  const sentence = overviewSentence({
+    services: services.size,
+    troubled,
+    recovered,
+    judged: attention.judged,
+    fresh: attention.noUsual.length,
+    past: view.frozen !== null,
+  });
+  const failing = findings.some((item) => item.kind === 'failing' && item.recoveredMs === null);
   const stale = freshness.kind === 'lost';
+  const single = services.size < TOTALS_FROM && services.size > 0;
+  const subjects = single ? data.rows.filter((row) => !isOther(row)) : [data.total];
   return (
     <div className="flex flex-col gap-4 max-tablet:gap-3">
       <header>
         <h1 className="text-22 font-strong max-tablet:text-20">{sentence}</h1>
         <Announce text={sentence} />
         <p className="mt-0.5 text-ink2">
-          {rule(failing.length + recovered.length, services.length)}, measured from{' '}
-          {moment(data.fromMs, view.tz, Date.now())} to {moment(data.toMs, view.tz, Date.now())}{' '}
-          {zoneName(data.toMs, view.tz)}.
+          {attention.judged
+            ? against(services.size, troubled + recovered, attention.usual, view.tz)
+            : 'Failing means 1 % of requests and 10 at least. This server does not compare with a usual yet.'}
         </p>
       </header>
-      {failing.length + recovered.length > 0 && <Findings items={[...failing, ...recovered]} />}
+      {findings.length > 0 && <Findings findings={findings} rows={data.rows} />}
       {error !== null && <BlockFailed what="the newest numbers" error={error} retry={retry} />}
       {narrow ? (
-        <Tiles row={data.total} frame={frame} failing={failing.length > 0} />
+        <Tiles row={data.total} frame={frame} failing={failing} />
       ) : (
-        <div className="grid grid-cols-2 gap-4 desktop:grid-cols-3">
-          <RequestsChart row={data.total} frame={frame} stale={stale} plotClass={PLOT} />
-          <ErrorsChart
-            row={data.total}
-            frame={frame}
-            failing={failing.length > 0}
+        subjects.map((row) => (
+          <Charts
+            key={row.id}
+            row={row}
+            past={subjects.length > 1 ? null : past}
+            markers={
+              single ? markers.filter((marker) => marker.label.startsWith(`${row.key.service} `)) : markers
+            }
+            failing={
+              single ? attention.byService.get(row.key.service ?? '')?.kind === 'failing' && failing : failing
+            }
+            of={single ? (row.key.service ?? '') : 'all services'}
             stale={stale}
-            plotClass={PLOT}
           />
-          <div className="grid max-desktop:col-span-2">
-            <LatencyChart
-              row={data.total}
-              frame={frame}
-              errorBound={data.errorBound}
-              stale={stale}
-              plotClass={PLOT}
-              inline={false}
-            />
-          </div>
-        </div>
+        ))
       )}
       <ServicesTable rows={data.rows} windowMs={windowMs} />
     </div>
   );
 }
 
-/** What counts as failing, said of those that are not. */
-function rule(failing: number, services: number): string {
-  if (failing === 0) {
-    return services === 1
-      ? 'It fails less than 1 % of its requests'
-      : 'Each fails less than 1 % of its requests, or fewer than 10';
-  }
-  if (failing === services) return 'At least 10 requests and 1 % failed';
-  const others = services - failing;
-  return others === 1
-    ? 'The other one fails less than 1 % of its requests, or fewer than 10'
-    : `The other ${others} fail less than 1 % of their requests, or fewer than 10`;
+interface ChartsProps {
+  row: Row;
+  past: PastView | null;
+  markers: readonly Marker[];
+  failing: boolean;
+  of: string;
+  stale: boolean;
+}
+
+function Charts({ row, past, markers, failing, of, stale }: ChartsProps) {
+  const { data } = usePageData();
+  const frame = useMemo(() => (data === null ? null : chartFrame(data, row)), [data, row]);
+  if (data === null || frame === null) return null;
+  return (
+    <div className="grid grid-cols-2 gap-4 desktop:grid-cols-3">
+      <RequestsChart row={row} frame={frame} past={past} stale={stale} of={of} plotClass={PLOT} />
+      <ErrorsChart
+        row={row}
+        frame={frame}
+        past={past}
+        markers={markers}
+        failing={failing}
+        stale={stale}
+        plotClass={PLOT}
+      />
+      <div className="grid max-desktop:col-span-2">
+        <LatencyChart
+          row={row}
+          frame={frame}
+          errorBound={data.errorBound}
+          markers={markers}
+          releases="lines"
+          stale={stale}
+          plotClass={PLOT}
+          inline={false}
+        />
+      </div>
+    </div>
+  );
+}
+
+/** What the verdict is measured against, said of those that are fine. */
+function against(services: number, listed: number, usual: Attention['usual'], zone: Zone): string {
+  const others = services - listed;
+  const range =
+    others <= 0
+      ? 'Measured against'
+      : listed === 0
+        ? 'Measured against'
+        : others === 1
+          ? 'The other one is within its usual range, measured against'
+          : `The other ${others} are within their usual range, measured against`;
+  if (usual === null)
+    return `${range.replace(', measured against', '')}${listed === 0 || others <= 0 ? ' nothing yet: there is no usual to compare with.' : '.'}`;
+  const span = `${moment(usual.fromMs, zone, usual.fromMs)} to ${moment(usual.toMs, zone, usual.fromMs)} ${zoneName(usual.toMs, zone)}`;
+  return `${range} ${usual.kind === 'yesterday' ? 'yesterday' : 'the hour before,'} ${span}.`;
 }
 
 const LONG_AGO = { from: '-30d', to: 'now' };

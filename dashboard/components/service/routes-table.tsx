@@ -5,6 +5,7 @@ import Link from 'next/link';
 import { useMemo, useState } from 'react';
 import { Sparkline } from '@/components/charts/sparkline';
 import { useOrder } from '@/components/overview/use-order';
+import { useAttention } from '@/components/shell/findings';
 import { usePageData } from '@/components/shell/page-data';
 import { Glyph } from '@/components/ui/glyph';
 import { Num } from '@/components/ui/num';
@@ -14,8 +15,8 @@ import { useNarrow } from '@/components/ui/use-narrow';
 import { exactCount, rate, share } from '@/lib/format/number';
 import { span } from '@/lib/format/time';
 import type { Row } from '@/lib/series/types';
-import { isFailing, stateOf } from '@/lib/series/verdict';
-import { toHref } from '@/lib/view/url';
+import { isOther, type State, stateOf } from '@/lib/series/verdict';
+import { hrefOf, toHref } from '@/lib/view/url';
 
 const FIRST_ROWS = 8;
 
@@ -24,17 +25,35 @@ function timeMs(row: Row): number {
   return row.window.latencyCount * (row.window.meanMs ?? 0);
 }
 
+/** The trouble of each route: what the verdict names, and what fails by itself. */
+function useRouteStates(): (row: Row) => State {
+  const { view, data } = usePageData();
+  const finding = useAttention().byService.get(view.service ?? '');
+  return (row) => {
+    const { state } = stateOf(row, data?.stepMs ?? 0, data?.openT ?? null);
+    if (state !== 'fine' || finding === undefined || finding.recoveredMs !== null) return state;
+    const { where } = finding;
+    if (where === null || where.dimension !== 'route') return state;
+    const name = `${row.key.method ?? ''} ${row.key.route ?? ''}`.trim();
+    return where.value === name || where.value === row.key.route ? finding.kind : state;
+  };
+}
+
 export function RoutesTable({ rows, windowMs }: { rows: readonly Row[]; windowMs: number }) {
   const { view, choose, heldSince, hold } = usePageData();
+  const judge = useRouteStates();
+  const isTroubled = (row: Row) => judge(row) !== 'fine' && judge(row) !== 'recovered';
   const narrow = useNarrow();
   const [all, setAll] = useState(false);
   const { sort } = view;
   const total = rows.reduce((sum, row) => sum + timeMs(row), 0);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the trouble of a route changes with its row
   const sorted = useMemo(() => {
     if (sort === null) {
       return [...rows].sort(
         (a, b) =>
-          Number(isFailing(b.window)) - Number(isFailing(a.window)) ||
+          Number(isOther(a)) - Number(isOther(b)) ||
+          Number(isTroubled(b)) - Number(isTroubled(a)) ||
           timeMs(b) - timeMs(a) ||
           (a.id < b.id ? -1 : 1),
       );
@@ -65,7 +84,7 @@ export function RoutesTable({ rows, windowMs }: { rows: readonly Row[]; windowMs
       {narrow ? (
         <ul className="divide-y divide-line">
           {shown.map((row) => (
-            <NarrowRoute key={row.id} row={row} />
+            <NarrowRoute key={row.id} row={row} state={judge(row)} />
           ))}
         </ul>
       ) : (
@@ -82,32 +101,47 @@ export function RoutesTable({ rows, windowMs }: { rows: readonly Row[]; windowMs
               <SortHeader column="rate" className="w-20" {...head}>
                 Requests
               </SortHeader>
-              <SortHeader column="errors" className="w-20" {...head}>
+              <SortHeader column="errors" className="w-[68px]" {...head}>
                 Errors
               </SortHeader>
-              <SortHeader column="p50" className="w-20" {...head}>
+              <SortHeader column="p50" className="w-[72px]" {...head}>
                 p50
               </SortHeader>
-              <SortHeader column="p95" className="w-20" {...head}>
+              <SortHeader column="p95" className="w-[72px]" {...head}>
                 p95
               </SortHeader>
-              <SortHeader column="p99" className="w-20" {...head}>
+              <SortHeader column="p99" className="w-[72px]" {...head}>
                 p99
               </SortHeader>
-              <th scope="col" className="w-[112px] pl-5 text-left font-regular text-ink2">
+              <th
+                scope="col"
+                className="w-[112px] whitespace-nowrap pl-5 text-left font-regular text-ink2 max-desktop:hidden"
+              >
                 p99, {span(windowMs)}
               </th>
-              <SortHeader column="time" className="w-20 pr-4" {...head}>
+              <SortHeader column="time" isDefault className="w-20 pr-4" {...head}>
                 Time
               </SortHeader>
             </tr>
           </thead>
           <tbody>
             {shown.map((row) => (
-              <RouteRow key={row.id} row={row} timeShare={{ part: timeMs(row), total }} />
+              <RouteRow key={row.id} row={row} state={judge(row)} timeShare={{ part: timeMs(row), total }} />
             ))}
           </tbody>
         </table>
+      )}
+      {ordered.some(isOther) && (
+        <p className="border-line border-t px-4 py-2 text-12 text-ink2">
+          <span className="font-mono">(other)</span> holds routes over the budget, counted together.{' '}
+          <Link
+            href={hrefOf(view, { page: 'ledger', service: null })}
+            prefetch={false}
+            className="font-strong text-focus underline underline-offset-2"
+          >
+            Name the pattern
+          </Link>
+        </p>
       )}
       {ordered.length > FIRST_ROWS && (
         <button
@@ -135,12 +169,30 @@ export function RouteName({ route }: { route: string }) {
   );
 }
 
-function RouteRow({ row, timeShare }: { row: Row; timeShare: { part: number; total: number } }) {
-  const { view, data } = usePageData();
+interface RouteProps {
+  row: Row;
+  state: State;
+}
+
+/** The address of a route's own page, or, on it, the way back to all of them. */
+function useRouteLink(row: Row): { href: string; current: boolean } {
+  const { view } = usePageData();
+  const route = row.key.route ?? '';
+  const method = row.key.method ?? '';
+  const current = view.route[0] === route && (view.method[0] ?? '') === method;
+  const href = toHref({
+    ...view,
+    sel: null,
+    route: current ? [] : [route],
+    method: current || method === '' ? [] : [method],
+  });
+  return { href, current };
+}
+
+function RouteRow({ row, state, timeShare }: RouteProps & { timeShare: { part: number; total: number } }) {
   const { window, key } = row;
-  const state = stateOf(row, data?.stepMs ?? 0, data?.openT ?? null).state;
   const failing = state === 'failing';
-  const current = view.route === (key.route ?? '') && (view.method ?? '') === (key.method ?? '');
+  const { href, current } = useRouteLink(row);
   const route = key.route ?? '';
   const method = key.method ?? '';
   const p99 = useMemo(() => (row.columns.quantilesMs['0.99'] ?? []).slice(0, -1), [row]);
@@ -154,11 +206,7 @@ function RouteRow({ row, timeShare }: { row: Row; timeShare: { part: number; tot
       <td className="max-w-0">
         <Link
           data-row
-          href={
-            current
-              ? toHref({ ...view, route: null, method: null })
-              : toHref({ ...view, route, method: method || null })
-          }
+          href={href}
           prefetch={false}
           aria-current={current ? 'true' : undefined}
           className="flex min-w-0 items-center after:absolute after:inset-0 focus-visible:outline-none focus-visible:after:outline-2 focus-visible:after:outline-offset-[-2px] focus-visible:after:outline-focus"
@@ -185,9 +233,13 @@ function RouteRow({ row, timeShare }: { row: Row; timeShare: { part: number; tot
         <Quantile window={window} quantile="0.95" />
       </td>
       <td className="text-right">
-        <Quantile window={window} quantile="0.99" />
+        <Quantile
+          window={window}
+          quantile="0.99"
+          className={state === 'slower' ? 'font-strong! text-warn' : ''}
+        />
       </td>
-      <td className="pl-5">
+      <td className="pl-5 max-desktop:hidden">
         <Sparkline values={p99} token="p99" />
       </td>
       <td className="pr-4 text-right">
@@ -197,12 +249,10 @@ function RouteRow({ row, timeShare }: { row: Row; timeShare: { part: number; tot
   );
 }
 
-function NarrowRoute({ row }: { row: Row }) {
-  const { view, data } = usePageData();
+function NarrowRoute({ row, state }: RouteProps) {
   const { window, key } = row;
-  const state = stateOf(row, data?.stepMs ?? 0, data?.openT ?? null).state;
   const failing = state === 'failing';
-  const current = view.route === (key.route ?? '') && (view.method ?? '') === (key.method ?? '');
+  const { href, current } = useRouteLink(row);
   const route = key.route ?? '';
   const method = key.method ?? '';
   return (
@@ -211,11 +261,7 @@ function NarrowRoute({ row }: { row: Row }) {
         <Glyph state={state} />
         <Link
           data-row
-          href={
-            current
-              ? toHref({ ...view, route: null, method: null })
-              : toHref({ ...view, route, method: method || null })
-          }
+          href={href}
           prefetch={false}
           aria-current={current ? 'true' : undefined}
           className="min-w-0 flex-1 after:absolute after:inset-0"

@@ -13,8 +13,8 @@ const BY = ['route', 'method'] as const;
 
 export function Routes() {
   const { view, data, filter, asked, windowMs, mode, paused } = usePageData();
-  const narrowed = view.route !== null || view.method !== null;
-  const all = { ...filter, route: null, method: null };
+  const narrowed = view.route.length > 0 || view.method.length > 0;
+  const all = { ...filter, route: [], method: [] };
   const polled = usePoll(
     narrowed ? JSON.stringify([all, windowMs, view.frozen]) : null,
     (signal) => fetchRows(all, BY, asked, data?.stepMs ?? stepFor(windowMs), signal),

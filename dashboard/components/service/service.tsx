@@ -1,209 +1,333 @@
 'use client';
 
-/** Which route, since when, how slow: one service, or one of its routes, over one window. */
+/** Which route, since when, who is affected, what changed: one service, or one of its routes, over one window. */
+import Link from 'next/link';
 import { useMemo } from 'react';
 import { ErrorsChart } from '@/components/charts/errors-chart';
 import { chartFrame } from '@/components/charts/frame';
 import { LatencyChart } from '@/components/charts/latency-chart';
 import { StatusChart } from '@/components/charts/status-chart';
+import { useMarkers } from '@/components/charts/use-markers';
+import { usePast } from '@/components/charts/use-past';
 import { useFreshness } from '@/components/shell/badge';
+import { useAttention } from '@/components/shell/findings';
 import { usePageData } from '@/components/shell/page-data';
 import { useServices } from '@/components/shell/services';
 import { BlockFailed, LoadingBlocks, Refused } from '@/components/shell/states';
 import { Announce } from '@/components/ui/announce';
 import { Glyph } from '@/components/ui/glyph';
+import { useNarrow } from '@/components/ui/use-narrow';
 import { count, NBSP, share, write } from '@/lib/format/number';
 import { moment, span, zoneName } from '@/lib/format/time';
-import type { Row, View } from '@/lib/series/types';
-import {
-  byTrouble,
-  failingSince,
-  isOther,
-  mostErrors,
-  type Onset,
-  plural,
-  stateOf,
-} from '@/lib/series/verdict';
-import type { ViewState } from '@/lib/view/url';
+import type { Finding } from '@/lib/query/findings';
+import type { SummaryRow } from '@/lib/query/summary';
+import type { View } from '@/lib/series/types';
+import { findingSentence, type State, shortSpan, stateOf, stateOfFinding } from '@/lib/series/verdict';
+import { FILTERS, hrefOf, toHref, type ViewState } from '@/lib/view/url';
+import { Breakdown, useBreakdown } from './breakdown';
+import { ExportMenu } from './export-menu';
 import { Filters } from './filters';
-import { RecentRequests } from './recent-requests';
+import { Heat } from './heat';
 import { Routes } from './routes';
 import { StatusCodes } from './status-codes';
 
-/** 176 px of plot and the time axis; less on a phone. */
-const PLOT = 'h-[198px] max-tablet:h-[172px]';
+/** 176 px of plot, room for flags, and the time axis; less on a phone. */
+const PLOT = 'h-[212px] max-tablet:h-[186px]';
 
 export function Service() {
   const { data, error, retry, view, windowMs, link } = usePageData();
   const freshness = useFreshness();
-  const { services } = useServices();
+  const attention = useAttention();
+  const { services, lastSeen } = useServices();
+  const narrow = useNarrow();
   const frame = useMemo(() => (data === null ? null : chartFrame(data, data.total)), [data]);
+  const past = usePast(frame);
+  const markers = useMarkers();
+  const versions = useBreakdown('version');
+  const hosts = useBreakdown('host');
 
-  if (view.service === null) {
-    return (
-      <h1 className="text-22 font-strong">No service is named in the address. Choose one at the left.</h1>
-    );
-  }
+  if (view.service === null) return <NoService />;
   if (link?.kind === 'refused') return <Refused message={link.message} />;
-  if (data === null || frame === null) {
-    if (error !== null) return <BlockFailed what={view.service} error={error} retry={retry} />;
+  if (data === null || frame === null || !attention.known) {
+    if (data === null && error !== null)
+      return <BlockFailed what={view.service} error={error} retry={retry} />;
     return <LoadingBlocks heads={3} windowMs={windowMs} />;
   }
   const total = data.total.window;
-  const { state, recoveredMs } = stateOf(data.total, data.stepMs, data.openT);
-  const failing = state === 'failing';
-  const sentence = titleOf(data, failing, recoveredMs, view);
+  const narrowed = FILTERS.some((name) => view[name].length > 0);
+  const finding = attention.byService.get(view.service) ?? null;
+  const verdict = verdictOf(data, view, narrowed ? null : finding, attention.judged, attention.noUsual);
   const stale = freshness.kind === 'lost';
+  const filters = <Filters versions={versions.data} hosts={hosts.data} />;
   if (total.count === 0) {
-    const lastSeen = services.find((item) => item.service === view.service)?.lastSeenMs ?? null;
+    const seen =
+      services.find((item) => item.service === view.service)?.lastSeenMs ??
+      lastSeen.get(view.service) ??
+      null;
     return (
       <div className="flex flex-col gap-4">
-        <Nothing view={data} lastSeenMs={lastSeen} />
-        <Filters />
+        <Nothing view={data} lastSeenMs={seen} />
+        {filters}
       </div>
     );
   }
+  const failing = verdict.state === 'failing';
   return (
-    <div className="flex flex-col gap-4">
-      <header>
-        <h1 className="flex items-center gap-2.5 text-22 font-strong max-tablet:text-20">
-          {state !== 'fine' && <Glyph state={state} size={20} />}
-          <span className="min-w-0 [overflow-wrap:anywhere]">{sentence}</span>
-        </h1>
-        <Evidence view={data} failing={failing} />
-        <Announce text={sentence} />
+    <div className="flex flex-col gap-4 max-tablet:gap-3">
+      <header className="flex items-start gap-4 max-tablet:flex-col max-tablet:gap-2">
+        <div className="min-w-0 flex-1">
+          <h1 className="flex items-center gap-3 text-22 font-strong max-tablet:text-20">
+            {verdict.state !== 'fine' && <Glyph state={verdict.state} size={18} />}
+            <span
+              className={`min-w-0 [overflow-wrap:anywhere] ${verdict.isRoute ? 'font-mono text-18 tracking-normal!' : ''}`}
+            >
+              {verdict.sentence}
+            </span>
+          </h1>
+          <Announce text={verdict.sentence} />
+          <Evidence view={data} finding={finding} narrowed={narrowed} hosts={hosts.data} />
+        </div>
+        <div className="flex shrink-0 items-center gap-2">
+          <CompareLink versions={versions.data} />
+          <ExportMenu />
+        </div>
       </header>
-      <Filters />
+      {filters}
       {error !== null && <BlockFailed what="the newest numbers" error={error} retry={retry} />}
       <div className="grid grid-cols-1 gap-4 tablet:grid-cols-2 desktop:grid-cols-[1fr_1fr_1.24fr] max-tablet:gap-3">
-        <div className="grid max-tablet:order-3">
-          <StatusChart row={data.total} frame={frame} stale={stale} plotClass={PLOT} />
+        <div className="grid min-w-0 max-tablet:order-3">
+          <StatusChart row={data.total} frame={frame} markers={markers} stale={stale} plotClass={PLOT} />
         </div>
-        <div className="grid max-tablet:order-1">
+        <div className="grid min-w-0 max-tablet:order-1">
           <ErrorsChart
             row={data.total}
             frame={frame}
+            past={past}
+            markers={markers}
             failing={failing}
             stale={stale}
             plotClass={PLOT}
             inline
           />
         </div>
-        <div className="grid max-tablet:order-2 max-desktop:tablet:col-span-2">
+        <div className="grid min-w-0 max-tablet:order-2 max-desktop:tablet:col-span-2">
           <LatencyChart
             row={data.total}
             frame={frame}
             errorBound={data.errorBound}
+            markers={markers}
+            releases="flags"
             stale={stale}
             plotClass={PLOT}
             inline
           />
         </div>
       </div>
-      <div className="grid grid-cols-1 items-start gap-4 desktop:grid-cols-[minmax(0,1fr)_320px]">
+      <Heat markers={markers} stale={stale} />
+      <div className="grid grid-cols-1 items-start gap-4 desktop:grid-cols-[minmax(0,1fr)_324px] wide:grid-cols-[minmax(0,1fr)_396px] max-tablet:gap-3">
         <Routes />
-        <StatusCodes />
+        <Folded narrow={narrow} name="Status codes, versions, hosts">
+          <StatusCodes />
+          <Breakdown title="Versions" dimension="version" rows={versions.data} />
+          <Breakdown title="Hosts" dimension="host" rows={hosts.data} />
+        </Folded>
       </div>
-      <RecentRequests />
     </div>
   );
 }
 
-/** The routes that fail while the service as a whole does not. */
-function failingRoutes(data: View): readonly Row[] {
-  return data.rows.filter(
-    (row) => !isOther(row) && stateOf(row, data.stepMs, data.openT).state === 'failing',
+/** On a phone what is asked for least is folded. */
+function Folded({ narrow, name, children }: { narrow: boolean; name: string; children: React.ReactNode }) {
+  if (!narrow) return <div className="grid min-w-0 gap-4">{children}</div>;
+  return (
+    <details>
+      <summary className="card flex h-11 cursor-pointer items-center px-4 font-name">{name}</summary>
+      <div className="mt-3 grid gap-3">{children}</div>
+    </details>
   );
 }
 
-function titleOf(data: View, failing: boolean, recoveredMs: number | null, view: ViewState): string {
+function NoService() {
+  const { view } = usePageData();
+  const { services } = useServices();
+  return (
+    <div>
+      <h1 className="text-22 font-strong">No service is named in the address</h1>
+      <p className="mt-1 text-ink2">
+        Choose one:{' '}
+        {services.slice(0, 12).map((item, index) => (
+          <span key={item.id}>
+            {index > 0 && ', '}
+            <Link
+              href={hrefOf(view, { service: item.service })}
+              prefetch={false}
+              className="text-focus underline underline-offset-2"
+            >
+              {item.service}
+            </Link>
+          </span>
+        ))}
+        .
+      </p>
+    </div>
+  );
+}
+
+interface ServiceVerdict {
+  sentence: string;
+  state: State;
+  /** The sentence is a route's name. */
+  isRoute: boolean;
+}
+
+function verdictOf(
+  data: View,
+  view: ViewState,
+  finding: Finding | null,
+  judged: boolean,
+  noUsual: readonly string[],
+): ServiceVerdict {
+  const route = view.route.length === 1 && !view.route[0]?.startsWith('!') ? view.route[0] : undefined;
+  const own = stateOf(data.total, data.stepMs, data.openT);
+  if (route !== undefined) {
+    return { sentence: `${view.method[0] ?? ''} ${route}`.trim(), state: own.state, isRoute: true };
+  }
+  const past = view.frozen !== null;
+  const is = past ? 'was' : 'is';
+  const service = view.service ?? '';
+  if (finding !== null) {
+    const state = stateOfFinding(finding);
+    if (finding.recoveredMs === null) return { sentence: findingSentence(finding), state, isRoute: false };
+    const after =
+      finding.sinceMs === null ? '' : ` after ${shortSpan(finding.recoveredMs - finding.sinceMs)}`;
+    const cost =
+      finding.affected === 0
+        ? ''
+        : `, ${write(count(finding.affected))} requests ${finding.kind === 'failing' ? 'failed' : 'affected'}`;
+    return {
+      sentence: `${service} recovered at ${moment(finding.recoveredMs, view.tz, Date.now(), true)}${after}${cost}`,
+      state,
+      isRoute: false,
+    };
+  }
   const { errors, count: requests } = data.total.window;
   const part = write(share(errors, requests));
-  const past = view.frozen !== null;
-  if (failing) return `${part} of requests ${past ? 'failed' : 'fail'}`;
-  const subject = view.route === null ? view.service : `${view.method ?? ''} ${view.route}`.trim();
-  if (recoveredMs !== null)
-    return `${subject} recovered at ${moment(recoveredMs, view.tz, Date.now(), true)}`;
-  const routes = failingRoutes(data).length;
-  if (routes > 0 && view.route === null) {
-    return `${routes} of ${data.rows.length} routes ${past ? plural(routes, 'was', 'were') : plural(routes, 'is', 'are')} failing requests`;
+  if (own.state === 'failing' && (!judged || FILTERS.some((name) => view[name].length > 0)))
+    return { sentence: `${part} of requests ${past ? 'failed' : 'fail'}`, state: 'failing', isRoute: false };
+  if (!judged || FILTERS.some((name) => view[name].length > 0)) {
+    return {
+      sentence: `${service} ${is} not failing: ${errors === 0 ? 'no errors' : `${part} errors`}`,
+      state: own.state,
+      isRoute: false,
+    };
   }
-  return `${subject} ${past ? 'was' : 'is'} not failing: ${errors === 0 ? 'no errors' : `${part} errors`}`;
+  if (noUsual.includes(service))
+    return { sentence: `${service} is new, no usual yet`, state: 'fine', isRoute: false };
+  return { sentence: `${service} ${is} within its usual range`, state: 'fine', isRoute: false };
 }
 
-function onset(since: Onset, windowMs: number, view: ViewState): string {
-  if (since.kind === 'throughout') return `For ${span(windowMs)} or longer. `;
-  const at = since.kind === 'since' ? since.at : since.last;
-  const words = since.kind === 'since' ? 'Since' : 'In bursts, the last at';
-  return `${words} ${moment(at, view.tz, Date.now(), true)} ${zoneName(at, view.tz)}. `;
+interface EvidenceProps {
+  view: View;
+  finding: Finding | null;
+  narrowed: boolean;
+  hosts: readonly SummaryRow[] | null;
 }
 
-function Evidence({ view: data, failing }: { view: View; failing: boolean }) {
+/** Since when, after what, where, how many: the sentence under the verdict. */
+function Evidence({ view: data, finding, narrowed, hosts }: EvidenceProps) {
   const { view, windowMs } = usePageData();
-  const { window, columns } = data.total;
-  const since = failing ? failingSince(columns.t, columns.count, columns.errors) : null;
-  const worst = failingRoutes(data).toSorted(byTrouble)[0];
-  const where = failing && view.route === null ? mostErrors(data.rows, window.errors) : null;
+  const { window } = data.total;
+  const failed = `${write(count(window.errors))} of ${write(count(window.count))} requests failed in ${span(windowMs)}.`;
+  if (finding === null || narrowed || finding.recoveredMs !== null)
+    return <p className="live-number mt-0.5 text-ink2">{failed}</p>;
+  const { sinceMs, after, where, status, affected } = finding;
+  const machines = hosts?.filter((row) => row.key.host !== '').length ?? 0;
+  const what = finding.kind === 'failing' ? 'failures' : 'slow requests';
   return (
     <p className="live-number mt-0.5 text-ink2">
-      {since !== null && onset(since, windowMs, view)}
-      {write(count(window.errors))} of {write(count(window.count))} requests failed in this window.
-      {!failing && worst !== undefined && view.route === null && (
+      {sinceMs !== null && (
         <>
-          {' '}
-          <span className="font-mono text-12 text-ink">
-            {worst.key.method}
-            {worst.key.method ? NBSP : ''}
-            {worst.key.route}
-          </span>{' '}
-          fails {write(share(worst.window.errors, worst.window.count))} of its own.
+          Since {moment(sinceMs, view.tz, Date.now(), true)}{' '}
+          {view.tz === 'utc' ? '' : zoneName(sinceMs, view.tz)}
+          {after === null
+            ? ', no release near it. '
+            : `, ${shortSpan(after.ms)} after ${after.version} reached the first${machines > 1 ? ` of ${machines} hosts` : ' host'}. `}
         </>
       )}
-      {where !== null && (
-        <>
-          {' '}
-          {write(share(where.row.window.errors, window.errors))} of the failures are{' '}
-          <span className="font-mono text-12 text-ink">
-            {where.row.key.method}
-            {where.row.key.method ? NBSP : ''}
-            {where.row.key.route}
-          </span>
-          .
-        </>
-      )}
+      {where !== null &&
+        (where.dimension === 'spread' ? (
+          `The ${what} are spread over ${where.routes} routes${status === null ? '' : `, mostly status ${status}`}. `
+        ) : (
+          <>
+            {where.share >= 0.9995 ? 'All' : write(share(Math.round(where.share * 100), 100))} of the {what}{' '}
+            {where.dimension === 'route' ? 'are ' : `are on ${where.dimension} `}
+            <span className={where.dimension === 'route' ? 'font-mono text-12 text-ink' : 'text-ink'}>
+              {where.value.replace(' ', NBSP)}
+            </span>
+            {status === null ? '' : `, status ${status}`}.{' '}
+          </>
+        ))}
+      {affected > 0 && `${write(count(affected))} requests so far.`}
+      {sinceMs === null && where === null && affected === 0 && failed}
     </p>
+  );
+}
+
+/** The newest version against the one before it. */
+function CompareLink({ versions }: { versions: readonly SummaryRow[] | null }) {
+  const { view } = usePageData();
+  const { releases } = useServices();
+  const release = releases.findLast((item) => item.service === view.service && item.previous !== null);
+  const seen = (versions ?? [])
+    .filter((row) => row.key.version !== '' && row.firstSeenMs !== null)
+    .sort((a, b) => (b.firstSeenMs ?? 0) - (a.firstSeenMs ?? 0))
+    .map((row) => row.key.version as string);
+  const [b, a] = release !== undefined ? [release.version, release.previous] : [seen[0], seen[1]];
+  if (a === undefined || a === null || b === undefined) return null;
+  return (
+    <Link
+      href={toHref({ ...view, page: 'compare', sel: null, a: `version:${a}`, b: `version:${b}` })}
+      prefetch={false}
+      className="control max-w-72 text-ink max-tablet:h-11"
+    >
+      <span className="truncate">
+        Compare {a} with {b}
+      </span>
+    </Link>
   );
 }
 
 function Nothing({ view: data, lastSeenMs }: { view: View; lastSeenMs: number | null }) {
   const { view, windowMs, choose } = usePageData();
-  const filters = [
-    view.status !== null && { name: `status ${view.status}`, patch: { status: null } },
-    view.method !== null && { name: `method ${view.method}`, patch: { method: null } },
-    view.route !== null && { name: `route ${view.route}`, patch: { route: null, method: null } },
-  ].filter((item) => item !== false);
-  const first = filters[0];
+  const filters = FILTERS.flatMap((name) =>
+    view[name].map((value) => ({
+      name: value.startsWith('!') ? `not ${name} ${value.slice(1)}` : `${name} ${value}`,
+      patch: { [name]: view[name].filter((item) => item !== value) },
+    })),
+  );
+  const last = filters.at(-1);
   const zone = zoneName(data.toMs, view.tz);
   return (
     <header>
-      <h1 className="text-22 font-strong">
-        {first !== undefined
-          ? `No request matches ${filters.map((item) => item.name).join(' and ')}.`
+      <h1 className="text-22 font-strong max-tablet:text-20">
+        {last !== undefined
+          ? `No request matches ${filters.map((item) => item.name).join(' and ')}`
           : view.frozen === null
-            ? `No requests to ${view.service} in the last ${span(windowMs)}.`
-            : `No requests to ${view.service} between ${moment(data.fromMs, view.tz, Date.now())} and ${moment(data.toMs, view.tz, Date.now())} ${zone}.`}
+            ? `No requests to ${view.service} in the last ${span(windowMs)}`
+            : `No requests to ${view.service} between ${moment(data.fromMs, view.tz, Date.now())} and ${moment(data.toMs, view.tz, Date.now())} ${zone}`}
       </h1>
       <p className="mt-0.5 text-ink2">
-        {first !== undefined ? (
+        {last !== undefined ? (
           <button
             type="button"
             className="font-strong text-focus underline underline-offset-2"
-            onClick={() => choose(first.patch)}
+            onClick={() => choose(last.patch)}
           >
-            Remove {first.name}
+            Remove {last.name}
           </button>
         ) : (
-          lastSeenMs !== null && (
+          lastSeenMs !== null &&
+          lastSeenMs > 0 && (
             <>
               The last one was at {moment(lastSeenMs, view.tz, Date.now(), true)} {zone}.{' '}
               <button

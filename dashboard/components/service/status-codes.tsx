@@ -55,9 +55,9 @@ export function StatusCodes() {
               <button
                 type="button"
                 disabled={status === 'unknown'}
-                aria-pressed={view.status === status}
-                onClick={() => choose({ status: view.status === status ? null : status })}
-                className="-mx-2 flex h-7 w-[calc(100%+16px)] items-center gap-2 rounded-control px-2 enabled:hover:bg-hover"
+                aria-pressed={view.status.includes(status)}
+                onClick={() => choose({ status: view.status.includes(status) ? [] : [status], sel: null })}
+                className="-mx-2 flex h-7 w-[calc(100%+16px)] items-center gap-2 rounded-control px-2 max-tablet:h-11 enabled:hover:bg-hover"
               >
                 <span className={`size-2.5 shrink-0 rounded-data ${swatch(status)}`} />
                 <span className="w-14 text-left font-mono text-12">

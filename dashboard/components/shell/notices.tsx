@@ -1,81 +1,85 @@
 'use client';
 
-/** What the reader must know about the window itself: history, offline, ignored values, a connection that came back. */
-import { useEffect, useRef, useState } from 'react';
+/** What the reader must know about the window itself: history, offline, a restart, ignored values, a connection that came back. */
+import { useEffect, useState, useSyncExternalStore } from 'react';
 import { NBSP } from '@/lib/format/number';
 import { clock, moment, zoneName } from '@/lib/format/time';
+import { currentToasts, onToasts, toast } from '@/lib/view/toast';
 import { usePageData } from './page-data';
 
-const TOAST_MS = 4000;
+const BAR = 'border-line border-b px-6 py-2 text-ink max-tablet:px-3';
 
 export function Notices() {
-  const { view, mode, store, choose } = usePageData();
+  const { view, mode, store, link, choose } = usePageData();
   const offline = useOffline();
+  const silence = store?.silenceMs() ?? null;
+  const lastMs = store === null || silence === null ? null : store.serverNow() - silence;
+  const last = lastMs === null ? '' : `${clock(lastMs, view.tz, true)}${NBSP}${zoneName(lastMs, view.tz)}`;
+  const restarting = mode === 'live' && link?.kind === 'waiting' && link.restarting;
   return (
     <>
-      {offline && (
-        <p role="status" className="border-line border-b bg-warn-soft px-6 py-2 text-ink max-tablet:px-3">
-          You are offline.
-          {mode === 'live' && store !== null && store.silenceMs() !== null && (
-            <>
-              {' '}
-              Showing {clock(store.serverNow() - (store.silenceMs() ?? 0), view.tz, true)}
-              {NBSP}
-              {zoneName(Date.now(), view.tz)}; it resumes by itself.
-            </>
-          )}
+      {offline ? (
+        <p role="status" className={`${BAR} bg-warn-soft`}>
+          You are offline.{mode === 'live' && last !== '' && ` Showing ${last}; it resumes by itself.`}
         </p>
+      ) : (
+        restarting && (
+          <p role="status" className={`${BAR} bg-warn-soft`}>
+            peep is restarting.{last !== '' && ` Last data ${last}.`} Nothing sent to ingest is lost.
+          </p>
+        )
       )}
       {view.frozen !== null && (
-        <p role="status" className="border-focus border-t-2 bg-focus-soft px-6 py-2 text-ink max-tablet:px-3">
+        <p role="status" className={`${BAR} border-focus border-t-2 bg-focus-soft`}>
           History, {moment(view.frozen.fromMs, view.tz, Date.now(), true)} to{' '}
           {moment(view.frozen.toMs, view.tz, Date.now(), true)} {zoneName(view.frozen.toMs, view.tz)}.{' '}
           <button
             type="button"
             className="font-strong text-focus underline underline-offset-2"
-            onClick={() => choose({ frozen: null })}
+            onClick={() => choose({ frozen: null, sel: null })}
           >
             Go live
           </button>
         </p>
       )}
-      <Toast />
+      <Toasts />
     </>
   );
 }
 
-function Toast() {
-  const { ignored, resumed, windowMs } = usePageData();
-  const [words, setWords] = useState<string | null>(null);
-  const timer = useRef<number | null>(null);
-  const show = useRef((text: string) => {
-    setWords(text);
-    if (timer.current !== null) window.clearTimeout(timer.current);
-    timer.current = window.setTimeout(() => setWords(null), TOAST_MS);
-  });
+const none: readonly never[] = [];
+
+function Toasts() {
+  const { ignored, resumed, windowMs, view } = usePageData();
+  const shown = useSyncExternalStore(onToasts, currentToasts, () => none);
 
   const ignoredText = ignored.join(' ');
-  useEffect(() => {
-    if (ignoredText !== '') show.current(ignoredText);
-  }, [ignoredText]);
+  useEffect(() => toast(ignoredText), [ignoredText]);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: said once, whatever is on the screen by then
   useEffect(() => {
     if (resumed === null) return;
-    const away = Math.round(resumed.awayMs / 1000);
-    show.current(
+    const away = Math.max(1, Math.round(resumed.awayMs / 1000));
+    const from = clock(resumed.atMs - resumed.awayMs, view.tz, true);
+    toast(
       resumed.awayMs <= windowMs
         ? `Back. ${away}${NBSP}s filled in, nothing missing.`
-        : 'Back. What happened before this window is in the longer ranges.',
+        : `Back. ${from} to ${clock(resumed.atMs, view.tz, true)} could not be replayed; loaded from history.`,
     );
-  }, [resumed, windowMs]);
+  }, [resumed]);
 
   return (
     <div
       role="status"
-      className="pointer-events-none fixed inset-x-0 bottom-20 z-30 flex justify-center tablet:bottom-6"
+      className="pointer-events-none fixed inset-x-0 bottom-20 z-30 flex flex-col items-center gap-2 tablet:bottom-6"
     >
-      {words !== null && (
-        <p className="rounded-card border border-line bg-raised px-4 py-2 shadow-popover">{words}</p>
-      )}
+      {shown.map((item) => (
+        <p
+          key={item.id}
+          className="appear max-w-[90vw] rounded-card border border-line bg-raised px-4 py-2 shadow-popover"
+        >
+          {item.words}
+        </p>
+      ))}
     </div>
   );
 }

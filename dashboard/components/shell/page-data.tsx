@@ -22,7 +22,7 @@ import { fetchHistory } from '@/lib/query/history';
 import { type Filter, type RequestFailed, type Window, withQuery } from '@/lib/query/http';
 import { usePoll } from '@/lib/query/use-poll';
 import type { View } from '@/lib/series/types';
-import { rangeOf, stepFor, type ViewState } from '@/lib/view/url';
+import { DEFAULT_QUANTILES, QUANTILES, rangeOf, stepFor, type ViewState } from '@/lib/view/url';
 import { useView, type ViewControl } from '@/lib/view/use-view';
 
 export type Mode = 'live' | 'polled' | 'history';
@@ -60,7 +60,13 @@ export function usePageData(): PageData {
 }
 
 const RELEASE_MS = 1500;
-const POLL_MS: Record<string, number> = { '6h': 30_000, '24h': 60_000, '7d': 300_000 };
+const HOUR_MS = 3_600_000;
+
+/** How often a window too long to be live, or narrowed by what no live frame carries, is asked for again. */
+function pollEvery(windowMs: number): number {
+  if (windowMs <= HOUR_MS) return 5_000;
+  return windowMs <= 6 * HOUR_MS ? 30_000 : windowMs <= 24 * HOUR_MS ? 60_000 : 300_000;
+}
 
 export function PageDataProvider({ children }: { children: ReactNode }) {
   const control = useView();
@@ -71,10 +77,18 @@ export function PageDataProvider({ children }: { children: ReactNode }) {
   const release = useRef<number | null>(null);
 
   const range = rangeOf(view.range);
-  const mode: Mode = view.frozen !== null ? 'history' : range.live ? 'live' : 'polled';
+  // Hosts and versions are counted apart from routes; live frames do not carry them.
+  const inFrames = view.page !== 'service' || (view.host.length === 0 && view.version.length === 0);
+  const mode: Mode = view.frozen !== null ? 'history' : range.live && inFrames ? 'live' : 'polled';
   const windowMs = view.frozen === null ? range.ms : view.frozen.toMs - view.frozen.fromMs;
-  const groupBy = view.service === null ? SERVICE : ROUTE;
-  const filter = useMemo(() => filterOf(view), [view]);
+  const groupBy = view.page === 'service' && view.service !== null ? ROUTE : SERVICE;
+  // Other pages show their own subject; beside it the services go on.
+  const subjectId =
+    view.page === 'service' ? JSON.stringify(filterOf(view)) : JSON.stringify({ env: view.env });
+  const filter = useMemo(() => JSON.parse(subjectId) as Filter, [subjectId]);
+  const quantilesId = QUANTILES.filter(
+    (name) => DEFAULT_QUANTILES.includes(name) || view.q.includes(name),
+  ).join();
 
   const livePath =
     mode === 'live'
@@ -82,27 +96,34 @@ export function PageDataProvider({ children }: { children: ReactNode }) {
           group_by: groupBy.join(','),
           window: range.name,
           step: `${range.stepMs / 1000}s`,
-          quantiles: '0.5,0.95,0.99',
+          quantiles: quantilesId,
         })
       : null;
   const live = useLive(livePath, paused !== null, heldSince !== null);
 
   const stepMs = mode === 'polled' ? range.stepMs : stepFor(windowMs);
   const question =
-    mode === 'live' ? null : JSON.stringify([filter, groupBy, mode === 'polled' ? range.name : view.frozen]);
-  const pollEveryMs = mode === 'polled' && paused === null ? (POLL_MS[range.name] ?? 60_000) : null;
+    mode === 'live'
+      ? null
+      : JSON.stringify([filter, groupBy, quantilesId, mode === 'polled' ? range.name : view.frozen]);
+  const pollEveryMs = mode === 'polled' && paused === null ? pollEvery(range.ms) : null;
   const history = usePoll(
     question,
     (signal) =>
       fetchHistory(
-        { filter, groupBy, stepMs, window: view.frozen ?? { lastMs: range.ms, name: range.name } },
+        {
+          filter,
+          groupBy,
+          stepMs,
+          quantiles: quantilesId.split(','),
+          window: view.frozen ?? { lastMs: range.ms, name: range.name },
+        },
         Date.now(),
         signal,
       ),
     pollEveryMs,
   );
 
-  const subject = JSON.stringify(filter);
   const fresh =
     mode === 'live'
       ? live?.path === livePath
@@ -113,8 +134,8 @@ export function PageDataProvider({ children }: { children: ReactNode }) {
         : null;
   // While another window of the same thing loads, the old picture stays.
   const last = useRef<{ subject: string; view: View } | null>(null);
-  if (fresh !== null) last.current = { subject, view: fresh };
-  const data = fresh ?? (last.current?.subject === subject ? last.current.view : null);
+  if (fresh !== null) last.current = { subject: subjectId, view: fresh };
+  const data = fresh ?? (last.current?.subject === subjectId ? last.current.view : null);
 
   const setPaused = useCallback((next: boolean) => setPausedState(next ? { atMs: Date.now() } : null), []);
   const hold = useCallback((held: boolean) => {
@@ -163,12 +184,14 @@ export function PageDataProvider({ children }: { children: ReactNode }) {
 const SERVICE: readonly string[] = ['service'];
 const ROUTE: readonly string[] = ['route', 'method'];
 
-function filterOf(view: ViewState): Filter {
+export function filterOf(view: ViewState): Filter {
   return {
     env: view.env,
     service: view.service,
     route: view.route,
     method: view.method,
     status: view.status,
+    host: view.host,
+    version: view.version,
   };
 }

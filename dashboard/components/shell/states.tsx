@@ -28,7 +28,7 @@ export function LoadingBlocks({ heads, windowMs }: { heads: number; windowMs: nu
       <div className="grid grid-cols-1 gap-4 tablet:grid-cols-3">
         {Array.from({ length: heads }, (_, index) => (
           // biome-ignore lint/suspicious/noArrayIndexKey: identical blocks that never move
-          <div key={index} className="card h-[236px]" />
+          <div key={index} className="card h-[254px]" />
         ))}
       </div>
       <div className="card h-[415px]" />

@@ -1,49 +1,46 @@
 'use client';
 
-/** Where, over which window, in which zone, and whether it moves. */
+/** Where, over which window, against what, in which zone, and whether it moves. */
 import Link from 'next/link';
+import { useRef } from 'react';
 import { Icon, Logo, PauseIcon } from '@/components/ui/icon';
+import { Popover } from '@/components/ui/popover';
 import { zoneName } from '@/lib/format/time';
-import { toggleTheme, useTheme } from '@/lib/view/theme';
-import { DEFAULT_RANGE, RANGES, type RangeName } from '@/lib/view/url';
+import { hrefOf, RANGES, rangeOf } from '@/lib/view/url';
 import { Badge } from './badge';
 import { usePageData } from './page-data';
-import { EnvPicker, hrefOf } from './sidebar';
+import { useServices } from './services';
+import { ENTRIES, EnvPicker, FOOT_ENTRIES } from './sidebar';
+import { TimePicker } from './time-picker';
 
-export function Topbar({ envs }: { envs: readonly string[] }) {
+export function Topbar({ envs, onMenu }: { envs: readonly string[]; onMenu: () => void }) {
   const { view, mode, choose, paused, setPaused } = usePageData();
-  const theme = useTheme();
   return (
     <header className="sticky top-0 z-20 flex h-13 items-center gap-2 border-line border-b bg-bg px-6 max-tablet:px-3">
-      <Link
-        href={hrefOf(view, { service: null })}
-        prefetch={false}
-        aria-label="peep, overview"
-        className="grid size-8 place-items-center tablet:hidden"
+      <button
+        type="button"
+        onClick={onMenu}
+        aria-label="Menu: services, search, settings"
+        className="grid size-11 shrink-0 place-items-center tablet:hidden"
       >
         <Logo />
-      </Link>
-      <div className="tablet:hidden">
+      </button>
+      <div className="min-w-0 tablet:hidden">
         <EnvPicker envs={envs} />
       </div>
       <Breadcrumb />
       <div className="flex-1" />
       <Ranges />
+      <span className="max-tablet:hidden">
+        <Versus />
+      </span>
       <button
         type="button"
-        className="control max-tablet:hidden"
+        className="control px-3 max-tablet:hidden"
         aria-label={`Time zone ${zoneName(Date.now(), view.tz)}. Switch to ${view.tz === 'utc' ? 'local time' : 'UTC'}`}
         onClick={() => choose({ tz: view.tz === 'utc' ? 'local' : 'utc' })}
       >
         {zoneName(Date.now(), view.tz)}
-      </button>
-      <button
-        type="button"
-        className="control w-[30px] justify-center px-0 max-tablet:hidden"
-        aria-label={theme === 'dark' ? 'Light theme' : 'Dark theme'}
-        onClick={toggleTheme}
-      >
-        <Icon name={theme === 'dark' ? 'sun' : 'moon'} size={15} />
       </button>
       {mode !== 'history' && (
         <button
@@ -59,7 +56,8 @@ export function Topbar({ envs }: { envs: readonly string[] }) {
       <span className="max-tablet:hidden">
         <Badge />
       </span>
-      <span className="tablet:hidden">
+      <WindowSheet />
+      <span className="min-w-0 tablet:hidden">
         <Badge compact />
       </span>
     </header>
@@ -68,30 +66,35 @@ export function Topbar({ envs }: { envs: readonly string[] }) {
 
 function Breadcrumb() {
   const { view } = usePageData();
-  if (view.service === null) return <span className="font-name max-tablet:hidden">Overview</span>;
-  const service = (
-    <span className="min-w-0 truncate font-name" aria-current={view.route === null ? 'page' : undefined}>
-      {view.route === null ? (
-        view.service
-      ) : (
-        <Link href={hrefOf(view, {})} prefetch={false} className="text-ink2 hover:text-ink">
-          {view.service}
-        </Link>
-      )}
-    </span>
-  );
+  const entry = [...ENTRIES, ...FOOT_ENTRIES].find((item) => item.page === view.page);
+  if (view.page !== 'service' || view.service === null) {
+    return <span className="truncate font-name max-tablet:hidden">{entry?.name ?? 'Service'}</span>;
+  }
+  const route = view.route[0];
   return (
     <nav aria-label="Breadcrumb" className="flex min-w-0 items-center gap-2 max-tablet:hidden">
-      <Link href={hrefOf(view, { service: null })} prefetch={false} className="text-ink2 hover:text-ink">
+      <Link
+        href={hrefOf(view, { page: 'overview', service: null })}
+        prefetch={false}
+        className="text-ink2 hover:text-ink"
+      >
         Overview
       </Link>
       <span className="text-ink3">/</span>
-      {service}
-      {view.route !== null && (
+      <span className="min-w-0 truncate font-name" aria-current={route === undefined ? 'page' : undefined}>
+        {route === undefined ? (
+          view.service
+        ) : (
+          <Link href={hrefOf(view, {})} prefetch={false} className="text-ink2 hover:text-ink">
+            {view.service}
+          </Link>
+        )}
+      </span>
+      {route !== undefined && (
         <>
           <span className="text-ink3">/</span>
-          <span className="min-w-0 truncate font-mono text-12" aria-current="page">
-            {view.method} {view.route}
+          <span className="min-w-0 truncate font-mono text-12" aria-current="page" title={route}>
+            {view.method[0] ?? ''} {route}
           </span>
         </>
       )}
@@ -102,47 +105,146 @@ function Breadcrumb() {
 function Ranges() {
   const { view, choose } = usePageData();
   const current = view.frozen === null ? view.range : null;
-  const select = (name: RangeName) => choose({ range: name, frozen: null });
+  const usual = RANGES.some((range) => range.name === current);
+  return (
+    <fieldset
+      aria-label="Range"
+      className="flex h-[30px] shrink-0 items-center rounded-control border border-line bg-surface p-0.5 max-tablet:hidden"
+    >
+      {RANGES.map((range) => (
+        <button
+          key={range.name}
+          type="button"
+          aria-pressed={current === range.name}
+          onClick={() => choose({ range: range.name, frozen: null })}
+          className={`h-6 rounded-kbd px-2.5 max-desktop:px-1.5 ${
+            current === range.name ? 'bg-hover font-strong text-ink' : 'text-ink2 hover:text-ink'
+          }`}
+        >
+          {range.label}
+        </button>
+      ))}
+      <Popover
+        label="Another time"
+        opens="time"
+        button={usual ? '…' : view.frozen !== null ? 'Fixed' : rangeOf(view.range).label}
+        buttonClass={`h-6 min-w-7 rounded-kbd px-2 ${usual ? 'text-ink2 hover:text-ink' : 'bg-hover font-strong text-ink'}`}
+        panelClass="w-80"
+      >
+        {(close) => <TimePicker close={close} />}
+      </Popover>
+    </fieldset>
+  );
+}
+
+/** What the dashed line is: yesterday, a week ago, the version before, or none. */
+function Versus() {
+  const { view, choose } = usePageData();
+  const { releases } = useServices();
+  const versions =
+    view.page === 'service' && view.service !== null
+      ? [
+          ...new Set(
+            releases
+              .filter((release) => release.service === view.service)
+              .flatMap((release) => [release.previous, release.version])
+              .filter((version) => version !== null),
+          ),
+        ]
+      : [];
+  const known = ['yesterday', 'week', 'off', ...versions];
+  const name = VS_NAMES[view.vs] ?? view.vs;
+  return (
+    <span className="control relative focus-within:outline-2 focus-within:outline-focus focus-within:outline-offset-2">
+      <span className="text-ink3">vs</span>
+      <span className="font-name text-ink">{name}</span>
+      <Icon name="chevronDown" size={14} />
+      <select
+        aria-label="Compare with"
+        className="absolute inset-0 w-full opacity-0"
+        value={view.vs}
+        onChange={(event) => choose({ vs: event.target.value })}
+      >
+        {(known.includes(view.vs) ? known : [...known, view.vs]).map((value) => (
+          <option key={value} value={value}>
+            {VS_NAMES[value] ?? value}
+          </option>
+        ))}
+      </select>
+    </span>
+  );
+}
+
+export const VS_NAMES: Record<string, string> = { yesterday: 'yesterday', week: 'last week', off: 'nothing' };
+
+/** On a phone range, comparison, zone and pause share one sheet. */
+function WindowSheet() {
+  const page = usePageData();
+  const { view, choose, mode, paused, setPaused } = page;
+  const sheet = useRef<HTMLDialogElement>(null);
   return (
     <>
-      <fieldset
-        aria-label="Range"
-        className="flex h-[30px] items-center rounded-control border border-line bg-surface p-0.5 max-tablet:hidden"
+      <button
+        type="button"
+        className="control h-11 shrink-0 gap-1 px-2.5 text-ink tablet:hidden"
+        aria-label={`Window: ${view.frozen !== null ? 'fixed' : rangeOf(view.range).label}`}
+        onClick={() => sheet.current?.showModal()}
       >
-        {RANGES.map((range) => (
+        {view.frozen !== null ? 'Fixed' : rangeOf(view.range).label.replace(' ', '\u00a0')}
+        <Icon name="chevronDown" size={14} />
+      </button>
+      <dialog
+        ref={sheet}
+        aria-label="Window"
+        className="mx-auto mt-auto mb-0 w-full max-w-none rounded-t-card border-line border-t bg-raised p-4 pb-[calc(16px+env(safe-area-inset-bottom))] text-ink backdrop:bg-bg/60 tablet:hidden"
+      >
+        <div className="mb-3 flex items-center">
+          <h2 className="flex-1 text-15 font-strong">Window</h2>
           <button
-            key={range.name}
             type="button"
-            aria-pressed={current === range.name}
-            onClick={() => select(range.name)}
-            className={`h-6 rounded-kbd px-2.5 ${
-              current === range.name ? 'bg-hover font-strong text-ink' : 'text-ink2 hover:text-ink'
-            }`}
+            aria-label="Close"
+            className="grid size-11 place-items-center"
+            onClick={() => sheet.current?.close()}
           >
-            {range.label}
+            <Icon name="close" />
           </button>
-        ))}
-      </fieldset>
-      <span className="relative tablet:hidden">
-        <select
-          aria-label="Range"
-          className="control h-9 appearance-none pr-7 text-ink"
-          value={current ?? ''}
-          onChange={(event) =>
-            select(RANGES.find((range) => range.name === event.target.value)?.name ?? DEFAULT_RANGE)
-          }
-        >
-          {current === null && <option value="">Frozen</option>}
+        </div>
+        <div className="grid grid-cols-3 gap-2">
           {RANGES.map((range) => (
-            <option key={range.name} value={range.name}>
+            <button
+              key={range.name}
+              type="button"
+              aria-pressed={view.frozen === null && view.range === range.name}
+              className="control h-11 justify-center aria-pressed:border-control aria-pressed:bg-hover aria-pressed:font-strong aria-pressed:text-ink"
+              onClick={() => {
+                choose({ range: range.name, frozen: null });
+                sheet.current?.close();
+              }}
+            >
               {range.label}
-            </option>
+            </button>
           ))}
-        </select>
-        <span className="pointer-events-none absolute top-2.5 right-2">
-          <Icon name="chevronDown" size={14} />
-        </span>
-      </span>
+        </div>
+        <div className="mt-3 flex flex-wrap items-center gap-2 [&_.control]:h-11">
+          <Versus />
+          <button
+            type="button"
+            className="control"
+            onClick={() => choose({ tz: view.tz === 'utc' ? 'local' : 'utc' })}
+          >
+            {zoneName(Date.now(), view.tz)}
+          </button>
+          {mode !== 'history' && (
+            <button type="button" className="control" onClick={() => setPaused(paused === null)}>
+              <PauseIcon paused={paused !== null} />
+              {paused === null ? 'Pause' : 'Resume'}
+            </button>
+          )}
+        </div>
+        <div className="-mx-4 mt-3 border-line border-t pt-1">
+          <TimePicker close={() => sheet.current?.close()} />
+        </div>
+      </dialog>
     </>
   );
 }

@@ -1,25 +1,26 @@
 'use client';
 
-import Link from 'next/link';
 /** The frame around every page: navigation, top bar, notices, keys. It stays while pages change inside it. */
-import { usePathname } from 'next/navigation';
+import dynamic from 'next/dynamic';
 import { type ReactNode, Suspense, useCallback, useEffect, useRef, useState } from 'react';
 import { Icon } from '@/components/ui/icon';
-import { share, write } from '@/lib/format/number';
 import { RequestFailed } from '@/lib/query/http';
-import { checkSession, endSession } from '@/lib/query/session';
-import { belongsElsewhere, KEY_HELP } from '@/lib/view/keys';
-import { toggleTheme } from '@/lib/view/theme';
-import { RANGES } from '@/lib/view/url';
+import { checkSession } from '@/lib/query/session';
+import { KEY_HELP } from '@/lib/view/keys';
+import { SEEN } from '@/lib/view/leave';
 import { useFreshness } from './badge';
+import { FindingsProvider } from './findings';
 import { Notices } from './notices';
 import { PageDataProvider, usePageData } from './page-data';
 import { ServicesProvider, useServices } from './services';
-import { hrefOf, Navigation, Sidebar } from './sidebar';
+import { BottomBar, Navigation, Rail, Sidebar, useMarks } from './sidebar';
 import { Topbar } from './topbar';
+import { useKeys } from './use-keys';
+import { useTitle } from './use-title';
 
-/** Set once a session worked here, so its end can be told from never having had one. */
-const SEEN = 'peep.session';
+const loadPalette = () => import('./palette');
+/** Fetched when the page has come to rest, so that it opens at once. */
+const Palette = dynamic(loadPalette, { ssr: false });
 
 function loginHref(): string {
   return `/login/?next=${encodeURIComponent(window.location.pathname + window.location.search)}`;
@@ -30,9 +31,11 @@ export function Workspace({ children }: { children: ReactNode }) {
     <Suspense fallback={<Blank />}>
       <Gate>
         <PageDataProvider>
-          <ServicesProvider>
-            <Frame>{children}</Frame>
-          </ServicesProvider>
+          <FindingsProvider>
+            <ServicesProvider>
+              <Frame>{children}</Frame>
+            </ServicesProvider>
+          </FindingsProvider>
         </PageDataProvider>
       </Gate>
     </Suspense>
@@ -95,68 +98,86 @@ function SessionEnded() {
 function Frame({ children }: { children: ReactNode }) {
   const page = usePageData();
   const { services, envs } = useServices();
-  const search = useRef<HTMLInputElement>(null);
+  const marks = useMarks();
+  const [palette, setPalette] = useState<'unloaded' | 'closed' | 'open'>('unloaded');
   const keys = useRef<HTMLDialogElement>(null);
   const sheet = useRef<HTMLDialogElement>(null);
   const state = useFreshness();
 
-  const jump = useCallback(() => {
-    if (search.current?.offsetParent) search.current.focus();
-    else sheet.current?.showModal();
+  const openPalette = useCallback(() => {
+    sheet.current?.close();
+    setPalette('open');
   }, []);
-  useKeys(jump, () => keys.current?.showModal());
-  useTitle(services);
-
-  const leave = useCallback(() => {
-    window.localStorage.removeItem(SEEN);
-    void endSession().finally(() => window.location.assign('/login/'));
+  const openHelp = useCallback(() => keys.current?.showModal(), []);
+  const openSheet = useCallback(() => sheet.current?.showModal(), []);
+  useKeys({ palette: openPalette, help: openHelp });
+  useTitle();
+  useEffect(() => {
+    const timer = window.setTimeout(() => setPalette((now) => (now === 'unloaded' ? 'closed' : now)), 2000);
+    return () => window.clearTimeout(timer);
   }, []);
 
   if (page.sessionEnded) return <SessionEnded />;
   return (
     <div className="flex min-h-dvh" data-stale={state.kind === 'lost'}>
-      <Sidebar
-        services={services}
-        envs={envs}
-        searchRef={search}
-        onKeys={() => keys.current?.showModal()}
-        onLeave={leave}
-      />
-      <Rail
-        onServices={() => sheet.current?.showModal()}
-        onKeys={() => keys.current?.showModal()}
-        onLeave={leave}
-      />
+      <a
+        href="#content"
+        className="fixed top-2 left-2 z-40 -translate-y-16 rounded-control bg-raised px-3 py-2 focus:translate-y-0"
+      >
+        Skip to the content
+      </a>
+      <Sidebar services={services} envs={envs} marks={marks} onSearch={openPalette} />
+      <Rail marks={marks} onSearch={openPalette} onServices={openSheet} />
       <div className="flex min-w-0 flex-1 flex-col max-tablet:pb-[calc(60px+env(safe-area-inset-bottom))]">
-        <Topbar envs={envs} />
+        <Topbar envs={envs} onMenu={openSheet} />
         <Notices />
-        <main className="mx-auto w-full max-w-[1680px] flex-1 px-6 py-5 max-tablet:px-3 max-tablet:py-3">
+        <main
+          id="content"
+          tabIndex={-1}
+          className="mx-auto w-full max-w-[1680px] flex-1 px-6 py-5 outline-none max-tablet:px-3 max-tablet:py-3"
+        >
           {children}
         </main>
       </div>
-      <BottomBar onServices={() => sheet.current?.showModal()} onLeave={leave} />
+      <BottomBar marks={marks} />
       <dialog
         ref={sheet}
-        aria-label="Services"
+        aria-label="Menu"
         className="m-0 h-dvh max-h-none w-72 max-w-[85vw] border-line border-r bg-bg p-0 text-ink shadow-popover backdrop:bg-bg/60 open:flex open:flex-col"
       >
         <div className="flex h-13 shrink-0 items-center justify-between pr-2 pl-4 font-strong">
-          Services
+          peep
           <button
             type="button"
             aria-label="Close"
-            className="grid size-9 place-items-center rounded-control text-ink2 hover:bg-hover"
+            className="grid size-11 place-items-center rounded-control text-ink2 hover:bg-hover"
             onClick={() => sheet.current?.close()}
           >
             <Icon name="close" />
           </button>
         </div>
-        <Navigation services={services} onNavigate={() => sheet.current?.close()} />
+        <Navigation
+          services={services}
+          marks={marks}
+          onSearch={openPalette}
+          onNavigate={() => sheet.current?.close()}
+        />
       </dialog>
+      {palette !== 'unloaded' && (
+        <Palette open={palette === 'open'} onHelp={openHelp} onClose={() => setPalette('closed')} />
+      )}
+      <button
+        type="button"
+        data-opens="palette"
+        tabIndex={-1}
+        aria-hidden="true"
+        className="fixed size-0"
+        onClick={openPalette}
+      />
       <dialog
         ref={keys}
         aria-labelledby="keys-title"
-        className="m-auto w-[400px] max-w-[92vw] rounded-card border border-line bg-raised p-0 text-ink shadow-popover backdrop:bg-bg/60"
+        className="m-auto max-h-[90dvh] w-[520px] max-w-[92vw] rounded-card border border-line bg-raised p-0 text-ink shadow-popover backdrop:bg-bg/60"
       >
         <div className="flex items-center justify-between px-4 pt-3">
           <h2 id="keys-title" className="text-15 font-strong">
@@ -171,182 +192,24 @@ function Frame({ children }: { children: ReactNode }) {
             <Icon name="close" />
           </button>
         </div>
-        <dl className="grid grid-cols-[120px_1fr] gap-y-1 px-4 pt-2 pb-4">
-          {KEY_HELP.map((item) => (
-            <div key={item.keys} className="contents">
-              <dt>
-                <kbd className="rounded-kbd border border-line px-1.5 py-px font-sans text-12">
-                  {item.keys}
-                </kbd>
-              </dt>
-              <dd className="text-ink2">{item.does}</dd>
-            </div>
-          ))}
-        </dl>
+        <KeyList />
       </dialog>
     </div>
   );
 }
 
-/** 56 px of icons, between the phone and the full sidebar. */
-function Rail(props: { onServices: () => void; onKeys: () => void; onLeave: () => void }) {
-  const { view } = usePageData();
-  const pathname = usePathname();
-  const item = 'grid size-10 place-items-center rounded-control text-ink2 hover:bg-hover hover:text-ink';
+/** The list of keys; the settings show it too. */
+export function KeyList() {
   return (
-    <aside
-      aria-label="Navigation"
-      className="sticky top-0 hidden h-dvh w-14 shrink-0 flex-col items-center gap-1 border-line border-r py-2 tablet:flex desktop:hidden"
-    >
-      <Link
-        href={hrefOf(view, { service: null })}
-        prefetch={false}
-        aria-label="Overview"
-        aria-current={pathname.startsWith('/service') ? undefined : 'page'}
-        className={`${item} ${pathname.startsWith('/service') ? '' : 'bg-hover text-ink'}`}
-      >
-        <Icon name="overview" />
-      </Link>
-      <button type="button" aria-label="Services" className={item} onClick={props.onServices}>
-        <Icon name="services" />
-      </button>
-      <div className="flex-1" />
-      <button type="button" aria-label="Keyboard" className={item} onClick={props.onKeys}>
-        <Icon name="keyboard" />
-      </button>
-      <button type="button" aria-label="Log out" className={item} onClick={props.onLeave}>
-        <Icon name="leave" />
-      </button>
-    </aside>
+    <dl className="grid grid-cols-[190px_1fr] gap-y-1 px-4 pt-2 pb-4">
+      {KEY_HELP.map((item) => (
+        <div key={item.keys} className="contents">
+          <dt>
+            <kbd className="rounded-kbd border border-line px-1.5 py-px font-sans text-12">{item.keys}</kbd>
+          </dt>
+          <dd className="text-ink2">{item.does}</dd>
+        </div>
+      ))}
+    </dl>
   );
-}
-
-function BottomBar(props: { onServices: () => void; onLeave: () => void }) {
-  const page = usePageData();
-  const pathname = usePathname();
-  const item = 'flex h-[60px] flex-1 flex-col items-center justify-center gap-1 text-11 text-ink2';
-  return (
-    <nav
-      aria-label="Sections"
-      className="fixed inset-x-0 bottom-0 z-20 flex border-line border-t bg-bg pb-[env(safe-area-inset-bottom)] tablet:hidden"
-    >
-      <Link
-        href={hrefOf(page.view, { service: null })}
-        prefetch={false}
-        aria-current={pathname.startsWith('/service') ? undefined : 'page'}
-        className={`${item} ${pathname.startsWith('/service') ? '' : 'font-strong text-ink'}`}
-      >
-        <Icon name="overview" />
-        Overview
-      </Link>
-      <button type="button" className={item} onClick={props.onServices}>
-        <Icon name="services" />
-        Services
-      </button>
-      <button
-        type="button"
-        className={item}
-        onClick={() => page.setPaused(page.paused === null)}
-        disabled={page.mode === 'history'}
-      >
-        <Icon name="clock" />
-        {page.paused === null ? 'Pause' : 'Resume'}
-      </button>
-      <button type="button" className={item} onClick={toggleTheme}>
-        <Icon name="sun" />
-        Theme
-      </button>
-      <button type="button" className={item} onClick={props.onLeave}>
-        <Icon name="leave" />
-        Log out
-      </button>
-    </nav>
-  );
-}
-
-/** The title of the tab always tells the worst. */
-function useTitle(services: ReturnType<typeof useServices>['services']): void {
-  const worst = services[0];
-  const title =
-    worst !== undefined && worst.state === 'failing'
-      ? `◆ ${worst.service} ${write(share(worst.window.errors, worst.window.count))} · peep`
-      : 'peep';
-  useEffect(() => {
-    document.title = title;
-  }, [title]);
-}
-
-function useKeys(jump: () => void, help: () => void): void {
-  const page = usePageData();
-  const latest = useRef({ page, jump, help });
-  latest.current = { page, jump, help };
-  useEffect(() => {
-    const onKey = (event: KeyboardEvent) => {
-      const { page: now, jump: toSearch, help: showHelp } = latest.current;
-      if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === 'k') {
-        event.preventDefault();
-        toSearch();
-        return;
-      }
-      if (event.ctrlKey || event.metaKey || event.altKey || belongsElsewhere(event)) return;
-      const range = RANGES[Number(event.key) - 1];
-      if (range !== undefined) {
-        now.choose({ range: range.name, frozen: null });
-        return;
-      }
-      switch (event.key) {
-        case ' ':
-          if (now.mode !== 'history') now.setPaused(now.paused === null);
-          break;
-        case 'l':
-          now.setPaused(false);
-          if (now.mode !== 'live')
-            now.choose({ frozen: null, range: now.mode === 'polled' ? '15m' : now.view.range });
-          break;
-        case 'z':
-          if (now.view.frozen !== null) window.history.back();
-          break;
-        case 'd':
-          toggleTheme();
-          break;
-        case 'u':
-          now.choose({ tz: now.view.tz === 'utc' ? 'local' : 'utc' });
-          break;
-        case '?':
-          showHelp();
-          break;
-        case '/': {
-          const filter = [...document.querySelectorAll<HTMLElement>('[data-filter]')].find(
-            (item) => item.offsetParent !== null,
-          );
-          if (filter !== undefined) filter.focus();
-          else toSearch();
-          break;
-        }
-        case 'j':
-        case 'k':
-          moveRow(event.key === 'j' ? 1 : -1);
-          break;
-        case 'Backspace':
-          if (now.view.route !== null || now.view.method !== null || now.view.status !== null)
-            now.choose({ route: null, method: null, status: null });
-          else if (now.view.service !== null) now.choose({ service: null, sort: null });
-          break;
-        default:
-          return;
-      }
-      event.preventDefault();
-    };
-    window.addEventListener('keydown', onKey);
-    return () => window.removeEventListener('keydown', onKey);
-  }, []);
-}
-
-function moveRow(by: 1 | -1): void {
-  const rows = [...document.querySelectorAll<HTMLElement>('[data-row]')].filter(
-    (row) => row.offsetParent !== null,
-  );
-  const at = rows.indexOf(document.activeElement as HTMLElement);
-  const next = at === -1 ? (by === 1 ? 0 : rows.length - 1) : Math.min(rows.length - 1, Math.max(0, at + by));
-  rows[next]?.focus();
 }

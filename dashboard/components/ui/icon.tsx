@@ -1,7 +1,17 @@
 /** Icons, drawn on a 16 px grid with one stroke width. They stand beside words or carry an accessible name outside. */
 const PATHS = {
   overview: 'M1.5 8h3l2-5 3 10 2-5h3',
+  requests: 'M2 4h12M2 8h12M2 12h8.5',
+  compare: 'M5 13V3M2.2 5.8 5 3l2.8 2.8M11 3v10M8.2 10.2 11 13l2.8-2.8',
+  alerts: 'M8 1.8a4 4 0 0 1 4 4c0 3.2 1.5 4.4 1.5 5.7h-11C2.5 10.2 4 9 4 5.8a4 4 0 0 1 4-4M6.5 14h3',
+  ledger: 'M2.5 2.5h11v11h-11zM2.5 6h11M6 6v7.5',
+  settings:
+    'M8 5.7a2.3 2.3 0 1 1 0 4.6 2.3 2.3 0 0 1 0-4.6M8 1.5v2M8 12.5v2M1.5 8h2M12.5 8h2M3.4 3.4l1.4 1.4M11.2 11.2l1.4 1.4M12.6 3.4l-1.4 1.4M4.8 11.2l-1.4 1.4',
   services: 'M2 4h12M2 8h12M2 12h12',
+  menu: 'M2 4h12M2 8h12M2 12h12',
+  check: 'M3 8.5 6.5 12 13 4.5',
+  share: 'M6.5 9.5 13.5 2.5M9 2.5h4.5V7M12 9.5v4H2.5V4h4',
+  zoomOut: 'M7 2.5a4.5 4.5 0 1 1 0 9 4.5 4.5 0 0 1 0-9M10.5 10.5 14 14M5 7h4',
   search: 'M7 2.5a4.5 4.5 0 1 1 0 9 4.5 4.5 0 0 1 0-9M10.5 10.5 14 14',
   close: 'M4 4l8 8M12 4l-8 8',
   chevronDown: 'M4.5 6.5 8 10l3.5-3.5',

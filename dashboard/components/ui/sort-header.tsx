@@ -8,12 +8,23 @@ interface Props {
   sort: Sort | null;
   onSort: (sort: Sort | null) => void;
   align?: 'left' | 'right';
+  /** The order of the table while nobody chose another. */
+  isDefault?: boolean;
   className?: string;
   children: React.ReactNode;
 }
 
-export function SortHeader({ column, sort, onSort, align = 'right', className = '', children }: Props) {
-  const active = sort?.column === column ? sort : null;
+export function SortHeader({
+  column,
+  sort,
+  onSort,
+  align = 'right',
+  isDefault = false,
+  className = '',
+  children,
+}: Props) {
+  const active =
+    sort?.column === column ? sort : sort === null && isDefault ? { column, descending: true } : null;
   const firstDown = align === 'right';
   const next = (): Sort | null => {
     if (active === null) return { column, descending: firstDown };

@@ -391,9 +391,9 @@ describe('the badge', () => {
     expect(words({})).toBe('live: Live 0.4 s');
     expect(words({ lagMs: null })).toBe('live: Live, no traffic');
     expect(words({ silenceMs: 4000 })).toBe('behind: Behind 4 s');
-    expect(words({ silenceMs: 12_000, link: { kind: 'waiting', retryAtMs: T0 + 3000 } })).toBe(
-      'lost: No data for 12 s. Reconnecting in 3 s.',
-    );
+    expect(
+      words({ silenceMs: 12_000, link: { kind: 'waiting', restarting: false, retryAtMs: T0 + 3000 } }),
+    ).toBe('lost: No data for 12 s. Reconnecting in 3 s.');
     expect(words({ pausedAtMs: T0 - 37_000 })).toBe('paused: Paused at 23:59:23, 37 s behind.');
     expect(words({ heldSinceMs: T0 - 6000 })).toBe('held: Holding, 6 s');
     expect(words({ mode: 'history' })).toBe('history: History');

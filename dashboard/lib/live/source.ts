@@ -16,7 +16,7 @@ export type Transport = 'websocket' | 'sse';
 export type LinkState =
   | { kind: 'connecting' }
   | { kind: 'open'; transport: Transport }
-  | { kind: 'waiting'; retryAtMs: number }
+  | { kind: 'waiting'; retryAtMs: number; restarting: boolean }
   | { kind: 'unauthorized' }
   | { kind: 'refused'; message: string }
   | { kind: 'closed' };
@@ -58,6 +58,7 @@ export class LiveSource {
   private lastId: string | null = null;
   private generation = 0;
   private wanted = false;
+  private restarting = false;
 
   constructor(
     private readonly platform: Platform,
@@ -123,6 +124,7 @@ export class LiveSource {
         if (!spoke) {
           spoke = true;
           this.attempt = 0;
+          this.restarting = false;
           if (transport === 'websocket') this.socketFailures = 0;
           this.onState({ kind: 'open', transport });
         }
@@ -131,7 +133,9 @@ export class LiveSource {
         this.onMessage(message);
       },
       closed: (reason) => {
-        if (generation === this.generation) this.fail(spoke, transport, retryMs(reason));
+        if (generation !== this.generation) return;
+        this.restarting = reason === 'restarting';
+        this.fail(spoke, transport, retryMs(reason));
       },
     });
   }
@@ -158,7 +162,7 @@ export class LiveSource {
     const wait = askedMs + backoffMs(this.attempt, () => this.platform.random());
     this.attempt += 1;
     const generation = this.generation;
-    this.onState({ kind: 'waiting', retryAtMs: this.platform.now() + wait });
+    this.onState({ kind: 'waiting', retryAtMs: this.platform.now() + wait, restarting: this.restarting });
     this.timer = this.platform.setTimer(() => {
       if (generation === this.generation && this.wanted) this.connect();
     }, wait);

@@ -12,6 +12,7 @@ import {
   type StatusClass,
   type View,
 } from '@/lib/series/types';
+import { DEFAULT_QUANTILES } from '@/lib/view/url';
 import { type Filter, RequestFailed, type Window } from './http';
 import { fetchSeries } from './series';
 import { fetchServices } from './services';
@@ -26,6 +27,7 @@ export interface HistoryQuestion {
   filter: Filter;
   groupBy: readonly string[];
   stepMs: number;
+  quantiles?: readonly string[];
   /** A fixed window, or the last so many milliseconds under the name the server knows. */
   window: { fromMs: number; toMs: number } | { lastMs: number; name: string };
 }
@@ -47,7 +49,7 @@ export async function fetchHistory(
 }
 
 async function fetchInSteps(question: HistoryQuestion, now: number, signal: AbortSignal): Promise<View> {
-  const { filter, groupBy, stepMs } = question;
+  const { filter, groupBy, stepMs, quantiles = DEFAULT_QUANTILES } = question;
   const moving = 'lastMs' in question.window;
   const openT = Math.floor(now / stepMs) * stepMs;
   const window =
@@ -66,15 +68,15 @@ async function fetchInSteps(question: HistoryQuestion, now: number, signal: Abor
   const byService = groupBy.length === 1 && groupBy[0] === 'service';
 
   const [total, groups, line, lines] = await Promise.all([
-    fetchSummary(filter, window, [], signal),
+    fetchSummary(filter, window, [], signal, quantiles),
     byService && !filter.service
       ? fetchServices(filter.env, window, signal)
-      : fetchSummary(filter, window, groupBy, signal),
-    fetchSeries(filter, window, stepMs, [], signal),
-    fetchSeries(filter, window, stepMs, groupBy, signal),
+      : fetchSummary(filter, window, groupBy, signal, quantiles),
+    fetchSeries(filter, window, stepMs, [], signal, quantiles),
+    fetchSeries(filter, window, stepMs, groupBy, signal, quantiles),
   ]);
 
-  const grid = (columns: Columns | undefined) => regrid(columns, firstT, lastT, stepMs);
+  const grid = (columns: Columns | undefined) => regrid(columns, firstT, lastT, stepMs, quantiles);
   const byId = new Map(lines.groups.map((group) => [group.id, group.columns]));
   const rows =
     'services' in groups
@@ -121,12 +123,18 @@ export async function fetchRows(
   return totals.rows.map((row) => ({
     ...row,
     lastSeenMs: null,
-    columns: regrid(byId.get(row.id), lines.fromMs, lastT, stepMs),
+    columns: regrid(byId.get(row.id), lines.fromMs, lastT, stepMs, DEFAULT_QUANTILES),
   }));
 }
 
 /** Columns for every step of `[fromT, toT]`, whatever subset the answer carried. */
-function regrid(columns: Columns | undefined, fromT: number, toT: number, stepMs: number): Columns {
+function regrid(
+  columns: Columns | undefined,
+  fromT: number,
+  toT: number,
+  stepMs: number,
+  quantiles: readonly string[],
+): Columns {
   const t: number[] = [];
   const from: number[] = [];
   const at = new Map(columns?.t.map((time, index) => [time, index]) ?? []);
@@ -146,8 +154,6 @@ function regrid(columns: Columns | undefined, fromT: number, toT: number, stepMs
       StatusClass,
       Column
     >,
-    quantilesMs: Object.fromEntries(
-      ['0.5', '0.95', '0.99'].map((name) => [name, take(columns?.quantilesMs[name])]),
-    ),
+    quantilesMs: Object.fromEntries(quantiles.map((name) => [name, take(columns?.quantilesMs[name])])),
   };
 }

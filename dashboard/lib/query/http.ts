@@ -50,23 +50,30 @@ async function failure(answer: Response): Promise<RequestFailed> {
   }
 }
 
+/** One value, or several of which any may match; a leading `!` in a value means none of these. */
+export type FilterValue = string | readonly string[] | null;
+
 export interface Filter {
   env: string | null;
-  service?: string | null;
-  route?: string | null;
-  method?: string | null;
-  status?: string | null;
+  service?: FilterValue;
+  route?: FilterValue;
+  method?: FilterValue;
+  status?: FilterValue;
+  host?: FilterValue;
+  version?: FilterValue;
 }
 
 /** A path with the parameters that have a value; an empty text is a value. */
 export function withQuery(
   path: string,
   filter: Filter,
-  rest: Record<string, string | number | null>,
+  rest: Record<string, FilterValue | number | undefined>,
 ): string {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries({ ...filter, ...rest })) {
-    if (value !== null && value !== undefined) query.set(name, String(value));
+    if (value === null || value === undefined) continue;
+    if (typeof value === 'object') for (const item of value) query.append(name, item);
+    else query.set(name, String(value));
   }
   return `${path}?${query}`;
 }

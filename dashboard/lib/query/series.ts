@@ -1,6 +1,7 @@
 /** `GET /v1/series`: columns over time for the whole filter, or one set of columns a group. */
 import { array, columns, key, number, object, times } from '@/lib/series/parse';
 import { type Columns, type Key, keyId } from '@/lib/series/types';
+import { DEFAULT_QUANTILES } from '@/lib/view/url';
 import { type Filter, getJson, type Window, withQuery } from './http';
 
 export interface Series {
@@ -17,6 +18,7 @@ export async function fetchSeries(
   stepMs: number,
   groupBy: readonly string[],
   signal: AbortSignal,
+  quantiles: readonly string[] = DEFAULT_QUANTILES,
 ): Promise<Series> {
   const path = withQuery('/v1/series', filter, {
     from: window.from,
@@ -24,7 +26,7 @@ export async function fetchSeries(
     step: `${stepMs / 1000}s`,
     // Without the parameter the answer is one set of columns; with an empty one it would be one group.
     group_by: groupBy.length === 0 ? null : groupBy.join(','),
-    quantiles: '0.5,0.95,0.99',
+    quantiles: quantiles.join(','),
   });
   const answer = object(await getJson(path, signal), 'series');
   const t = times(answer.t, 't');

@@ -1,5 +1,5 @@
 /** `GET /v1/services`: what each service did in one window, and the environments to choose from. */
-import { array, number, numberOrNull, object, text, texts, totals } from '@/lib/series/parse';
+import { array, number, numberOrNull, object, text, textOrNull, texts, totals } from '@/lib/series/parse';
 import type { Totals } from '@/lib/series/types';
 import { getJson, type Window, withQuery } from './http';
 
@@ -7,6 +7,10 @@ export interface ServiceTotals {
   service: string;
   window: Totals;
   lastSeenMs: number | null;
+  /** Newest version seen in the window, and how many; `null` from a server that does not say. */
+  version: string | null;
+  versions: number | null;
+  hosts: number | null;
 }
 
 export interface Services {
@@ -31,6 +35,9 @@ export async function fetchServices(
         service: text(fields.service, `services[${index}].service`),
         window: totals(fields, `services[${index}]`),
         lastSeenMs: numberOrNull(fields.last_seen_ms, `services[${index}].last_seen_ms`),
+        version: textOrNull(fields.version, `services[${index}].version`),
+        versions: numberOrNull(fields.versions, `services[${index}].versions`),
+        hosts: numberOrNull(fields.hosts, `services[${index}].hosts`),
       };
     }),
   };

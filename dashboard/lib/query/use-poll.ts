@@ -58,7 +58,8 @@ export function usePoll<T>(
                 null,
               );
         setState((before) => ({ ...before, error }));
-        if (error.status === 401) return;
+        // Ended sessions are told elsewhere, and what this server does not have it will not have in five seconds.
+        if (error.status === 401 || error.status === 404) return;
       }
       const wait = everyMs ?? null;
       if (wait !== null && !document.hidden) timer = window.setTimeout(run, wait);

@@ -1,8 +1,18 @@
 import { describe, expect, it } from 'vitest';
+import type { Finding } from '@/lib/query/findings';
 import { CalmAxis, linearRange, linearTicks, logRange, logTicks, roundUp } from './axis';
 import { findGaps, rates, shares } from './gaps';
+import { heat, RAMP, ramp } from './heat';
 import { EMPTY_TOTALS, type Totals } from './types';
-import { byTrouble, failingSince, isFailing, overviewSentence, recoveredAt } from './verdict';
+import {
+  byTrouble,
+  byWeight,
+  failingSince,
+  findingSentence,
+  isFailing,
+  overviewSentence,
+  recoveredAt,
+} from './verdict';
 
 const totals = (count: number, errors: number): Totals => ({ ...EMPTY_TOTALS, count, errors });
 
@@ -85,14 +95,112 @@ describe('the verdict', () => {
   });
 
   it('speaks in whole sentences', () => {
-    expect(overviewSentence(9, 2, 0, '0.57 %')).toBe('2 of 9 services are failing requests');
-    expect(overviewSentence(9, 1, 3, '0.57 %')).toBe('1 of 9 services is failing requests');
-    expect(overviewSentence(9, 0, 0, '0.57 %')).toBe('No service is failing: 9 services, 0.57 % errors');
-    expect(overviewSentence(9, 0, 1, '0.57 %')).toBe('No service is failing now, 1 of 9 recovered');
-    expect(overviewSentence(9, 2, 0, '0.57 %', true)).toBe('2 of 9 services were failing requests');
-    expect(overviewSentence(1, 0, 0, '0')).toBe('No service is failing: 1 service, no errors');
+    const calm = { services: 9, troubled: 0, recovered: 0, judged: true, fresh: 0, past: false };
+    expect(overviewSentence({ ...calm, troubled: 2 })).toBe('2 of 9 services need attention');
+    expect(overviewSentence({ ...calm, troubled: 1, recovered: 3 })).toBe('1 of 9 services needs attention');
+    expect(overviewSentence({ ...calm, troubled: 2, past: true })).toBe('2 of 9 services needed attention');
+    expect(overviewSentence(calm)).toBe('All 9 services are within their usual range');
+    expect(overviewSentence({ ...calm, past: true })).toBe('All 9 services were within their usual range');
+    expect(overviewSentence({ ...calm, recovered: 1 })).toBe(
+      '1 of 9 services recovered, none needs attention',
+    );
+    expect(overviewSentence({ ...calm, fresh: 9 })).toBe('All 9 services are new, no usual yet');
+    expect(overviewSentence({ ...calm, fresh: 2 })).toBe(
+      '7 of 9 services are within their usual range, 2 are new',
+    );
+    expect(overviewSentence({ ...calm, judged: false })).toBe('None of 9 services is failing');
+    expect(overviewSentence({ ...calm, services: 0 })).toBe('No requests in this window');
   });
 });
+
+describe('findings', () => {
+  const finding: Finding = {
+    kind: 'failing',
+    service: 'checkout',
+    env: null,
+    title: '4.21 % of requests fail, usually 0.12 %',
+    value: 0.0421,
+    usual: 0.0012,
+    unit: 'share',
+    sinceMs: null,
+    after: null,
+    where: null,
+    status: null,
+    affected: 0,
+    perSecond: 54.7,
+    recoveredMs: null,
+    alert: null,
+  };
+  const plain = (item: Finding) => findingSentence(item).replaceAll('\u00a0', ' ');
+
+  it('are written with our own numbers, and in the past once recovered', () => {
+    expect(plain(finding)).toBe('4.21 % of requests fail, usually 0.12 %');
+    expect(plain({ ...finding, recoveredMs: 1 })).toBe('4.21 % of requests failed, usually 0.12 %');
+    expect(plain({ ...finding, usual: null })).toBe('4.21 % of requests fail');
+    expect(plain({ ...finding, kind: 'slower', value: 1430, usual: 596, unit: 'ms' })).toBe(
+      'p99 is 1.43 s, usually 596 ms',
+    );
+    expect(plain({ ...finding, kind: 'silent', title: 'No requests for 90 s, usually 12 /s' })).toBe(
+      'No requests for 90 s, usually 12 /s',
+    );
+  });
+
+  it('come in the order of weight: failing, silent, slower, and what recovered last', () => {
+    const items: Finding[] = [
+      { ...finding, service: 'a', kind: 'slower', perSecond: 900 },
+      { ...finding, service: 'b', perSecond: 1 },
+      { ...finding, service: 'c', kind: 'silent' },
+      { ...finding, service: 'd', perSecond: 99, recoveredMs: 5 },
+      { ...finding, service: 'e', perSecond: 7 },
+    ];
+    expect(items.sort(byWeight).map((item) => item.service)).toEqual(['e', 'b', 'c', 'a', 'd']);
+  });
+});
+
+describe('the colours of the heatmap', () => {
+  it('keep one request visible and reach the end at the maximum', () => {
+    expect(heat(0, 1000)).toBeNull();
+    expect(heat(1, 1000)).toBeCloseTo(0.14);
+    expect(heat(1000, 1000)).toBe(1);
+    expect(heat(1, 1)).toBe(1);
+  });
+
+  it.each([
+    ['dark', [0.198, 0.007, 262], 1.5],
+    ['light', [1, 0, 0], 1.4],
+  ] as const)('give a single request contrast on the %s ground', (theme, ground, least) => {
+    const colours = ramp(theme);
+    const at = Math.round((heat(1, 1604) ?? 0) * (RAMP - 1)) * 3;
+    const one = [colours[at], colours[at + 1], colours[at + 2]] as number[];
+    const grey = Math.round(255 * (ground[0] === 1 ? 1 : 0.085));
+    expect(contrast(one, [grey, grey, grey])).toBeGreaterThan(least);
+  });
+
+  it('go one way in lightness, so that they read in grey', () => {
+    for (const theme of ['dark', 'light'] as const) {
+      const colours = ramp(theme);
+      const light = Array.from({ length: RAMP }, (_, index) =>
+        luminance([...colours.slice(index * 3, index * 3 + 3)]),
+      );
+      const up = light.every((value, index) => index === 0 || value >= (light[index - 1] as number) - 1e-3);
+      const down = light.every((value, index) => index === 0 || value <= (light[index - 1] as number) + 1e-3);
+      expect(theme === 'dark' ? up : down).toBe(true);
+    }
+  });
+});
+
+function luminance(rgb: number[]): number {
+  const [r = 0, g = 0, b = 0] = rgb.map((byte) => {
+    const x = byte / 255;
+    return x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4;
+  });
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}
+
+function contrast(a: number[], b: number[]): number {
+  const [low = 0, high = 0] = [luminance(a), luminance(b)].sort((x, y) => x - y);
+  return (high + 0.05) / (low + 0.05);
+}
 
 describe('axes', () => {
   it('end on round numbers and start at zero', () => {

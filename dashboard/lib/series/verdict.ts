@@ -1,9 +1,10 @@
 /**
- * What the page may claim. Rows of one window come in; failing rows with their evidence leave.
- *
- * Failing means at least 10 errors and at least 1 % of requests in the window. Nothing here compares with a usual:
- * the server does not answer that yet, and the page does not claim what it cannot show.
+ * What the page may claim. The server judges against what is usual (`/v1/findings`); its findings come in, sentences
+ * leave. From a server that does not judge, rows of one window come in: failing then means at least 10 errors and at
+ * least 1 % of requests, nothing is compared with a usual, and the page says so.
  */
+import { latency, NBSP, rate, share, write } from '@/lib/format/number';
+import type { Finding } from '@/lib/query/findings';
 import type { Column, Row, Totals } from './types';
 
 export const FAILING_ERRORS = 10;
@@ -89,7 +90,7 @@ export function recoveredAt(
   return end + stepMs;
 }
 
-export type State = 'failing' | 'recovered' | 'fine';
+export type State = 'failing' | 'silent' | 'slower' | 'recovered' | 'fine';
 
 /** What may be said of a row now, with the moment of recovery when there is one. */
 export function stateOf(
@@ -119,24 +120,118 @@ export function plural(n: number, one: string, many: string): string {
   return n === 1 ? one : many;
 }
 
-/** The first line of the overview. `errors` is the written share of all requests; `past` when the window is history. */
-export function overviewSentence(
-  services: number,
-  failing: number,
-  recovered: number,
-  errors: string,
-  past = false,
-): string {
+/** What a finding means for the rows that are about it. */
+export function stateOfFinding(finding: Finding | undefined): State {
+  if (finding === undefined) return 'fine';
+  return finding.recoveredMs === null ? finding.kind : 'recovered';
+}
+
+const KIND_RANK = { failing: 0, silent: 1, slower: 2 } as const;
+
+/** Failing, silent, slower; inside, what hurts more people per second. Recovered ones last. */
+export function byWeight(a: Finding, b: Finding): number {
+  return (
+    Number(a.recoveredMs !== null) - Number(b.recoveredMs !== null) ||
+    KIND_RANK[a.kind] - KIND_RANK[b.kind] ||
+    b.perSecond - a.perSecond ||
+    (a.service < b.service ? -1 : 1)
+  );
+}
+
+/** A finding from rows alone, for a server that does not judge. It has no usual, no release and no place. */
+export function findingOf(row: Row, stepMs: number, openT: number | null): Finding | null {
+  const { state, recoveredMs } = stateOf(row, stepMs, openT);
+  if (state === 'fine') return null;
+  const { columns, window } = row;
+  const since = failingSince(columns.t, columns.count, columns.errors);
+  return {
+    kind: 'failing',
+    service: row.key.service ?? '',
+    env: null,
+    title: '',
+    value: window.count === 0 ? null : window.errors / window.count,
+    usual: null,
+    unit: 'share',
+    sinceMs: since?.kind === 'since' ? since.at : null,
+    after: null,
+    where: null,
+    status: null,
+    affected: window.errors,
+    perSecond: window.count === 0 ? 0 : (window.rate * window.errors) / window.count,
+    recoveredMs,
+    alert: null,
+  };
+}
+
+/** A value of a finding as it is written: a share in percent, a latency, a rate. */
+export function writeValue(value: number | null, unit: string): string {
+  if (value === null) return '–';
+  if (unit === 'share') return write(share(value, 1));
+  return unit === 'ms' ? write(latency(value)) : write(rate(value));
+}
+
+export interface FindingWords {
+  before: string;
+  /** The one number that matters; empty when the words say it all. */
+  number: string;
+  after: string;
+}
+
+/** `4.21 % of requests fail, usually 0.12 %`, cut around its number. */
+export function findingWords(finding: Finding): FindingWords {
+  const past = finding.recoveredMs !== null;
+  const usual = finding.usual === null ? '' : `, usually ${writeValue(finding.usual, finding.unit)}`;
+  const number = writeValue(finding.value, finding.unit);
+  if (finding.value !== null && finding.kind === 'failing' && finding.unit === 'share')
+    return { before: '', number, after: ` of requests ${past ? 'failed' : 'fail'}${usual}` };
+  if (finding.value !== null && finding.kind === 'slower' && finding.unit === 'ms')
+    return { before: `p99 ${past ? 'was' : 'is'} `, number, after: usual };
+  return { before: finding.title, number: '', after: '' };
+}
+
+export function findingSentence(finding: Finding): string {
+  const words = findingWords(finding);
+  return `${words.before}${words.number}${words.after}`;
+}
+
+/** `20 s`, `5 min`: how long after a release. */
+export function shortSpan(ms: number): string {
+  if (ms < 100_000) return `${Math.max(0, Math.round(ms / 1000))}${NBSP}s`;
+  if (ms < 6_000_000) return `${Math.round(ms / 60_000)}${NBSP}min`;
+  return `${Math.round(ms / 3_600_000)}${NBSP}h`;
+}
+
+export interface Verdict {
+  services: number;
+  /** Findings that have not recovered, at most one a service. */
+  troubled: number;
+  recovered: number;
+  /** Whether the server compared with what is usual. */
+  judged: boolean;
+  /** Services with nothing to compare with yet. */
+  fresh: number;
+  past: boolean;
+}
+
+/** The first line of the overview. */
+export function overviewSentence({ services, troubled, recovered, judged, fresh, past }: Verdict): string {
   const noun = plural(services, 'service', 'services');
   if (services === 0) return 'No requests in this window';
-  if (failing > 0) {
-    const verb = past ? plural(failing, 'was', 'were') : plural(failing, 'is', 'are');
-    return `${failing} of ${services} ${noun} ${verb} failing requests`;
+  if (troubled > 0) {
+    const verb = past ? plural(troubled, 'needed', 'needed') : plural(troubled, 'needs', 'need');
+    return `${troubled} of ${services} ${noun} ${verb} attention`;
   }
-  if (recovered > 0) {
-    return past
-      ? `${recovered} of ${services} ${noun} failed requests and recovered`
-      : `No service is failing now, ${recovered} of ${services} recovered`;
-  }
-  return `No service ${past ? 'was' : 'is'} failing: ${services} ${noun}, ${errors === '0' ? 'no' : errors} errors`;
+  if (recovered > 0)
+    return `${recovered} of ${services} ${noun} recovered, none ${past ? 'needed' : 'needs'} attention`;
+  const is = past ? plural(services, 'was', 'were') : plural(services, 'is', 'are');
+  if (!judged) return `None of ${services} ${noun} ${past ? 'was' : 'is'} failing`;
+  if (fresh >= services)
+    return services === 1
+      ? 'The one service is new, no usual yet'
+      : `All ${services} services are new, no usual yet`;
+  const known = services - fresh;
+  if (services === 1) return `The one service ${is} within its usual range`;
+  return fresh === 0
+    ? `All ${services} ${noun} ${is} within their usual range`
+    : `${known} of ${services} ${noun} ${is} within their usual range, ${fresh} ${plural(fresh, 'is', 'are')} new`;
 }

@@ -1,4 +1,4 @@
-/** The keys of the page and what they mean, in one list: the handler and the help are made from it. */
+/** The keys of the page and what they mean, in one list: the help is made from it, `components/shell/use-keys` acts. */
 import { RANGES } from './url';
 
 export interface KeyHelp {
@@ -7,20 +7,29 @@ export interface KeyHelp {
 }
 
 export const KEY_HELP: readonly KeyHelp[] = [
-  { keys: `1 to ${RANGES.length}`, does: 'range, 5 minutes to 7 days' },
+  { keys: 'Ctrl K', does: 'search, jump, do' },
+  { keys: '/', does: 'filter' },
   { keys: 'Space', does: 'pause or resume' },
   { keys: 'L', does: 'go live' },
+  { keys: `1 to ${RANGES.length}`, does: 'range, 5 minutes to 7 days' },
+  { keys: '[, ]', does: 'one range back, forward' },
   { keys: 'Z', does: 'undo zoom' },
-  { keys: 'Ctrl K', does: 'search services' },
-  { keys: '/', does: 'filter' },
+  { keys: '-', does: 'zoom out' },
+  { keys: 'T', does: 'time picker' },
+  { keys: 'U', does: 'UTC or local time' },
+  { keys: 'V', does: 'compare with yesterday, last week, nothing' },
+  { keys: 'E', does: 'failing only' },
+  { keys: 'P', does: 'all percentiles or the usual ones' },
+  { keys: 'D', does: 'dark or light' },
+  { keys: 'S', does: 'share: copy a link to this moment' },
+  { keys: 'X', does: 'export' },
   { keys: 'J, K', does: 'next, previous row' },
   { keys: 'Enter', does: 'open the row' },
   { keys: 'Backspace', does: 'one level up' },
-  { keys: '←, →', does: 'move the cursor of a focused chart' },
-  { keys: 'D', does: 'dark or light' },
-  { keys: 'U', does: 'UTC or local time' },
+  { keys: 'G, then O R C A L K', does: 'overview, requests, compare, alerts, ledger, keys' },
+  { keys: '←, →', does: 'move the cursor of a focused chart; with Shift a selection, then Enter zooms' },
+  { keys: 'Esc', does: 'close, then clear the selection' },
   { keys: '?', does: 'this list' },
-  { keys: 'Esc', does: 'close' },
 ];
 
 /** Whether a key belongs to what is being typed or pressed, and not to the page. */

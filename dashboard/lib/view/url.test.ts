@@ -1,16 +1,28 @@
 import { describe, expect, it } from 'vitest';
 import { safeNext } from '@/components/login';
-import { DEFAULT_VIEW, parseView, stepFor, toHref, toSearch } from './url';
+import {
+  DEFAULT_VIEW,
+  hrefOf,
+  neighbourRange,
+  parseView,
+  rangeOf,
+  stepFor,
+  toHref,
+  toSearch,
+  zoomedOut,
+} from './url';
 
 describe('the address', () => {
   it('is empty for the default view and comes back as it went', () => {
     expect(toSearch(DEFAULT_VIEW)).toBe('');
     const search =
-      '?env=production&service=checkout&route=%2Fbuy&method=POST&status=5xx&from=-1h&tz=local&sort=-p99&text=x';
-    const { view, ignored } = parseView(search);
+      '?env=production&service=checkout&route=%2Fbuy&method=POST&status=5xx&status=%21502&host=web-3&version=v2.14.0&from=-1h&q=0.5%2C0.999&vs=week&scale=lin&tz=local&sort=-p99&sel=1000%2C2000%2C5%2C70&text=x&min=500';
+    const { view, ignored } = parseView(search, 'service');
     expect(ignored).toEqual([]);
     expect(toSearch(view)).toBe(search);
     expect(toHref(view)).toBe(`/service/${search}`);
+    expect(view.status).toEqual(['5xx', '!502']);
+    expect(view.sel).toEqual({ fromMs: 1000, toMs: 2000, us0: 5, us1: 70 });
   });
 
   it('freezes a window by its two ends', () => {
@@ -21,15 +33,40 @@ describe('the address', () => {
     expect(parseView(toSearch(good)).view).toEqual(good);
   });
 
+  it('is live without an end, from however far back', () => {
+    expect(parseView('?from=-3h').view).toMatchObject({ range: '3h', frozen: null });
+    expect(rangeOf('3h')).toMatchObject({ ms: 10_800_000, live: false });
+    expect(rangeOf('30d').stepMs).toBe(21_600_000);
+    const since = new Date(Date.now() - 29.5 * 60_000).toISOString();
+    expect(parseView(`?from=${since}`).view).toMatchObject({ range: '30m', frozen: null });
+  });
+
   it('says what it ignored and why', () => {
     expect(parseView('?from=yesteday').ignored).toEqual(['Ignored from=yesteday: not a time.']);
-    expect(parseView('?status=999&method=FETCH&tz=mars').ignored.length).toBe(3);
+    const bad = '?status=999&method=FETCH&tz=mars&q=0.42&scale=cubic&sel=1,2&sort=-beauty&min=-1&vs=%20';
+    expect(parseView(bad).ignored.length).toBe(9);
+    expect(toSearch(parseView(bad).view)).toBe('');
   });
 
   it('asks for at most about 360 steps', () => {
     for (const hours of [0.25, 1, 6, 24, 168, 720]) {
       expect((hours * 3_600_000) / stepFor(hours * 3_600_000)).toBeLessThanOrEqual(361);
     }
+  });
+
+  it('leads from one page to another with the window and without the filters', () => {
+    const { view } = parseView('?service=checkout&route=%2Fbuy&from=-1h&env=staging', 'service');
+    expect(hrefOf(view, { page: 'requests', service: null })).toBe('/requests/?env=staging&from=-1h');
+    expect(hrefOf(view, { service: 'search' })).toBe('/service/?env=staging&service=search&from=-1h');
+    expect(hrefOf(view, { service: null })).toBe('/?env=staging&from=-1h');
+  });
+
+  it('zooms out around the middle, never past the present', () => {
+    expect(zoomedOut(100, 200, 1000)).toEqual({ fromMs: 50, toMs: 250 });
+    expect(zoomedOut(900, 1000, 1000)).toEqual({ fromMs: 800, toMs: 1000 });
+    expect(neighbourRange('15m', 1)).toBe('1h');
+    expect(neighbourRange('7d', 1)).toBe('30d');
+    expect(neighbourRange('5m', -1)).toBe('5m');
   });
 });
 

@@ -4,16 +4,43 @@
  */
 import type { Zone } from '@/lib/format/time';
 
-export const RANGES = [
-  { name: '5m', label: '5 m', ms: 300_000, stepMs: 10_000, live: true },
-  { name: '15m', label: '15 m', ms: 900_000, stepMs: 10_000, live: true },
-  { name: '1h', label: '1 h', ms: 3_600_000, stepMs: 10_000, live: true },
-  { name: '6h', label: '6 h', ms: 21_600_000, stepMs: 60_000, live: false },
-  { name: '24h', label: '24 h', ms: 86_400_000, stepMs: 300_000, live: false },
-  { name: '7d', label: '7 d', ms: 604_800_000, stepMs: 3_600_000, live: false },
+export const PAGES = [
+  'overview',
+  'service',
+  'requests',
+  'compare',
+  'alerts',
+  'ledger',
+  'connect',
+  'settings',
 ] as const;
-export type RangeName = (typeof RANGES)[number]['name'];
+export type Page = (typeof PAGES)[number];
+
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+/** The ranges with a button of their own. */
+export const RANGES = [
+  { name: '5m', label: '5 m' },
+  { name: '15m', label: '15 m' },
+  { name: '1h', label: '1 h' },
+  { name: '6h', label: '6 h' },
+  { name: '24h', label: '24 h' },
+  { name: '7d', label: '7 d' },
+] as const;
+/** `15m`, `3h`, `30d`: how far back from now. */
+export type RangeName = string;
 export const DEFAULT_RANGE: RangeName = '15m';
+
+export interface Range {
+  name: RangeName;
+  label: string;
+  ms: number;
+  stepMs: number;
+  /** Short enough to be drawn from live frames; longer ones are asked for again and again. */
+  live: boolean;
+}
 
 export const SORTS = ['service', 'rate', 'errors', 'p50', 'p95', 'p99', 'max', 'time', 'route'] as const;
 export type SortColumn = (typeof SORTS)[number];
@@ -22,87 +49,195 @@ export interface Sort {
   descending: boolean;
 }
 
-export interface ViewState {
+/** What a view can be narrowed by. Several values of one name mean any of them; a leading `!` means none of them. */
+export const FILTERS = ['route', 'method', 'status', 'host', 'version'] as const;
+export type FilterName = (typeof FILTERS)[number];
+
+/** Lines a latency chart can draw. */
+export const QUANTILES = ['0.5', '0.9', '0.95', '0.99', '0.999'] as const;
+export type Quantile = (typeof QUANTILES)[number];
+export const DEFAULT_QUANTILES: readonly Quantile[] = ['0.5', '0.95', '0.99'];
+
+/** A rectangle of the heatmap: a stretch of time and a band of durations, in µs. */
+export interface Selection {
+  fromMs: number;
+  toMs: number;
+  us0: number;
+  us1: number;
+}
+
+export interface ViewState extends Record<FilterName, readonly string[]> {
+  page: Page;
   env: string | null;
   service: string | null;
-  route: string | null;
-  method: string | null;
-  status: string | null;
   range: RangeName;
   /** A frozen window; both or neither. With it the page shows history and never moves by itself. */
   frozen: { fromMs: number; toMs: number } | null;
+  /** Percentiles drawn. */
+  q: readonly Quantile[];
+  /** The past that is drawn beside the present: `yesterday`, `week`, `off` or a version. */
+  vs: string;
+  scale: 'log' | 'lin';
+  sel: Selection | null;
   tz: Zone;
   /** `null` is the default order of the table. */
   sort: Sort | null;
+  /** Free text of the requests page, and its least duration in ms. */
   text: string;
+  min: number | null;
+  /** The two sides of a comparison, as the server reads them: `version:v2`, `window:<from>,<to>`. */
+  a: string | null;
+  b: string | null;
+  /** The tab of the settings. */
+  tab: string | null;
 }
 
 export const DEFAULT_VIEW: ViewState = {
+  page: 'overview',
   env: null,
   service: null,
-  route: null,
-  method: null,
-  status: null,
+  route: [],
+  method: [],
+  status: [],
+  host: [],
+  version: [],
   range: DEFAULT_RANGE,
   frozen: null,
+  q: DEFAULT_QUANTILES,
+  vs: 'yesterday',
+  scale: 'log',
+  sel: null,
   tz: 'utc',
   sort: null,
   text: '',
+  min: null,
+  a: null,
+  b: null,
+  tab: null,
 };
 
-const METHODS = /^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|TRACE|CONNECT|_OTHER)$/;
-const STATUS = /^([1-5]xx|[1-5]\d\d|unknown)$/;
-export const SHORTEST_MS = 60_000;
+/** A view without filters of any kind. */
+export const NO_FILTERS: Pick<ViewState, FilterName> = {
+  route: [],
+  method: [],
+  status: [],
+  host: [],
+  version: [],
+};
 
-export function parseView(search: string): { view: ViewState; ignored: string[] } {
+const METHODS = /^!?(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|TRACE|CONNECT|_OTHER)$/;
+const STATUS = /^!?([1-5]xx|[1-5]\d\d|unknown)$/;
+const RANGE = /^(\d{1,4})(m|h|d)$/;
+const VERSION = /^[\w.+/-]{1,128}$/;
+export const SHORTEST_MS = 60_000;
+const LONGEST_MS = 400 * DAY;
+
+export function parseView(search: string, page: Page = 'overview'): { view: ViewState; ignored: string[] } {
   const query = new URLSearchParams(search);
   const ignored: string[] = [];
-  const view: ViewState = { ...DEFAULT_VIEW };
+  const view: ViewState = { ...DEFAULT_VIEW, page };
   const take = (name: string): string | null => query.get(name) || null;
-  const refuse = (name: string, why: string) => ignored.push(`Ignored ${name}=${query.get(name)}: ${why}.`);
+  const refuse = (name: string, value: string | null, why: string) =>
+    ignored.push(`Ignored ${name}=${value}: ${why}.`);
 
   view.env = take('env');
   view.service = take('service');
-  view.route = take('route');
   view.text = query.get('text') ?? '';
+  view.a = take('a');
+  view.b = take('b');
+  view.tab = take('tab');
 
-  const method = take('method');
-  if (method !== null) {
-    if (METHODS.test(method)) view.method = method;
-    else refuse('method', 'not a method');
+  for (const name of FILTERS) {
+    const kept: string[] = [];
+    for (const value of query.getAll(name)) {
+      if (value === '' || value === '!' || kept.includes(value)) continue;
+      if (name === 'method' && !METHODS.test(value)) refuse(name, value, 'not a method');
+      else if (name === 'status' && !STATUS.test(value)) refuse(name, value, 'not a status code or class');
+      else kept.push(value);
+    }
+    view[name] = kept;
   }
-  const status = take('status');
-  if (status !== null) {
-    if (STATUS.test(status)) view.status = status;
-    else refuse('status', 'not a status code or class');
-  }
+
   const tz = take('tz');
   if (tz === 'local' || tz === 'utc') view.tz = tz;
-  else if (tz !== null) refuse('tz', 'neither utc nor local');
+  else if (tz !== null) refuse('tz', tz, 'neither utc nor local');
+
+  const scale = take('scale');
+  if (scale === 'lin' || scale === 'log') view.scale = scale;
+  else if (scale !== null) refuse('scale', scale, 'neither lin nor log');
+
+  const vs = take('vs');
+  if (vs !== null) {
+    if (VERSION.test(vs)) view.vs = vs;
+    else refuse('vs', vs, 'neither yesterday, week, off nor a version');
+  }
+
+  const q = query.get('q');
+  if (q !== null) {
+    const wanted = q.split(',').filter((name) => name !== '');
+    const known = QUANTILES.filter((name) => wanted.includes(name));
+    if (known.length < wanted.length) refuse('q', q, `not all of ${QUANTILES.join(', ')}`);
+    else view.q = known;
+  }
+
+  const min = take('min');
+  if (min !== null) {
+    const ms = Number(min);
+    if (Number.isFinite(ms) && ms >= 0) view.min = ms;
+    else refuse('min', min, 'not a duration in ms');
+  }
 
   const sort = take('sort');
   if (sort !== null) {
     const column = sort.replace(/^-/, '');
     const known = SORTS.find((name) => name === column);
-    if (known === undefined) refuse('sort', 'no such column');
+    if (known === undefined) refuse('sort', sort, 'no such column');
     else view.sort = { column: known, descending: sort.startsWith('-') };
+  }
+
+  const sel = take('sel');
+  if (sel !== null) {
+    const parsed = parseSelection(sel);
+    if (parsed === null) refuse('sel', sel, 'not a part of the heatmap');
+    else view.sel = parsed;
   }
 
   const from = take('from');
   const to = take('to');
-  if (to === null) {
-    const range = RANGES.find((item) => `-${item.name}` === from);
-    if (range !== undefined) view.range = range.name;
-    else if (from !== null) refuse('from', 'not a time');
+  if (to === null || to === 'now') {
+    if (from?.startsWith('-')) {
+      const name = from.slice(1);
+      if (rangeMs(name) === null) refuse('from', from, 'not a time');
+      else view.range = name;
+    } else if (from !== null) {
+      // A fixed beginning without an end is live: as many minutes as have passed since.
+      const fromMs = parseInstant(from);
+      const minutes = fromMs === null ? 0 : Math.ceil((Date.now() - fromMs) / MINUTE);
+      if (minutes <= 0 || minutes * MINUTE > LONGEST_MS) refuse('from', from, 'not a time');
+      else view.range = minutes < 9999 ? `${minutes}m` : `${Math.ceil(minutes / 1440)}d`;
+    }
   } else {
-    const fromMs = parseInstant(from);
-    const toMs = parseInstant(to);
-    if (fromMs === null) refuse('from', 'not a time');
-    else if (toMs === null) refuse('to', 'not a time');
-    else if (toMs - fromMs < 10_000) refuse('to', 'not after from');
+    const fromMs = from?.startsWith('-') ? agoMs(from) : parseInstant(from);
+    const toMs = to.startsWith('-') ? agoMs(to) : parseInstant(to);
+    if (fromMs === null) refuse('from', from, 'not a time');
+    else if (toMs === null) refuse('to', to, 'not a time');
+    else if (toMs - fromMs < 10_000) refuse('to', to, 'not after from');
     else view.frozen = { fromMs, toMs };
   }
   return { view, ignored };
+}
+
+/** The length that a name stands for, or `null` when it is none. */
+export function rangeMs(name: string): number | null {
+  const found = RANGE.exec(name);
+  if (found === null) return null;
+  const ms = Number(found[1]) * { m: MINUTE, h: HOUR, d: DAY }[found[2] as 'm' | 'h' | 'd'];
+  return ms >= SHORTEST_MS && ms <= LONGEST_MS ? ms : null;
+}
+
+function agoMs(value: string): number | null {
+  const ms = rangeMs(value.slice(1));
+  return ms === null ? null : Date.now() - ms;
 }
 
 function parseInstant(value: string | null): number | null {
@@ -113,37 +248,104 @@ function parseInstant(value: string | null): number | null {
   return Number.isNaN(parsed) ? null : parsed;
 }
 
+function parseSelection(value: string): Selection | null {
+  const parts = value.split(',').map(Number);
+  const [fromMs, toMs, us0, us1] = parts;
+  if (parts.length !== 4 || parts.some((part) => !Number.isFinite(part) || part < 0)) return null;
+  if (fromMs === undefined || toMs === undefined || us0 === undefined || us1 === undefined) return null;
+  return toMs > fromMs && us1 > us0 ? { fromMs, toMs, us0, us1 } : null;
+}
+
 export function toSearch(view: ViewState): string {
   const query = new URLSearchParams();
   if (view.env !== null) query.set('env', view.env);
   if (view.service !== null) query.set('service', view.service);
-  if (view.route !== null) query.set('route', view.route);
-  if (view.method !== null) query.set('method', view.method);
-  if (view.status !== null) query.set('status', view.status);
+  for (const name of FILTERS) for (const value of view[name]) query.append(name, value);
   if (view.frozen !== null) {
     query.set('from', new Date(view.frozen.fromMs).toISOString());
     query.set('to', new Date(view.frozen.toMs).toISOString());
   } else if (view.range !== DEFAULT_RANGE) {
     query.set('from', `-${view.range}`);
   }
+  if (view.q.join() !== DEFAULT_QUANTILES.join()) query.set('q', view.q.join());
+  if (view.vs !== DEFAULT_VIEW.vs) query.set('vs', view.vs);
+  if (view.scale !== DEFAULT_VIEW.scale) query.set('scale', view.scale);
   if (view.tz !== 'utc') query.set('tz', view.tz);
   if (view.sort !== null) query.set('sort', `${view.sort.descending ? '-' : ''}${view.sort.column}`);
+  if (view.sel !== null) {
+    const { fromMs, toMs, us0, us1 } = view.sel;
+    query.set('sel', [fromMs, toMs, us0, us1].join());
+  }
   if (view.text !== '') query.set('text', view.text);
+  if (view.min !== null) query.set('min', String(view.min));
+  if (view.a !== null) query.set('a', view.a);
+  if (view.b !== null) query.set('b', view.b);
+  if (view.tab !== null) query.set('tab', view.tab);
   const search = query.toString();
   return search === '' ? '' : `?${search}`;
 }
 
-/** The address of the page that shows this view: a service has its own. */
-export function toHref(view: ViewState): string {
-  return `${view.service === null ? '/' : '/service/'}${toSearch(view)}`;
+export function pageOf(pathname: string): Page {
+  const name = pathname.split('/')[1] ?? '';
+  return PAGES.find((page) => page === name) ?? 'overview';
 }
 
-export function rangeOf(name: RangeName): (typeof RANGES)[number] {
-  return RANGES.find((range) => range.name === name) ?? RANGES[1];
+export function pathOf(page: Page): string {
+  return page === 'overview' ? '/' : `/${page}/`;
 }
+
+/** The address of a view. */
+export function toHref(view: ViewState): string {
+  return `${pathOf(view.page)}${toSearch(view)}`;
+}
+
+/**
+ * The same window, zone and environment, another subject: what narrowed the old one stays behind. Naming a service
+ * leads to its page unless another page is named.
+ */
+export function hrefOf(view: ViewState, patch: Partial<ViewState>): string {
+  const page =
+    patch.page ?? (patch.service === undefined ? view.page : patch.service === null ? 'overview' : 'service');
+  return toHref({
+    ...view,
+    ...NO_FILTERS,
+    text: '',
+    min: null,
+    sort: null,
+    sel: null,
+    a: null,
+    b: null,
+    tab: null,
+    ...patch,
+    page,
+  });
+}
+
+export function rangeOf(name: RangeName): Range {
+  const ms = rangeMs(name) ?? 15 * MINUTE;
+  const label = name.replace(/^(\d+)/, '$1 ');
+  return { name, label, ms, stepMs: stepFor(ms), live: ms <= HOUR };
+}
+
+const STEPS_MS = [10_000, 60_000, 300_000, 3_600_000, 21_600_000];
 
 /** A step that gives a window at most about 360 points, from those the server keeps. */
 export function stepFor(windowMs: number): number {
-  const steps = [10_000, 60_000, 300_000, 3_600_000, 21_600_000];
-  return steps.find((step) => windowMs / step <= 361) ?? 86_400_000;
+  return STEPS_MS.find((step) => windowMs / step <= 361) ?? DAY;
+}
+
+/** The range one larger or smaller than this one, among those with a button and 30 days. */
+export function neighbourRange(name: RangeName, by: 1 | -1): RangeName {
+  const names = [...RANGES.map((range) => range.name as string), '30d'];
+  const ms = rangeMs(name) ?? 0;
+  const sizes = names.map((item) => rangeMs(item) ?? 0);
+  const at = by === 1 ? sizes.findIndex((size) => size > ms) : sizes.findLastIndex((size) => size < ms);
+  return names[at] ?? name;
+}
+
+/** A frozen window twice as long around the same middle, not past the present. */
+export function zoomedOut(fromMs: number, toMs: number, nowMs: number): { fromMs: number; toMs: number } {
+  const length = toMs - fromMs;
+  const end = Math.min(nowMs, toMs + length / 2);
+  return { fromMs: Math.round(end - length * 2), toMs: Math.round(end) };
 }

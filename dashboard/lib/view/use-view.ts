@@ -3,7 +3,7 @@
 /** The view state of the page, read from and written to the address bar; nothing else remembers it. */
 import { usePathname, useRouter, useSearchParams } from 'next/navigation';
 import { useCallback, useMemo } from 'react';
-import { parseView, toHref, type ViewState } from './url';
+import { pageOf, parseView, toHref, type ViewState } from './url';
 
 export interface ViewControl {
   view: ViewState;
@@ -12,19 +12,16 @@ export interface ViewControl {
   choose: (patch: Partial<ViewState>) => void;
   /** Typing: replaces, so Back does not walk through letters. */
   adjust: (patch: Partial<ViewState>) => void;
+  /** Another page of ours, without loading it anew. */
+  visit: (href: string) => void;
 }
 
 export function useView(): ViewControl {
   const search = useSearchParams().toString();
   const pathname = usePathname();
   const router = useRouter();
-  const { view: parsed, ignored } = useMemo(() => parseView(search), [search]);
-  const onService = pathname.startsWith('/service');
-  // A service in the address of the overview means nothing there.
-  const view = useMemo(
-    () => (onService ? parsed : { ...parsed, service: null, route: null, method: null, status: null }),
-    [parsed, onService],
-  );
+  const page = pageOf(pathname);
+  const { view, ignored } = useMemo(() => parseView(search, page), [search, page]);
 
   const go = useCallback(
     (patch: Partial<ViewState>, replace: boolean) => {
@@ -39,5 +36,6 @@ export function useView(): ViewControl {
   );
   const choose = useCallback((patch: Partial<ViewState>) => go(patch, false), [go]);
   const adjust = useCallback((patch: Partial<ViewState>) => go(patch, true), [go]);
-  return { view, ignored, choose, adjust };
+  const visit = useCallback((href: string) => router.push(href), [router]);
+  return { view, ignored, choose, adjust, visit };
 }
