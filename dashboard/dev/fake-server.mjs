@@ -3,11 +3,12 @@
  * traffic of nine services and serves the export like the real one does, content security policy included.
  * A tool for development only: nothing here is shipped, and no test of the product runs on it.
  *
- *   node dev/fake-server.mjs [port]      SCENARIO=failing|calm|empty|gap
+ *   node dev/fake-server.mjs [port]      SCENARIO=failing|calm|empty|gap|few|recovering|hostile|many   WITHOUT=findings,heatmap
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { createServer, request as httpRequest } from 'node:http';
+import { connect } from 'node:net';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -16,6 +17,11 @@ const PORT = Number(process.argv[2] ?? 8085);
 const SCENARIO = process.env.SCENARIO ?? 'failing';
 const STARTED = Date.now();
 const KEY = 'peep_read_fake';
+/** Endpoints this server pretends not to have. */
+const WITHOUT = (process.env.WITHOUT ?? '').split(',').filter(Boolean);
+/** When checkout got its release, and when the failures began. */
+const RELEASED_MS = STARTED - 500_000;
+const BROKE_MS = RELEASED_MS + 20_000;
 
 const SERVICES = [
   [
@@ -45,6 +51,36 @@ const SERVICES = [
   ['sessions', 9.6, 0.84, 1.3, ['GET /s', 'PUT /s']],
   ['notifications', 0.7, 61, 1.5, ['POST /push']],
 ];
+
+const VERSIONS = {
+  checkout: 'v2.14.0',
+  search: 'v3.8.1',
+  gateway: 'v1.92.3',
+  catalog: 'v5.0.7',
+  images: 'v1.4.0',
+  auth: 'v2.2.9',
+  orders: 'v4.31.0',
+  sessions: 'v1.1.6',
+  notifications: 'v0.19.2',
+};
+if (SCENARIO === 'few') SERVICES.splice(2);
+if (SCENARIO === 'hostile') {
+  SERVICES.push(
+    ['<script>alert(1)</script>', 12, 30, 1.5, ['GET /<img src=x onerror=alert(1)>', 'GET /ok']],
+    ['\u202eecivres-lia', 9, 30, 1.5, ['GET /\u05d0\u05d1\u05d2']],
+    [
+      `${'very-long-name-of-a-service-'.repeat(5)}end`,
+      7,
+      30,
+      1.5,
+      [`GET /${'segment/'.repeat(22)}tail.json`],
+    ],
+    ['(other)', 40, 30, 1.5, ['(other) (other)']],
+  );
+}
+if (SCENARIO === 'many')
+  for (let n = 0; n < 2000; n += 1)
+    SERVICES.push([`service-${n}`, 2 + (n % 7), 5 + (n % 90), 1.5, ['GET /']]);
 
 /** A generator that gives the same numbers for the same second, so live and history agree. */
 function rng(seed) {
@@ -173,19 +209,26 @@ function totals(cells, windowS) {
       0.9: m.quantiles[0.95] * 0.8,
       0.95: m.quantiles[0.95],
       0.99: m.quantiles[0.99],
+      0.999: m.quantiles[0.99] * 1.15,
     },
   };
+}
+
+function admits(q, name, value) {
+  const all = q.getAll(name);
+  const wanted = all.filter((item) => !item.startsWith('!'));
+  return !all.includes(`!${value}`) && (wanted.length === 0 || wanted.includes(value));
 }
 
 /** The (service, route) pairs a filter admits, by group. */
 function groups(q, by) {
   const found = new Map();
   SERVICES.forEach(([service, , , , routes], s) => {
-    if (q.get('service') && q.get('service') !== service) return;
+    if (!admits(q, 'service', service)) return;
     routes.forEach((full, r) => {
       const [method, route] = full.split(' ');
-      if (q.get('route') && q.get('route') !== route) return;
-      if (q.get('method') && q.get('method') !== method) return;
+      if (!admits(q, 'route', route) || !admits(q, 'method', method)) return;
+      if (q.getAll('status').includes('599')) return;
       const all = { service, route, method, env: 'production' };
       const key = Object.fromEntries(by.map((name) => [name, all[name] ?? '']));
       const id = JSON.stringify(key);
@@ -207,7 +250,7 @@ function columnsOf(members, slots, stepS, sparse, nowS) {
     mean_ms: [],
     max_ms: [],
     status: { '1xx': [], '2xx': [], '3xx': [], '4xx': [], '5xx': [], unknown: [] },
-    quantiles_ms: { 0.5: [], 0.95: [], 0.99: [] },
+    quantiles_ms: { 0.5: [], 0.9: [], 0.95: [], 0.99: [], 0.999: [] },
   };
   for (const slot of slots) {
     let m = cellsAt(members, slot, stepS);
@@ -227,6 +270,8 @@ function columnsOf(members, slots, stepS, sparse, nowS) {
       out[name].push(m?.[name] ?? null);
     for (const name of Object.keys(out.status)) out.status[name].push(m?.status[name] ?? null);
     for (const name of ['0.5', '0.95', '0.99']) out.quantiles_ms[name].push(m?.quantiles[name] ?? null);
+    out.quantiles_ms['0.9'].push(m === null ? null : m.quantiles['0.95'] * 0.8);
+    out.quantiles_ms['0.999'].push(m === null ? null : m.quantiles['0.99'] * 1.15);
   }
   return out;
 }
@@ -318,6 +363,10 @@ const api = {
           (toMs - fromMs) / 1000,
         ),
         last_seen_ms: Date.now() - 400,
+        version: VERSIONS[g.key.service] ?? null,
+        versions: g.key.service === 'checkout' ? 2 : 1,
+        hosts: 6,
+        first_seen_ms: Date.now() - 6e8,
       })),
     };
   },
@@ -326,6 +375,45 @@ const api = {
     const stepS = 60;
     const slots = slotsOf(fromMs, toMs, stepS);
     const windowS = (toMs - fromMs) / 1000;
+    if (['version', 'host'].includes(q.get('group_by'))) {
+      const dimension = q.get('group_by');
+      const service = q.get('service');
+      const m = totals(
+        groups(q, []).flatMap((g) => slots.map((slot) => cellsAt(g.members, slot, stepS))),
+        windowS,
+      );
+      const values =
+        dimension === 'version'
+          ? service === 'checkout'
+            ? [
+                ['v2.14.0', 0.58, 1.6, RELEASED_MS, 1.7],
+                ['v2.13.4', 0.42, 0.35, RELEASED_MS - 6e8, 0.05],
+              ]
+            : [[VERSIONS[service] ?? 'v1', 1, 1, RELEASED_MS - 6e8, 1]]
+          : Array.from({ length: 6 }, (_, n) => [
+              `web-${n + 1}`,
+              (1 + (n % 3) / 10) / 6.6,
+              1 + n / 50,
+              STARTED - 6e8,
+              1,
+            ]);
+      return {
+        from_ms: fromMs,
+        to_ms: toMs,
+        error_bound: 0.001,
+        rows: values.map(([value, part, slow, first, bad]) => ({
+          [dimension]: value,
+          ...m,
+          count: Math.round(m.count * part),
+          errors: Math.round(m.errors * part * bad),
+          quantiles_ms: Object.fromEntries(
+            Object.entries(m.quantiles_ms).map(([name, ms]) => [name, ms === null ? null : ms * slow]),
+          ),
+          first_seen_ms: first,
+          last_seen_ms: Date.now() - 300,
+        })),
+      };
+    }
     if (q.get('group_by') === 'status') {
       const m = totals(
         groups(q, []).flatMap((g) => slots.map((slot) => cellsAt(g.members, slot, stepS))),
@@ -386,6 +474,172 @@ const api = {
       groups: found.map((g) => ({ key: g.key, ...columnsOf(g.members, slots, stepS, false) })),
     };
   },
+  '/v1/findings': () => {
+    const now = Date.now();
+    const base = {
+      at_ms: now,
+      window: { from_ms: now - 300_000, to_ms: now },
+      usual: {
+        kind: 'yesterday',
+        from_ms: now - 300_000 - 864e5,
+        to_ms: now - 864e5,
+        label: 'yesterday',
+      },
+      services: SERVICES.length,
+      no_usual: SCENARIO === 'hostile' ? ['(other)'] : [],
+    };
+    if (!['failing', 'gap', 'few', 'recovering', 'hostile', 'many'].includes(SCENARIO))
+      return { ...base, findings: [] };
+    const checkout = {
+      kind: 'failing',
+      service: 'checkout',
+      env: 'production',
+      title: '4.21 % of requests fail, usually 0.12 %',
+      value: 0.0421,
+      usual: 0.0012,
+      unit: 'share',
+      since_ms: BROKE_MS,
+      after: { version: 'v2.14.0', ms: 20_000 },
+      where: { dimension: 'route', value: 'POST /buy', share: 0.96 },
+      status: 502,
+      affected: 27_418 + Math.round((now - STARTED) / 20),
+      per_second: 54.7,
+      recovered_ms: SCENARIO === 'recovering' ? STARTED - 60_000 : null,
+      alert: null,
+    };
+    const search = {
+      ...checkout,
+      kind: 'slower',
+      service: 'search',
+      title: 'p99 is 1.43 s, usually 596 ms',
+      value: 1430,
+      usual: 596,
+      unit: 'ms',
+      since_ms: STARTED - 700_000,
+      after: null,
+      where: { dimension: 'host', value: 'search-3', share: 1 },
+      status: null,
+      affected: 4100,
+      per_second: 5,
+      recovered_ms: null,
+    };
+    return { ...base, findings: SCENARIO === 'recovering' ? [checkout] : [checkout, search] };
+  },
+  '/v1/releases': (q) => {
+    const { fromMs, toMs } = span(q);
+    const release = {
+      service: 'checkout',
+      env: 'production',
+      version: 'v2.14.0',
+      first_seen_ms: RELEASED_MS,
+      hosts: 6,
+      previous: 'v2.13.4',
+    };
+    const inside = SCENARIO !== 'calm' && RELEASED_MS >= fromMs && RELEASED_MS <= toMs;
+    return { releases: inside ? [release] : [] };
+  },
+  '/v1/reconcile': (q) => {
+    const { fromMs, toMs } = q.get('from') ? span(q) : { fromMs: Date.now() - 36e5, toMs: Date.now() };
+    const minutes = slotsOf(fromMs, toMs, 60);
+    const all = groups(new URLSearchParams(), []).flatMap((g) => g.members);
+    const n = minutes.reduce((sum, slot) => sum + (cellsAt(all, slot, 60)?.count ?? 0), 0);
+    return {
+      from_ms: fromMs,
+      to_ms: toMs,
+      accepted: n,
+      rolled_up: n,
+      dead_lettered: { total: 0 },
+      duplicate: 0,
+      balanced: true,
+    };
+  },
+  '/v1/alerts': () => ({
+    rules: [{ id: '1', name: 'checkout', state: 'firing' }],
+    firing: SCENARIO === 'calm' ? 0 : 1,
+  }),
+  '/v1/heatmap': (q) => {
+    const { fromMs, toMs } = span(q);
+    const stepS = seconds(q.get('step'), 10);
+    const slots = slotsOf(fromMs, toMs, stepS);
+    const rows = 70;
+    const bound = (row) => Math.round(1000 * 10 ** (row / 16));
+    const members = groups(q, []).flatMap((g) => g.members);
+    const rowUs = Array.from({ length: rows + 1 }, (_, row) => bound(row));
+    const p50 = [];
+    const p99 = [];
+    let max = 0;
+    let total = 0;
+    const count = slots.map((slot) => {
+      const cells = members.map(([s, r]) => cell(s, r, slot, stepS)).filter(Boolean);
+      if (cells.length === 0) {
+        p50.push(null);
+        p99.push(null);
+        return null;
+      }
+      const m = merge(cells);
+      p50.push(m.quantiles[0.5]);
+      p99.push(m.quantiles[0.99]);
+      const r = rng(slot * 31 + stepS);
+      const column = new Array(rows).fill(0);
+      for (const c of cells) {
+        const sigma = Math.log(c.quantiles[0.95] / c.quantiles[0.5]) / 1.64;
+        for (let row = 0; row < rows; row += 1) {
+          const ms = bound(row + 0.5) / 1000;
+          const z = Math.log(ms / c.quantiles[0.5]) / sigma;
+          const width = (Math.LN10 / 16 / sigma) * Math.exp(-(z * z) / 2) * 0.399;
+          column[row] += poisson(r, c.count * width * 0.985);
+          const tail = Math.log(ms / c.quantiles[0.99]) / 0.25;
+          const share = c.errors / c.count > 0.02 ? c.errors / c.count : 0.006;
+          column[row] += poisson(
+            r,
+            c.count * share * (Math.LN10 / 16 / 0.25) * Math.exp(-(tail * tail) / 2) * 0.399,
+          );
+        }
+      }
+      for (const n of column) {
+        max = Math.max(max, n);
+        total += n;
+      }
+      return column;
+    });
+    return {
+      step_ms: stepS * 1000,
+      from_ms: fromMs,
+      to_ms: toMs,
+      rows_per_decade: 16,
+      row_us: rowUs,
+      t: slots.map((slot) => slot * 1000),
+      count,
+      max,
+      total,
+      quantiles_ms: { 0.5: p50, 0.99: p99 },
+      origin: 'exact',
+    };
+  },
+  '/v1/differs': (q) => {
+    const [from, to, us0, us1] = q.get('sel').split(',').map(Number);
+    const exact = (name, value, share, rest, distinct) => ({
+      name,
+      origin: 'exact',
+      value,
+      share,
+      rest_share: rest,
+      distinct,
+      difference: share - rest,
+    });
+    return {
+      selection: { from_ms: from, to_ms: to, us0, us1, count: 26_902 },
+      rest: { count: 1_128_000 },
+      dimensions: [
+        exact('status', '502', 0.959, 0.041, 6),
+        exact('route', 'POST /buy', 0.978, 0.131, 10),
+        { ...exact('attrs.gateway', 'acme-pay', 0.98, 0.31, 4), origin: 'sampled', n: 1204 },
+        exact('version', 'v2.14.0', 0.996, 0.568, 2),
+        exact('host', null, 0, 0, 6),
+      ],
+      kept: 1204,
+    };
+  },
   '/v1/events': (q) => {
     const r = rng(Math.floor(Date.now() / 1000));
     const found = groups(q, ['service', 'route', 'method']);
@@ -423,6 +677,36 @@ const TYPES = {
   '.txt': 'text/plain',
   '.json': 'application/json',
 };
+
+/** With `next dev` beside it (DEV_URL), pages come from there: changed files are seen without a build. */
+const DEV_URL = process.env.DEV_URL ?? null;
+function passOn(request, response) {
+  const asked = httpRequest(
+    `${DEV_URL}${request.url}`,
+    { method: request.method, headers: { ...request.headers, host: new URL(DEV_URL).host } },
+    (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+    },
+  );
+  asked.on('error', () => response.destroy());
+  request.pipe(asked);
+}
+
+/** The socket over which `next dev` tells that a file has changed; its pages wait for it. */
+function passSocketOn(request, socket, head) {
+  const { hostname, port, host } = new URL(DEV_URL);
+  const other = connect(Number(port), hostname, () => {
+    const headers = Object.entries({ ...request.headers, host, origin: DEV_URL }).map(
+      ([name, value]) => `${name}: ${value}`,
+    );
+    other.write(`GET ${request.url} HTTP/1.1\r\n${headers.join('\r\n')}\r\n\r\n`);
+    other.write(head);
+    socket.pipe(other).pipe(socket);
+  });
+  other.on('error', () => socket.destroy());
+  socket.on('error', () => other.destroy());
+}
 
 function serveFile(path, response) {
   let file = normalize(join(OUT, decodeURIComponent(path)));
@@ -499,18 +783,20 @@ const server = createServer((request, response) => {
       request.on('close', stop);
       return;
     }
-    const answer = api[url.pathname];
+    const answer = WITHOUT.includes(url.pathname.slice(4)) ? undefined : api[url.pathname];
     if (answer === undefined) return error(response, 404, 'not_found', 'no such path');
     response.writeHead(200, { 'content-type': 'application/json' });
     response.end(JSON.stringify(answer(q)));
     return;
   }
+  if (DEV_URL !== null) return passOn(request, response);
   serveFile(url.pathname, response);
 });
 
 /** Just enough of RFC 6455: text frames to the client, its close frame back. */
-server.on('upgrade', (request, socket) => {
+server.on('upgrade', (request, socket, head) => {
   const url = new URL(request.url, 'http://x');
+  if (DEV_URL !== null && url.pathname.startsWith('/_next/')) return passSocketOn(request, socket, head);
   const invited = tickets.delete(url.searchParams.get('ticket'));
   if (url.pathname !== '/v1/live' || !invited || process.env.NO_WEBSOCKET === '1') {
     socket.end('HTTP/1.1 401 Unauthorized\r\nConnection: close\r\n\r\n');

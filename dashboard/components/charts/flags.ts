@@ -47,13 +47,16 @@ function labelOf(members: readonly PlacedMarker[]): string {
 
 export class Flags {
   private buttons: HTMLButtonElement[] = [];
+  private removed = false;
 
   constructor(
     private readonly overlay: HTMLElement,
     private readonly visit: (href: string) => void,
   ) {}
 
-  show(markers: readonly PlacedMarker[]): void {
+  /** `left` is where the plot begins: a flag beyond it would cover the axis. */
+  show(markers: readonly PlacedMarker[], left = 0): void {
+    if (this.removed) return;
     const placed = mergeFlags(markers);
     while (this.buttons.length > placed.length) this.buttons.pop()?.remove();
     const width = this.overlay.clientWidth;
@@ -65,8 +68,14 @@ export class Flags {
       const title = `${flag.title}: compare before and after`;
       if (button.title !== title) button.title = title;
       const half = widthOf(flag.label) / 2;
-      button.style.left = `${Math.round(Math.min(width - half, Math.max(half, flag.x)))}px`;
+      button.style.left = `${Math.round(Math.min(width - half, Math.max(left + half, flag.x)))}px`;
     });
+  }
+
+  /** Nothing is shown after this, whatever is still to be drawn. */
+  remove(): void {
+    this.show([]);
+    this.removed = true;
   }
 
   private make(): HTMLButtonElement {

@@ -94,7 +94,7 @@ export class HeatPlot {
 
   destroy(): void {
     for (const stop of this.stops) stop();
-    this.flags.show([]);
+    this.flags.remove();
   }
 
   /** The largest cell that the colours reach to. */
@@ -394,7 +394,7 @@ export class HeatPlot {
       placed.push({ ...marker, x });
     }
     context.restore();
-    this.flags.show(placed);
+    this.flags.show(placed, left);
   }
 
   private drawOver(): void {

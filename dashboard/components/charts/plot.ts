@@ -197,7 +197,7 @@ export class Plot {
 
   destroy(): void {
     for (const stop of this.unsubscribe) stop();
-    this.flags?.show([]);
+    this.flags?.remove();
     this.chart.destroy();
   }
 
@@ -441,7 +441,7 @@ export class Plot {
       placed.push({ ...marker, x: x / ratio });
     }
     context.restore();
-    this.flags?.show(placed);
+    this.flags?.show(placed, left / ratio);
   }
 
   /** Names at the right edge, pushed apart where lines run close, never out of the plot. */

@@ -3,7 +3,7 @@
 /** Requests per second stacked by status class, failures at the bottom where they share one baseline. */
 import { useMemo } from 'react';
 import { usePageData } from '@/components/shell/page-data';
-import { exactCount, rate, write } from '@/lib/format/number';
+import { exactCount, NBSP, rate, write } from '@/lib/format/number';
 import { span } from '@/lib/format/time';
 import { rates } from '@/lib/series/gaps';
 import type { Column, Row, StatusClass } from '@/lib/series/types';
@@ -35,7 +35,7 @@ const CLASSES = [
   { name: '5xx', swatch: 'swatch-s5', classes: ['5xx'] },
 ] as const satisfies readonly { name: string; swatch: string; classes: readonly StatusClass[] }[];
 
-/** Without a unit: the head says "per second" once for all classes. */
+/** Without its unit, which is written beside it or once for all classes. */
 function perSecond(value: number | null | undefined): string {
   if (value === null || value === undefined) return '–';
   if (value === 0) return '0';
@@ -92,11 +92,14 @@ export function StatusChart({ row, frame, markers, stale, plotClass }: Props) {
     (item, index) => index === 0 || item.classes.some((name) => windowRate(name) > 0),
   );
 
+  // Four classes with their units would not fit beside one another.
+  const inUnits = shown.length < 4;
+
   return (
     <ChartCard
       title="Requests"
-      note={`per second, ${span(windowMs)}`}
-      cursorNote="per second"
+      note={inUnits ? span(windowMs) : `per second, ${span(windowMs)}`}
+      {...(inUnits ? {} : { cursorNote: 'per second' })}
       spec={SPEC}
       data={data}
       plotClass={plotClass}
@@ -128,7 +131,10 @@ export function StatusChart({ row, frame, markers, stale, plotClass }: Props) {
                   {item.name}
                 </dt>
                 <dd>
-                  <span className="live-number text-12 font-name">{perSecond(value)}</span>
+                  <span className="live-number whitespace-nowrap text-12 font-name">
+                    {perSecond(value)}
+                    {inUnits && <span className="font-regular text-ink2">{`${NBSP}/s`}</span>}
+                  </span>
                 </dd>
               </div>
             );

@@ -5,7 +5,7 @@ import { useMemo } from 'react';
 import { usePageData } from '@/components/shell/page-data';
 import { VS_NAMES } from '@/components/shell/topbar';
 import { type AlignedPast, alignPast, fetchPast, shiftOf } from '@/lib/query/past';
-import { usePoll } from '@/lib/query/use-poll';
+import { about, usePoll } from '@/lib/query/use-poll';
 import type { ChartFrame } from './frame';
 
 export interface PastView extends AlignedPast {
@@ -19,8 +19,9 @@ export function usePast(frame: ChartFrame | null): PastView | null {
   const block = data === null ? 0 : Math.floor(data.fromMs / windowMs);
   // A version exists only for a service, and is asked for where nothing else narrows.
   const wanted = data !== null && view.vs !== 'off' && (shiftOf(view.vs) !== null || view.service !== null);
+  const subject = JSON.stringify([filter, view.vs, stepMs, windowMs]);
   const polled = usePoll(
-    wanted ? JSON.stringify([filter, view.vs, stepMs, windowMs, block]) : null,
+    wanted ? `${subject}\n${block}` : null,
     (signal) =>
       fetchPast(
         filter,
@@ -34,7 +35,7 @@ export function usePast(frame: ChartFrame | null): PastView | null {
       ),
     wanted && shiftOf(view.vs) === null ? 30_000 : null,
   );
-  const past = wanted && polled.data !== null ? polled.data : null;
+  const past = wanted ? about(polled, subject) : null;
   const name = VS_NAMES[view.vs] ?? view.vs;
   return useMemo(() => {
     if (past === null || frame === null) return null;

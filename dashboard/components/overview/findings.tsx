@@ -124,7 +124,7 @@ export function WhereWords({ where }: { where: Where | null }) {
   if (where.dimension === 'route')
     return (
       <>
-        {where.share >= 0.9995 ? 'all' : roundShare(where.share)} on {value}
+        {where.share >= 0.995 ? 'all' : roundShare(where.share)} on {value}
       </>
     );
   return (
@@ -136,7 +136,7 @@ export function WhereWords({ where }: { where: Where | null }) {
 }
 
 /** In whole percent: where it mostly is needs no more. */
-function roundShare(part: number): string {
+export function roundShare(part: number): string {
   return part >= 0.1 ? `${Math.min(99, Math.round(part * 100))}${NBSP}%` : write(share(part, 1));
 }
 

@@ -25,7 +25,7 @@ import { ServicesTable } from './services-table';
 import { Tiles } from './tiles';
 
 /** 136 px of plot, room for flags, and the time axis. */
-const PLOT = 'h-[180px]';
+const PLOT = 'h-[148px]';
 /** Below this many services their own charts say more than their sum. */
 const TOTALS_FROM = 3;
 

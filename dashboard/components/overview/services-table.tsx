@@ -28,7 +28,7 @@ import { downloadCsv, fileName, micros } from '@/lib/view/export';
 import { hrefOf, type ViewState } from '@/lib/view/url';
 import { useOrder } from './use-order';
 
-const RULER = 222;
+const RULER = 214;
 const ROW_HEIGHT = 42;
 /** Longer tables make only the rows near the window. */
 const VIRTUAL_FROM = 100;
@@ -161,12 +161,12 @@ export function ServicesTable({ rows, windowMs }: { rows: readonly Row[]; window
                 <SortHeader column="p99" className="w-[76px]" {...head}>
                   p99
                 </SortHeader>
-                <th scope="col" className="w-[258px] pl-9 max-[860px]:hidden">
+                <th scope="col" className="w-[250px] pl-9 max-[860px]:hidden">
                   <RulerHead axis={axis} />
                 </th>
                 <th
                   scope="col"
-                  className="hidden w-[104px] whitespace-nowrap pl-5 text-left font-regular text-ink2 wide:table-cell"
+                  className="hidden w-[112px] whitespace-nowrap pl-7 text-left font-regular text-ink2 wide:table-cell"
                 >
                   p99, {span(windowMs)}
                 </th>
@@ -407,7 +407,7 @@ const ServiceRow = memo(function ServiceRow({
       <td className="pl-9 max-[860px]:hidden">
         <Ruler window={window} axis={axis} width={RULER} usualP99={usualP99} height={32} />
       </td>
-      <td className="hidden pl-5 wide:table-cell">
+      <td className="hidden pl-7 wide:table-cell">
         <Sparkline values={shapes.p99} token="p99" />
       </td>
       <td

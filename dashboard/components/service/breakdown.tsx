@@ -7,7 +7,7 @@ import { Num } from '@/components/ui/num';
 import { Quantile } from '@/components/ui/quantile';
 import { exactCount, share, write } from '@/lib/format/number';
 import { fetchSummary, type SummaryRow } from '@/lib/query/summary';
-import { type Polled, usePoll } from '@/lib/query/use-poll';
+import { about, usePoll } from '@/lib/query/use-poll';
 import { isFailing } from '@/lib/series/verdict';
 
 const EVERY_MS = 10_000;
@@ -16,16 +16,18 @@ const MOST = 6;
 export type Dimension = 'version' | 'host';
 
 /** The rows of one dimension, by share; `null` until they are there or when they never will be. */
-export function useBreakdown(dimension: Dimension): Polled<SummaryRow[]> {
+export function useBreakdown(dimension: Dimension): SummaryRow[] | null {
   const { view, mode, paused, asked, windowMs } = usePageData();
-  return usePoll(
-    view.service === null ? null : JSON.stringify([dimension, view.env, view.service, windowMs, view.frozen]),
+  const subject = JSON.stringify([dimension, view.env, view.service]);
+  const polled = usePoll(
+    view.service === null ? null : `${subject}\n${JSON.stringify([windowMs, view.frozen])}`,
     async (signal) => {
       const answer = await fetchSummary({ env: view.env, service: view.service }, asked, [dimension], signal);
       return answer.rows.sort((a, b) => b.window.count - a.window.count);
     },
     mode === 'history' || paused !== null ? null : EVERY_MS,
   );
+  return about(polled, subject);
 }
 
 interface Props {

@@ -22,8 +22,9 @@ export function Differs({ heatmap }: { heatmap: Heatmap | null }) {
           to: Math.max(data.openT ?? data.toMs, sel?.toMs ?? 0),
         }
       : asked;
+  const question = JSON.stringify([filter, windowMs, view.frozen, sel]);
   const polled = usePoll(
-    sel === null ? null : JSON.stringify([filter, windowMs, view.frozen, sel]),
+    sel === null ? null : question,
     (signal) => fetchDiffers(filter, window, sel as NonNullable<typeof sel>, signal),
     null,
   );
@@ -45,7 +46,7 @@ export function Differs({ heatmap }: { heatmap: Heatmap | null }) {
       },
     });
   };
-  const answer = sel === null ? null : polled.data;
+  const answer = sel === null || polled.answered !== question ? null : polled.data;
   return (
     <section aria-label="What differs" className="card flex min-w-0 flex-col px-4 pt-3 pb-3" aria-live="off">
       <div className="flex items-center gap-2">
@@ -82,7 +83,7 @@ export function Differs({ heatmap }: { heatmap: Heatmap | null }) {
       {missing && sel !== null && <p className="mt-2 text-ink2">This server cannot rank differences yet.</p>}
       {polled.error !== null && !missing && sel !== null && (
         <div className="mt-3">
-          <BlockFailed what="what differs" error={polled.error} retry={polled.retry} />
+          <BlockFailed block what="what differs" error={polled.error} retry={polled.retry} />
         </div>
       )}
       {answer !== null && answer.dimensions.length === 0 && (

@@ -98,28 +98,28 @@ export function RoutesTable({ rows, windowMs }: { rows: readonly Row[]; windowMs
               <SortHeader column="route" align="left" {...head}>
                 Route
               </SortHeader>
-              <SortHeader column="rate" className="w-20" {...head}>
+              <SortHeader column="rate" className="w-[72px]" {...head}>
                 Requests
               </SortHeader>
-              <SortHeader column="errors" className="w-[68px]" {...head}>
+              <SortHeader column="errors" className="w-[64px]" {...head}>
                 Errors
               </SortHeader>
-              <SortHeader column="p50" className="w-[72px]" {...head}>
+              <SortHeader column="p50" className="w-[66px]" {...head}>
                 p50
               </SortHeader>
-              <SortHeader column="p95" className="w-[72px]" {...head}>
+              <SortHeader column="p95" className="w-[66px]" {...head}>
                 p95
               </SortHeader>
-              <SortHeader column="p99" className="w-[72px]" {...head}>
+              <SortHeader column="p99" className="w-[66px]" {...head}>
                 p99
               </SortHeader>
               <th
                 scope="col"
-                className="w-[112px] whitespace-nowrap pl-5 text-left font-regular text-ink2 max-desktop:hidden"
+                className="w-[100px] whitespace-nowrap pl-4 text-left font-regular text-ink2 max-desktop:hidden"
               >
                 p99, {span(windowMs)}
               </th>
-              <SortHeader column="time" isDefault className="w-20 pr-4" {...head}>
+              <SortHeader column="time" isDefault className="w-[70px] pr-4" {...head}>
                 Time
               </SortHeader>
             </tr>
@@ -160,7 +160,7 @@ export function RoutesTable({ rows, windowMs }: { rows: readonly Row[]; windowMs
 export function RouteName({ route }: { route: string }) {
   const tail = route.slice(-14);
   const head = route.slice(0, -14);
-  if (route.length <= 40) return <span className="font-mono text-12">{route}</span>;
+  if (route.length <= 14) return <span className="font-mono text-12">{route}</span>;
   return (
     <span className="flex min-w-0 font-mono text-12" title={route}>
       <span className="truncate">{head}</span>
@@ -211,7 +211,7 @@ function RouteRow({ row, state, timeShare }: RouteProps & { timeShare: { part: n
           aria-current={current ? 'true' : undefined}
           className="flex min-w-0 items-center after:absolute after:inset-0 focus-visible:outline-none focus-visible:after:outline-2 focus-visible:after:outline-offset-[-2px] focus-visible:after:outline-focus"
         >
-          <span className="w-14 shrink-0 font-mono text-12 text-ink2">{method === '' ? '–' : method}</span>
+          <span className="w-12 shrink-0 font-mono text-12 text-ink2">{method === '' ? '–' : method}</span>
           <RouteName route={route} />
         </Link>
       </td>
@@ -239,7 +239,7 @@ function RouteRow({ row, state, timeShare }: RouteProps & { timeShare: { part: n
           className={state === 'slower' ? 'font-strong! text-warn' : ''}
         />
       </td>
-      <td className="pl-5 max-desktop:hidden">
+      <td className="pl-4 max-desktop:hidden">
         <Sparkline values={p99} token="p99" />
       </td>
       <td className="pr-4 text-right">

@@ -22,7 +22,7 @@ export function Routes() {
   );
   if (!narrowed) return <RoutesTable rows={data?.rows ?? []} windowMs={windowMs} />;
   if (polled.data === null && polled.error !== null) {
-    return <BlockFailed what="the routes" error={polled.error} retry={polled.retry} />;
+    return <BlockFailed block what="the routes" error={polled.error} retry={polled.retry} />;
   }
   return <RoutesTable rows={polled.data ?? data?.rows ?? []} windowMs={windowMs} />;
 }

@@ -9,6 +9,7 @@ import { LatencyChart } from '@/components/charts/latency-chart';
 import { StatusChart } from '@/components/charts/status-chart';
 import { useMarkers } from '@/components/charts/use-markers';
 import { usePast } from '@/components/charts/use-past';
+import { roundShare } from '@/components/overview/findings';
 import { useFreshness } from '@/components/shell/badge';
 import { useAttention } from '@/components/shell/findings';
 import { usePageData } from '@/components/shell/page-data';
@@ -58,7 +59,7 @@ export function Service() {
   const finding = attention.byService.get(view.service) ?? null;
   const verdict = verdictOf(data, view, narrowed ? null : finding, attention.judged, attention.noUsual);
   const stale = freshness.kind === 'lost';
-  const filters = <Filters versions={versions.data} hosts={hosts.data} />;
+  const filters = <Filters versions={versions} hosts={hosts} />;
   if (total.count === 0) {
     const seen =
       services.find((item) => item.service === view.service)?.lastSeenMs ??
@@ -85,10 +86,10 @@ export function Service() {
             </span>
           </h1>
           <Announce text={verdict.sentence} />
-          <Evidence view={data} finding={finding} narrowed={narrowed} hosts={hosts.data} />
+          <Evidence view={data} finding={finding} narrowed={narrowed} hosts={hosts} />
         </div>
         <div className="flex shrink-0 items-center gap-2">
-          <CompareLink versions={versions.data} />
+          <CompareLink versions={versions} />
           <ExportMenu />
         </div>
       </header>
@@ -128,8 +129,8 @@ export function Service() {
         <Routes />
         <Folded narrow={narrow} name="Status codes, versions, hosts">
           <StatusCodes />
-          <Breakdown title="Versions" dimension="version" rows={versions.data} />
-          <Breakdown title="Hosts" dimension="host" rows={hosts.data} />
+          <Breakdown title="Versions" dimension="version" rows={versions} />
+          <Breakdown title="Hosts" dimension="host" rows={hosts} />
         </Folded>
       </div>
     </div>
@@ -247,8 +248,8 @@ function Evidence({ view: data, finding, narrowed, hosts }: EvidenceProps) {
     <p className="live-number mt-0.5 text-ink2">
       {sinceMs !== null && (
         <>
-          Since {moment(sinceMs, view.tz, Date.now(), true)}{' '}
-          {view.tz === 'utc' ? '' : zoneName(sinceMs, view.tz)}
+          Since {moment(sinceMs, view.tz, Date.now(), true)}
+          {view.tz === 'utc' ? '' : ` ${zoneName(sinceMs, view.tz)}`}
           {after === null
             ? ', no release near it. '
             : `, ${shortSpan(after.ms)} after ${after.version} reached the first${machines > 1 ? ` of ${machines} hosts` : ' host'}. `}
@@ -259,7 +260,7 @@ function Evidence({ view: data, finding, narrowed, hosts }: EvidenceProps) {
           `The ${what} are spread over ${where.routes} routes${status === null ? '' : `, mostly status ${status}`}. `
         ) : (
           <>
-            {where.share >= 0.9995 ? 'All' : write(share(Math.round(where.share * 100), 100))} of the {what}{' '}
+            {where.share >= 0.995 ? 'All' : roundShare(where.share)} of the {what}{' '}
             {where.dimension === 'route' ? 'are ' : `are on ${where.dimension} `}
             <span className={where.dimension === 'route' ? 'font-mono text-12 text-ink' : 'text-ink'}>
               {where.value.replace(' ', NBSP)}

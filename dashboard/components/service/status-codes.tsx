@@ -7,7 +7,7 @@ import { Num } from '@/components/ui/num';
 import { count, exactCount, share } from '@/lib/format/number';
 import { span } from '@/lib/format/time';
 import { fetchSummary } from '@/lib/query/summary';
-import { usePoll } from '@/lib/query/use-poll';
+import { about, usePoll } from '@/lib/query/use-poll';
 
 const EVERY_MS = 5000;
 const MOST = 10;
@@ -27,18 +27,18 @@ function swatch(status: string): string {
 
 export function StatusCodes() {
   const { filter, windowMs, view, mode, paused, asked, choose } = usePageData();
-  const question = JSON.stringify([filter, windowMs, view.frozen]);
+  const subject = JSON.stringify(filter);
   const polled = usePoll(
-    question,
+    `${subject}\n${JSON.stringify([windowMs, view.frozen])}`,
     (signal) => fetchSummary(filter, asked, ['status'], signal),
     mode === 'history' || paused !== null ? null : EVERY_MS,
   );
-  const rows =
-    polled.data === null ? null : [...polled.data.rows].sort((a, b) => b.window.count - a.window.count);
+  const answer = about(polled, subject);
+  const rows = answer === null ? null : [...answer.rows].sort((a, b) => b.window.count - a.window.count);
   const total = rows?.reduce((sum, row) => sum + row.window.count, 0) ?? 0;
   const most = rows?.[0]?.window.count ?? 0;
   if (rows === null && polled.error !== null) {
-    return <BlockFailed what="the status codes" error={polled.error} retry={polled.retry} />;
+    return <BlockFailed block what="the status codes" error={polled.error} retry={polled.retry} />;
   }
   return (
     <section aria-label="Status codes" className="card px-4 pt-3 pb-3">

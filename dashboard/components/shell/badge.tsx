@@ -3,8 +3,10 @@
 /** How fresh the screen is, told by shape, word and colour, once a second. */
 import { useEffect, useState } from 'react';
 import { Icon, PauseIcon } from '@/components/ui/icon';
+import { NBSP } from '@/lib/format/number';
 import { clock, zoneName } from '@/lib/format/time';
 import { type Freshness, freshness, type Kind } from '@/lib/live/freshness';
+import { LAGS_KEPT_MS } from '@/lib/live/store';
 import { usePageData } from './page-data';
 
 const TONE: Record<Kind, string> = {
@@ -52,9 +54,13 @@ export function Badge({ compact = false }: { compact?: boolean }) {
   const newest = page.store?.newestMs() ?? null;
   const transport =
     page.link?.kind === 'open' ? (page.link.transport === 'sse' ? 'SSE' : 'WebSocket') : 'not connected';
+  const over = (q: number) => {
+    const lag = page.store?.lagQuantile(q, LAGS_KEPT_MS) ?? null;
+    return lag === null ? '–' : `${(lag / 1000).toFixed(1)}${NBSP}s`;
+  };
   const title =
     page.mode === 'live'
-      ? `Age of the newest event, median of 10 s. ${transport}.${
+      ? `Age of the newest window when shown, median of 10 s. Over 5 min: p50 ${over(0.5)}, p99 ${over(0.99)}. ${transport}.${
           newest === null
             ? ''
             : ` Newest event ${clock(newest, page.view.tz, true)} ${zoneName(newest, page.view.tz)}.`

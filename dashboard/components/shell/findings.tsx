@@ -4,9 +4,9 @@
  * What needs attention, once for the whole page: overview, sidebar, title and service page say the same because they
  * read it here. The server judges; when it does not know how to, the rows of the window do, without a usual.
  */
-import { createContext, type ReactNode, useContext, useMemo } from 'react';
+import { createContext, type ReactNode, useContext, useMemo, useRef } from 'react';
 import { type Finding, fetchFindings } from '@/lib/query/findings';
-import { usePoll } from '@/lib/query/use-poll';
+import { about, usePoll } from '@/lib/query/use-poll';
 import { byWeight, findingOf, isOther } from '@/lib/series/verdict';
 import { usePageData } from './page-data';
 
@@ -41,12 +41,13 @@ export function FindingsProvider({ children }: { children: ReactNode }) {
   const { view, data, mode, asked, paused } = usePageData();
   // Live, the server judges the last five minutes; in history, the window on the screen.
   const window = mode === 'history' ? asked : null;
+  const subject = JSON.stringify([view.env, mode === 'history']);
   const polled = usePoll(
-    JSON.stringify([view.env, window]),
+    `${subject}\n${JSON.stringify(window)}`,
     (signal) => fetchFindings(view.env, window, signal),
     mode === 'history' || paused !== null ? null : EVERY_MS,
   );
-  const answer = polled.data;
+  const answer = about(polled, subject);
   const missing = answer === null && polled.error !== null;
   const rows = missing ? data : null;
   const value = useMemo((): Attention => {
@@ -70,5 +71,8 @@ export function FindingsProvider({ children }: { children: ReactNode }) {
       byService,
     };
   }, [answer, rows, missing]);
-  return <Context.Provider value={value}>{children}</Context.Provider>;
+  // While another window is judged, the old verdict stays.
+  const kept = useRef({ env: view.env, value });
+  if (value.known || kept.current.env !== view.env) kept.current = { env: view.env, value };
+  return <Context.Provider value={kept.current.value}>{children}</Context.Provider>;
 }

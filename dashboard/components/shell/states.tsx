@@ -1,13 +1,18 @@
 'use client';
 
 /** What a page says when it has nothing to draw: cause, then remedy. */
+import Link from 'next/link';
 import { useEffect, useState } from 'react';
 import { Icon } from '@/components/ui/icon';
 import { span } from '@/lib/format/time';
 import type { RequestFailed } from '@/lib/query/http';
+import { toast } from '@/lib/view/toast';
+import { DEFAULT_RANGE, hrefOf } from '@/lib/view/url';
+import { usePageData } from './page-data';
 
 /** Grey blocks in the final sizes, without shimmer. Nothing shows for the first 150 ms, so a fast answer never blinks. */
 export function LoadingBlocks({ heads, windowMs }: { heads: number; windowMs: number }) {
+  const { choose } = usePageData();
   const [passed, setPassed] = useState(0);
   useEffect(() => {
     const timers = [150, 3000].map((after) => window.setTimeout(() => setPassed(after), after));
@@ -17,7 +22,16 @@ export function LoadingBlocks({ heads, windowMs }: { heads: number; windowMs: nu
     <div className={`flex flex-col gap-4 ${passed === 0 ? 'invisible' : ''}`} aria-busy="true">
       <div className="h-[50px]">
         {passed >= 3000 ? (
-          <h1 className="text-22 font-strong">Still asking for {span(windowMs)} of data.</h1>
+          <h1 className="text-22 font-strong">
+            Still asking for {span(windowMs)} of data.{' '}
+            <button
+              type="button"
+              className="text-focus underline underline-offset-4"
+              onClick={() => choose({ range: DEFAULT_RANGE, frozen: null })}
+            >
+              Stop
+            </button>
+          </h1>
         ) : (
           <>
             <h1 className="sr-only">Loading</h1>
@@ -41,74 +55,63 @@ export function Refused({ message }: { message: string }) {
   return <h1 className="text-20 font-strong">{message}</h1>;
 }
 
-export function BlockFailed({
-  what,
-  error,
-  retry,
-}: {
+interface FailedProps {
   what: string;
   error: RequestFailed;
   retry: () => void;
-}) {
+  /** Whether it is one block of a page whose rest goes on. */
+  block?: boolean;
+}
+
+export function BlockFailed({ what, error, retry, block = false }: FailedProps) {
+  const { mode } = usePageData();
+  const { requestId } = error;
   return (
     <div role="alert" className="card px-4 py-3">
       <p>
         Could not load {what} ({error.status === 0 ? 'no answer' : `${error.status} ${error.code}`}).{' '}
-        {error.message}{' '}
+        {block && mode === 'live' ? 'The rest of the page is live. ' : `${error.message} `}
         <button type="button" onClick={retry} className="font-strong text-focus underline underline-offset-2">
           Try again
         </button>
       </p>
-      {error.requestId !== null && (
+      {requestId !== null && (
         <p className="mt-1 text-12 text-ink2">
-          Request <code className="select-all font-mono">{error.requestId}</code>
+          Request <code className="select-all font-mono">{requestId}</code>{' '}
+          <button
+            type="button"
+            className="underline underline-offset-2"
+            onClick={() => {
+              void navigator.clipboard?.writeText(requestId).then(() => toast('Copied.'));
+            }}
+          >
+            Copy
+          </button>
         </p>
       )}
     </div>
   );
 }
 
-const DASHBOARD_PORT = 8080;
-const INGEST_PORT = 4318;
-
-/** No event ever: the shortest way to the first one. */
+/** No event ever: the way to the first one. */
 export function FirstEvent() {
-  const [copied, setCopied] = useState(false);
-  const { hostname, port } = window.location;
-  // All ports of a stack are moved together, so ours tells where ingest listens.
-  const ingest = port === '' ? INGEST_PORT : Number(port) - DASHBOARD_PORT + INGEST_PORT;
-  const line = [
-    `curl -X POST http://${hostname}:${ingest}/v1/events \\`,
-    "  -H 'Authorization: Bearer YOUR_INGEST_KEY' \\",
-    "  -H 'Content-Type: application/json' \\",
-    `  -d '{"service":"checkout","route":"/buy","method":"POST","status":200,"duration_ms":12.5}'`,
-  ].join('\n');
+  const { view } = usePageData();
   return (
     <section className="mx-auto mt-16 w-[640px] max-w-full max-tablet:mt-4">
       <h1 className="text-22 font-strong">No events yet</h1>
       <p className="mt-1 text-ink2">
-        Send the first one; this page shows it within a second. The ingest key was printed when peep started;
-        another one comes from{' '}
-        <code className="font-mono text-12 text-ink">peep key create --scope ingest</code>.
-      </p>
-      <div className="card relative mt-4 px-4 py-3">
-        {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it may scroll sideways and must be reachable */}
-        <pre className="overflow-x-auto pr-16 font-mono text-12" tabIndex={0}>
-          {line}
-        </pre>
-        <button
-          type="button"
-          className="control absolute top-2 right-2 h-7"
-          onClick={() => {
-            void navigator.clipboard?.writeText(line).then(() => setCopied(true));
-          }}
+        Send the first one; it takes about a minute.{' '}
+        <Link
+          href={hrefOf(view, { page: 'connect', service: null })}
+          prefetch={false}
+          className="font-strong text-focus underline underline-offset-2"
         >
-          {copied ? 'Copied' : 'Copy'}
-        </button>
-      </div>
+          Connect an app
+        </Link>
+      </p>
       <p className="mt-4 flex items-center gap-2 text-12 text-ink2">
         <Icon name="clock" size={14} />
-        Listening for your first event.
+        Listening. This page shows it within a second.
       </p>
     </section>
   );

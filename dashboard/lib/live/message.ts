@@ -35,6 +35,8 @@ export interface LiveData {
   windowMs: number;
   errorBound: number;
   newestEventMs: number | null;
+  /** Age of peep's own probe event when this was sent: how late everything on the page is. `null` without a probe. */
+  probeMs: number | null;
   epoch: string;
   quantiles: readonly string[];
   envs: readonly string[];
@@ -52,6 +54,7 @@ export interface Heartbeat {
   id: string;
   atMs: number;
   newestEventMs: number | null;
+  probeMs: number | null;
 }
 
 export type LiveMessage = LiveData | Heartbeat;
@@ -77,6 +80,7 @@ function data(fields: Json, type: 'snapshot' | 'frame'): LiveData {
     windowMs: positive(fields.window_ms, 'window_ms'),
     errorBound: number(fields.error_bound, 'error_bound'),
     newestEventMs: numberOrNull(fields.newest_event_ms, 'newest_event_ms'),
+    probeMs: numberOrNull(fields.probe_ms, 'probe_ms'),
     epoch: typeof fields.epoch === 'number' ? String(fields.epoch) : text(fields.epoch, 'epoch'),
     quantiles: texts(fields.quantiles, 'quantiles'),
     envs: texts(fields.envs, 'envs'),
@@ -115,6 +119,7 @@ export function parseMessage(payload: string): LiveMessage | null {
         id: text(fields.id, 'id'),
         atMs: number(fields.at_ms, 'at_ms'),
         newestEventMs: numberOrNull(fields.newest_event_ms, 'newest_event_ms'),
+        probeMs: numberOrNull(fields.probe_ms, 'probe_ms'),
       };
     default:
       return null;

@@ -31,6 +31,8 @@ const TRANSIT_MS = 500;
 const IDLE_MS = 900;
 /** The server speaks every second; after two without a word the window waits for it. */
 const SILENT_MS = 2000;
+/** Ages are told twice a second: at most 600 of them are kept. */
+export const LAGS_KEPT_MS = 300_000;
 
 export class LiveStore {
   private readonly rows = new Map<string, Held>();
@@ -64,15 +66,15 @@ export class LiveStore {
     this.lastMessageAt = now;
     this.clockOffsetMs = message.atMs - now;
     this.newestEventMs = message.newestEventMs;
-    if (message.type !== 'heartbeat') {
-      this.merge(message);
-      if (message.newestEventMs !== null && message.type === 'frame') {
-        this.lags = [
-          ...this.lags.filter((entry) => entry.at > now - 10_000),
-          { at: now, lag: message.atMs - message.newestEventMs },
-        ];
-      }
+    // The probe measures the whole way; without one, the newest event of a frame is the best there is.
+    const newest = message.type === 'frame' ? message.newestEventMs : null;
+    const lag = message.probeMs ?? (newest === null ? null : message.atMs - newest);
+    if (lag !== null) {
+      this.lags.push({ at: now, lag: Math.max(0, lag) });
+      const old = this.lags.findIndex((entry) => entry.at > now - LAGS_KEPT_MS);
+      if (old > 0) this.lags.splice(0, old);
     }
+    if (message.type !== 'heartbeat') this.merge(message);
     this.touch();
   }
 
@@ -86,13 +88,18 @@ export class LiveStore {
     return this.lastMessageAt === null ? null : this.clock.now() - this.lastMessageAt;
   }
 
-  /** Median age of the newest event over the frames of the last 10 s; `null` when no frame came. */
+  /** Median age over the last 10 s; `null` when nothing told it. */
   lagMs(): number | null {
-    const horizon = this.clock.now() - 10_000;
+    return this.lagQuantile(0.5, 10_000);
+  }
+
+  /** A quantile of the age over the last so many milliseconds. */
+  lagQuantile(q: number, overMs: number): number | null {
+    const horizon = this.clock.now() - overMs;
     const recent = this.lags.filter((entry) => entry.at > horizon).map((entry) => entry.lag);
     if (recent.length === 0) return null;
     recent.sort((a, b) => a - b);
-    return Math.max(0, recent[Math.floor(recent.length / 2)] as number);
+    return recent[Math.min(recent.length - 1, Math.floor(recent.length * q))] as number;
   }
 
   newestMs(): number | null {

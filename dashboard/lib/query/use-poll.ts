@@ -79,3 +79,11 @@ export function usePoll<T>(
   const retry = useCallback(() => setAttempt((n) => n + 1), []);
   return { ...state, retry };
 }
+
+/**
+ * The answer while it is about the same subject: between two windows of one thing the old picture stays, but what was
+ * said about another service is not shown as this one's. The question begins with its subject.
+ */
+export function about<T>(polled: Polled<T>, subject: string): T | null {
+  return polled.answered?.startsWith(`${subject}\n`) === true ? polled.data : null;
+}
