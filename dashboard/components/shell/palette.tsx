@@ -285,26 +285,26 @@ function Body({ onHelp, onClose }: Omit<Props, 'open'>) {
             <span className="text-12 text-ink2">{item.note}</span>
           </div>
         ))}
-        {shown.length === 0 && (
-          <p className="px-2.5 py-2 text-ink2">
-            Nothing called “{wanted}”.
-            {near !== null && (
-              <>
-                {' '}
-                Nearest:{' '}
-                <button
-                  type="button"
-                  className="font-strong text-focus underline underline-offset-2"
-                  onClick={() => take(all.find((item) => item.id === `service ${near}`))}
-                >
-                  {near}
-                </button>
-                .
-              </>
-            )}
-          </p>
-        )}
       </div>
+      {shown.length === 0 && (
+        <p className="px-4 pb-3 text-ink2">
+          Nothing called “{wanted}”.
+          {near !== null && (
+            <>
+              {' '}
+              Nearest:{' '}
+              <button
+                type="button"
+                className="font-strong text-focus underline underline-offset-2"
+                onClick={() => take(all.find((item) => item.id === `service ${near}`))}
+              >
+                {near}
+              </button>
+              .
+            </>
+          )}
+        </p>
+      )}
     </>
   );
 }

@@ -132,7 +132,12 @@ export function Navigation({ services, marks, onSearch, onNavigate }: Navigation
   );
   return (
     <>
-      <button type="button" className="control mx-2 h-8 text-ink3 max-tablet:h-11" onClick={onSearch}>
+      <button
+        type="button"
+        data-opens="palette"
+        className="control mx-2 h-8 text-ink3 max-tablet:h-11"
+        onClick={onSearch}
+      >
         <Icon name="search" size={14} />
         <span className="flex-1 text-left">Search or jump</span>
         <kbd className="rounded-kbd border border-line px-1 font-sans text-11 text-ink2">Ctrl K</kbd>
@@ -287,6 +292,7 @@ export function Rail({
       <button
         type="button"
         aria-label="Search or jump"
+        data-opens="palette"
         title="Search or jump"
         className={item}
         onClick={onSearch}

@@ -166,11 +166,11 @@ export function shift(now: PageData, by: 1 | -1): void {
   const { frozen } = now.view;
   const length = now.windowMs;
   const toMs = (frozen?.toMs ?? now.data?.toMs ?? Date.now()) + by * length;
-  if (by === 1 && (frozen === null || toMs >= Date.now())) {
+  const step = now.data?.stepMs ?? 10_000;
+  if (by === 1 && (frozen === null || toMs >= Date.now() - 2 * step)) {
     if (frozen !== null) now.choose({ frozen: null, sel: null });
     return;
   }
-  const step = now.data?.stepMs ?? 10_000;
   const end = Math.floor(toMs / step) * step;
   now.choose({ frozen: { fromMs: end - length, toMs: end }, sel: null });
 }

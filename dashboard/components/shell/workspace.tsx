@@ -166,14 +166,6 @@ function Frame({ children }: { children: ReactNode }) {
       {palette !== 'unloaded' && (
         <Palette open={palette === 'open'} onHelp={openHelp} onClose={() => setPalette('closed')} />
       )}
-      <button
-        type="button"
-        data-opens="palette"
-        tabIndex={-1}
-        aria-hidden="true"
-        className="fixed size-0"
-        onClick={openPalette}
-      />
       <dialog
         ref={keys}
         aria-labelledby="keys-title"
