@@ -20,6 +20,10 @@ export function Routes() {
     (signal) => fetchRows(all, BY, asked, data?.stepMs ?? stepFor(windowMs), signal),
     mode === 'history' || paused !== null ? null : EVERY_MS,
   );
+  const apart = view.host.length > 0 || view.version.length > 0;
+  if (apart && data !== null && data.rows.length === 0) {
+    return <p className="card px-4 py-3 text-ink2">Routes are not counted apart by version or host.</p>;
+  }
   if (!narrowed) return <RoutesTable rows={data?.rows ?? []} windowMs={windowMs} />;
   if (polled.data === null && polled.error !== null) {
     return <BlockFailed block what="the routes" error={polled.error} retry={polled.retry} />;

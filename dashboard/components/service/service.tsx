@@ -18,7 +18,7 @@ import { BlockFailed, LoadingBlocks, Refused } from '@/components/shell/states';
 import { Announce } from '@/components/ui/announce';
 import { Glyph } from '@/components/ui/glyph';
 import { useNarrow } from '@/components/ui/use-narrow';
-import { count, NBSP, share, write } from '@/lib/format/number';
+import { count, exactCount, NBSP, share, write } from '@/lib/format/number';
 import { moment, span, zoneName } from '@/lib/format/time';
 import type { Finding } from '@/lib/query/findings';
 import type { SummaryRow } from '@/lib/query/summary';
@@ -48,18 +48,27 @@ export function Service() {
   const hosts = useBreakdown('host');
 
   if (view.service === null) return <NoService />;
-  if (link?.kind === 'refused') return <Refused message={link.message} />;
-  if (data === null || frame === null || !attention.known) {
-    if (data === null && error !== null)
-      return <BlockFailed what={view.service} error={error} retry={retry} />;
-    return <LoadingBlocks heads={3} windowMs={windowMs} />;
+  const filters = <Filters versions={versions} hosts={hosts} />;
+  // Whatever cannot be answered, the way back is to change what was asked.
+  if (link?.kind === 'refused' || (data === null && error !== null)) {
+    return (
+      <div className="flex flex-col gap-4">
+        {link?.kind === 'refused' ? (
+          <Refused message={link.message} />
+        ) : (
+          error !== null && <BlockFailed what={view.service} error={error} retry={retry} />
+        )}
+        {filters}
+      </div>
+    );
   }
+  if (data === null || frame === null || !attention.known)
+    return <LoadingBlocks heads={3} windowMs={windowMs} />;
   const total = data.total.window;
   const narrowed = FILTERS.some((name) => view[name].length > 0);
   const finding = attention.byService.get(view.service) ?? null;
   const verdict = verdictOf(data, view, narrowed ? null : finding, attention.judged, attention.noUsual);
   const stale = freshness.kind === 'lost';
-  const filters = <Filters versions={versions} hosts={hosts} />;
   if (total.count === 0) {
     const seen =
       services.find((item) => item.service === view.service)?.lastSeenMs ??
@@ -87,6 +96,9 @@ export function Service() {
           </h1>
           <Announce text={verdict.sentence} />
           <Evidence view={data} finding={finding} narrowed={narrowed} hosts={hosts} />
+          {data.kept !== null && (
+            <p className="text-12 text-ink3">From {exactCount(data.kept)} kept requests, weighted.</p>
+          )}
         </div>
         <div className="flex shrink-0 items-center gap-2">
           <CompareLink versions={versions} />

@@ -184,6 +184,7 @@ export class LiveStore {
       openT: filling ? openT : null,
       openElapsedMs: filling ? Math.max(0, Math.min(shape.stepMs, now - openT - TRANSIT_MS)) : 0,
       errorBound: shape.errorBound,
+      kept: null,
       newestEventMs: this.newestEventMs,
       envs: this.envs,
       total:

@@ -56,3 +56,28 @@ test('what is kept in nothing fit is said', async () => {
   const asked = fetchHistory(question, 10 * HOUR_MS, new AbortController().signal);
   await expect(asked).rejects.toThrow('kept in buckets of 1m');
 });
+
+test('a version that is not counted by route is drawn as a whole', async () => {
+  vi.stubGlobal('fetch', async (path: string) => {
+    const query = new URLSearchParams(path.split('?')[1]);
+    const range = { from_ms: 0, to_ms: HOUR_MS, error_bound: 0.001, origin: 'sampled', kept: 1204 };
+    if ((query.get('group_by') ?? '') !== '')
+      return Response.json({ error: { code: 'not_exact', message: 'not crossed' } }, { status: 422 });
+    if (query.get('step') === null) return Response.json({ ...range, rows: [] });
+    return Response.json({
+      ...range,
+      step_ms: 10_000,
+      t: [],
+      count: [],
+      errors: [],
+      latency_count: [],
+      mean_ms: [],
+      max_ms: [],
+      status: {},
+      quantiles_ms: {},
+    });
+  });
+  const asked = { ...question, filter: { env: null, service: 'a', version: ['v2'] } };
+  const view = await fetchHistory(asked, 10 * HOUR_MS, new AbortController().signal);
+  expect([view.rows.length, view.kept]).toEqual([0, 1204]);
+});

@@ -15,8 +15,8 @@ import {
 import { DEFAULT_QUANTILES } from '@/lib/view/url';
 import { type Filter, RequestFailed, type Window } from './http';
 import { fetchSeries } from './series';
-import { fetchServices } from './services';
-import { fetchSummary } from './summary';
+import { fetchServices, type Services } from './services';
+import { fetchSummary, type Summary } from './summary';
 
 /** What the newest events need to be counted. */
 const SETTLE_MS = 1500;
@@ -69,22 +69,26 @@ async function fetchInSteps(question: HistoryQuestion, now: number, signal: Abor
 
   const [total, groups, line, lines] = await Promise.all([
     fetchSummary(filter, window, [], signal, quantiles),
-    byService && !filter.service
-      ? fetchServices(filter.env, window, signal)
-      : fetchSummary(filter, window, groupBy, signal, quantiles),
+    unlessInexact<Services | Summary>(
+      byService && !filter.service
+        ? fetchServices(filter.env, window, signal)
+        : fetchSummary(filter, window, groupBy, signal, quantiles),
+    ),
     fetchSeries(filter, window, stepMs, [], signal, quantiles),
-    fetchSeries(filter, window, stepMs, groupBy, signal, quantiles),
+    unlessInexact(fetchSeries(filter, window, stepMs, groupBy, signal, quantiles)),
   ]);
 
   const grid = (columns: Columns | undefined) => regrid(columns, firstT, lastT, stepMs, quantiles);
-  const byId = new Map(lines.groups.map((group) => [group.id, group.columns]));
+  const byId = new Map((lines?.groups ?? []).map((group) => [group.id, group.columns]));
   const rows =
-    'services' in groups
-      ? groups.services.map((item) => {
-          const key = { service: item.service };
-          return { id: keyId(key), key, window: item.window, lastSeenMs: item.lastSeenMs };
-        })
-      : groups.rows.map((row) => ({ ...row, lastSeenMs: null }));
+    groups === null
+      ? []
+      : 'services' in groups
+        ? groups.services.map((item) => {
+            const key = { service: item.service };
+            return { id: keyId(key), key, window: item.window, lastSeenMs: item.lastSeenMs };
+          })
+        : groups.rows.map((row) => ({ ...row, lastSeenMs: null }));
   return {
     stepMs,
     fromMs: firstT,
@@ -93,8 +97,9 @@ async function fetchInSteps(question: HistoryQuestion, now: number, signal: Abor
     openT: filling ? lastT : null,
     openElapsedMs: filling ? Math.max(0, now - lastT) : 0,
     errorBound: total.errorBound,
+    kept: total.kept,
     newestEventMs: null,
-    envs: 'services' in groups ? groups.envs : [],
+    envs: groups !== null && 'services' in groups ? groups.envs : [],
     total: {
       id: '',
       key: {},
@@ -104,6 +109,16 @@ async function fetchInSteps(question: HistoryQuestion, now: number, signal: Abor
     },
     rows: rows.map((row) => ({ ...row, columns: grid(byId.get(row.id)) })),
   };
+}
+
+/** A version crossed with routes is not counted; the sum of a version is. What cannot be told apart is left out. */
+async function unlessInexact<T>(asked: Promise<T>): Promise<T | null> {
+  try {
+    return await asked;
+  } catch (cause) {
+    if (cause instanceof RequestFailed && cause.code === 'not_exact') return null;
+    throw cause;
+  }
 }
 
 /** Only the rows: totals and columns by group, for a table beside a view that shows something narrower. */

@@ -15,6 +15,8 @@ export interface SummaryRow {
 
 export interface Summary {
   errorBound: number;
+  /** Kept events that stand for all, weighted, when the question cannot be answered from what was counted. */
+  kept: number | null;
   rows: SummaryRow[];
 }
 
@@ -35,6 +37,7 @@ export async function fetchSummary(
   const answer = object(await getJson(path, signal), 'summary');
   return {
     errorBound: number(answer.error_bound, 'error_bound'),
+    kept: answer.origin === 'sampled' ? numberOrNull(answer.kept, 'kept') : null,
     rows: array(answer.rows, 'rows').map((item, index) => {
       const fields = object(item, `rows[${index}]`);
       const named = key(Object.fromEntries(groupBy.map((name) => [name, fields[name]])), `rows[${index}]`);

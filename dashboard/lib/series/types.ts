@@ -57,6 +57,8 @@ export interface View {
   /** How much of the open step has passed when the view was made, in ms. */
   openElapsedMs: number;
   errorBound: number;
+  /** From how many kept events this was estimated; `null` when everything was counted. */
+  kept: number | null;
   newestEventMs: number | null;
   envs: readonly string[];
   total: Row;
