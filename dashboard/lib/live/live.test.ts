@@ -144,6 +144,17 @@ describe('the store', () => {
     expect(store.getView()?.rows).toEqual([]);
   });
 
+  it('takes its age from the probe where there is one, else from the newest event', () => {
+    receive(message('frame', [], { at_ms: at(5000), newest_event_ms: at(3000) }));
+    expect(store.lagMs()).toBe(2000);
+    now += 20_000;
+    receive(message('frame', [], { at_ms: at(25_000), newest_event_ms: at(3000), probe_ms: 400 }));
+    expect(store.lagMs()).toBe(400);
+    expect(store.lagQuantile(1, 60_000)).toBe(2000);
+    now += 11_000;
+    expect(store.lagMs()).toBeNull();
+  });
+
   it('slides with the server clock and forgets what left the window', () => {
     receive(message('snapshot', [{ t: at(-890_000), count: 8 }], { at_ms: at(5000) }));
     expect(countAt(at(-890_000))).toBe(8);
