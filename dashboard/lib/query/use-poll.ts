@@ -58,8 +58,8 @@ export function usePoll<T>(
                 null,
               );
         setState((before) => ({ ...before, error }));
-        // Ended sessions are told elsewhere, and what this server does not have it will not have in five seconds.
-        if (error.status === 401 || error.status === 404) return;
+        // An ended session is told elsewhere; what is not there, or not for this key, will not be in a moment either.
+        if ([401, 403, 404].includes(error.status)) return;
       }
       const wait = everyMs ?? null;
       if (wait !== null && !document.hidden) timer = window.setTimeout(run, wait);
