@@ -2,7 +2,7 @@
 
 /** Where, over which window, against what, in which zone, and whether it moves. */
 import Link from 'next/link';
-import { useRef } from 'react';
+import { useRef, useState } from 'react';
 import { Icon, Logo, PauseIcon } from '@/components/ui/icon';
 import { Popover } from '@/components/ui/popover';
 import { zoneName } from '@/lib/format/time';
@@ -182,13 +182,18 @@ function WindowSheet() {
   const page = usePageData();
   const { view, choose, mode, paused, setPaused } = page;
   const sheet = useRef<HTMLDialogElement>(null);
+  // The fields of the picker begin with the window of the moment it is opened.
+  const [open, setOpen] = useState(false);
   return (
     <>
       <button
         type="button"
         className="control h-11 shrink-0 gap-1 px-2.5 text-ink tablet:hidden"
         aria-label={`Window: ${view.frozen !== null ? 'fixed' : rangeOf(view.range).label}`}
-        onClick={() => sheet.current?.showModal()}
+        onClick={() => {
+          sheet.current?.showModal();
+          setOpen(true);
+        }}
       >
         {view.frozen !== null ? 'Fixed' : rangeOf(view.range).label.replace(' ', '\u00a0')}
         <Icon name="chevronDown" size={14} />
@@ -196,6 +201,7 @@ function WindowSheet() {
       <dialog
         ref={sheet}
         aria-label="Window"
+        onClose={() => setOpen(false)}
         className="mx-auto mt-auto mb-0 w-full max-w-none rounded-t-card border-line border-t bg-raised p-4 pb-[calc(16px+env(safe-area-inset-bottom))] text-ink backdrop:bg-bg/60 tablet:hidden"
       >
         <div className="mb-3 flex items-center">
@@ -242,7 +248,7 @@ function WindowSheet() {
           )}
         </div>
         <div className="-mx-4 mt-3 border-line border-t pt-1">
-          <TimePicker close={() => sheet.current?.close()} />
+          {open && <TimePicker close={() => sheet.current?.close()} />}
         </div>
       </dialog>
     </>
