@@ -358,7 +358,7 @@ export class HeatPlot {
     context.textBaseline = 'top';
     context.textAlign = 'center';
     const ticks = timeTicks(fromMs, endMs, Math.max(2, Math.floor(width / 84)), zone);
-    const step = (ticks[1] ?? 0) - (ticks[0] ?? 0) || 60_000;
+    const step = ticks[1] === undefined ? 60_000 : ticks[1] - (ticks[0] ?? 0);
     for (const at of ticks) context.fillText(tickLabel(at, step, zone), this.xOf(at), top + height + 7);
     if (this.rows.high < 0) return;
     context.textAlign = 'right';

@@ -266,8 +266,8 @@ export class Plot {
           border: { show: false },
           splits: (chart) => this.timeSplits(chart),
           values: (_chart, splits) => {
-            const step = (splits[1] ?? 0) - (splits[0] ?? 0);
-            return splits.map((at) => tickLabel(at, step || 60_000, this.data.zone));
+            const step = splits[1] === undefined ? 60_000 : splits[1] - (splits[0] ?? 0);
+            return splits.map((at) => tickLabel(at, step, this.data.zone));
           },
         },
         {

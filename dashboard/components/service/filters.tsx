@@ -100,7 +100,7 @@ function Many({ name, rows }: { name: 'host' | 'version'; rows: readonly Summary
   if (values.length === 0) return null;
   return (
     <Popover
-      label={`Filter by ${name}`}
+      label={`${name} ${chosen.length === 0 ? `all ${exactCount(values.length)}` : chosen.length}, filter`}
       align="left"
       button={
         <>
