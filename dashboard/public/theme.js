@@ -8,4 +8,8 @@
     theme = matchMedia('(prefers-color-scheme: light)').matches ? 'light' : 'dark';
   }
   document.documentElement.dataset.theme = theme;
+  try {
+    const { density } = JSON.parse(localStorage.getItem('peep.prefs') ?? '{}');
+    if (density === 'compact') document.documentElement.dataset.density = density;
+  } catch {}
 })();

@@ -6,10 +6,14 @@ import { useSyncExternalStore } from 'react';
 export interface Prefs {
   /** Whether single keys do anything (WCAG 2.1.4). `Ctrl K`, `Esc` and arrows always do. */
   keys: boolean;
+  /** The height of rows in tables: 42 px, or 34. */
+  density: Density;
 }
 
+export type Density = 'calm' | 'compact';
+
 const NAME = 'peep.prefs';
-const DEFAULT: Prefs = { keys: true };
+const DEFAULT: Prefs = { keys: true, density: 'calm' };
 
 let current: Prefs | null = null;
 const listeners = new Set<() => void>();
@@ -19,8 +23,11 @@ export function prefs(): Prefs {
   current = DEFAULT;
   try {
     const stored: unknown = JSON.parse(window.localStorage.getItem(NAME) ?? 'null');
-    if (typeof stored === 'object' && stored !== null && 'keys' in stored)
-      current = { keys: stored.keys !== false };
+    if (typeof stored === 'object' && stored !== null)
+      current = {
+        keys: !('keys' in stored) || stored.keys !== false,
+        density: 'density' in stored && stored.density === 'compact' ? 'compact' : 'calm',
+      };
   } catch {
     // Storage may be forbidden or hold something else; the defaults are fine.
   }
@@ -29,6 +36,7 @@ export function prefs(): Prefs {
 
 export function setPrefs(patch: Partial<Prefs>): void {
   current = { ...prefs(), ...patch };
+  document.documentElement.dataset.density = current.density;
   try {
     window.localStorage.setItem(NAME, JSON.stringify(current));
   } catch {

@@ -82,9 +82,11 @@ export interface ViewState extends Record<FilterName, readonly string[]> {
   tz: Zone;
   /** `null` is the default order of the table. */
   sort: Sort | null;
-  /** Free text of the requests page, and its least duration in ms. */
+  /** Free text of the requests page, its shortest and longest duration in ms, and a trace. */
   text: string;
   min: number | null;
+  max: number | null;
+  trace: string | null;
   /** The two sides of a comparison, as the server reads them: `version:v2`, `window:<from>,<to>`. */
   a: string | null;
   b: string | null;
@@ -111,6 +113,8 @@ export const DEFAULT_VIEW: ViewState = {
   sort: null,
   text: '',
   min: null,
+  max: null,
+  trace: null,
   a: null,
   b: null,
   tab: null,
@@ -127,6 +131,7 @@ export const NO_FILTERS: Pick<ViewState, FilterName> = {
 
 const METHODS = /^!?(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|TRACE|CONNECT|_OTHER)$/;
 const STATUS = /^!?([1-5]xx|[1-5]\d\d|unknown)$/;
+const TRACE = /^[0-9a-f]{32}$/i;
 const RANGE = /^(\d{1,4})(m|h|d)$/;
 const VERSION = /^[\w.+/-]{1,128}$/;
 export const SHORTEST_MS = 60_000;
@@ -180,11 +185,17 @@ export function parseView(search: string, page: Page = 'overview'): { view: View
     else view.q = known;
   }
 
-  const min = take('min');
-  if (min !== null) {
-    const ms = Number(min);
-    if (Number.isFinite(ms) && ms >= 0) view.min = ms;
-    else refuse('min', min, 'not a duration in ms');
+  for (const name of ['min', 'max'] as const) {
+    const value = take(name);
+    if (value === null) continue;
+    const ms = Number(value);
+    if (Number.isFinite(ms) && ms >= 0) view[name] = ms;
+    else refuse(name, value, 'not a duration in ms');
+  }
+  const trace = take('trace');
+  if (trace !== null) {
+    if (TRACE.test(trace)) view.trace = trace.toLowerCase();
+    else refuse('trace', trace, 'not a trace id');
   }
 
   const sort = take('sort');
@@ -278,6 +289,8 @@ export function toSearch(view: ViewState): string {
   }
   if (view.text !== '') query.set('text', view.text);
   if (view.min !== null) query.set('min', String(view.min));
+  if (view.max !== null) query.set('max', String(view.max));
+  if (view.trace !== null) query.set('trace', view.trace);
   if (view.a !== null) query.set('a', view.a);
   if (view.b !== null) query.set('b', view.b);
   if (view.tab !== null) query.set('tab', view.tab);
@@ -311,6 +324,8 @@ export function hrefOf(view: ViewState, patch: Partial<ViewState>): string {
     ...NO_FILTERS,
     text: '',
     min: null,
+    max: null,
+    trace: null,
     sort: null,
     sel: null,
     a: null,
