@@ -11,6 +11,7 @@ import { createServer, request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { pages } from './fake-pages.mjs';
 
 const OUT = fileURLToPath(new URL('../out', import.meta.url));
 const PORT = Number(process.argv[2] ?? 8085);
@@ -783,10 +784,22 @@ const server = createServer((request, response) => {
       request.on('close', stop);
       return;
     }
-    const answer = WITHOUT.includes(url.pathname.slice(4)) ? undefined : api[url.pathname];
-    if (answer === undefined) return error(response, 404, 'not_found', 'no such path');
-    response.writeHead(200, { 'content-type': 'application/json' });
-    response.end(JSON.stringify(answer(q)));
+    const answer = (status, json) => {
+      response.writeHead(status, { 'content-type': 'application/json' });
+      response.end(json === undefined ? undefined : JSON.stringify(json));
+    };
+    let body = '';
+    request.on('data', (chunk) => {
+      body += chunk;
+    });
+    request.on('end', () => {
+      const refuse = (status, code, message) => error(response, status, code, message);
+      const without = WITHOUT.includes(url.pathname.slice(4));
+      if (!without && pages(request, url, body, answer, refuse)) return;
+      const read = without ? undefined : api[url.pathname];
+      if (read === undefined) refuse(404, 'not_found', 'no such path');
+      else answer(200, read(q));
+    });
     return;
   }
   if (DEV_URL !== null) return passOn(request, response);

@@ -47,21 +47,21 @@ export function snippet(tab: Tab, place: Place): Snippet {
       };
     case 'Rust':
       return {
-        note: 'With reqwest (feature json) and serde_json, after a request has ended.',
+        note: 'With peep-sdk, for axum and any other tower service.',
         code: [
-          `reqwest::Client::new()`,
-          `    .post("${url}/v1/events")`,
-          `    .bearer_auth("${key}")`,
-          `    .json(&serde_json::json!({`,
-          `        "service": "${service}",${env === null ? '' : ` "env": "${env}",`} "route": "/cart/{id}", "method": "POST",`,
-          `        "status": 201, "duration_ms": started.elapsed().as_secs_f64() * 1000.0,`,
-          `    }))`,
-          `    .send().await?.error_for_status()?;`,
+          `let peep = peep_sdk::Client::new(peep_sdk::Config {`,
+          `    url: "${url}".into(),`,
+          `    key: "${key}".into(),`,
+          `    service: "${service}".into(),`,
+          ...(env === null ? [] : [`    env: "${env}".into(),`]),
+          `    ..peep_sdk::Config::from_env()`,
+          `});`,
+          `let app = app.layer(peep_sdk::PeepLayer::new(peep));`,
         ].join('\n'),
       };
     case 'Express':
       return {
-        note: 'Before every other middleware and route.',
+        note: 'Before everything that is to be counted.',
         code: [
           `import { peepExpress } from '@peep/sdk/express';`,
           '',
@@ -76,19 +76,23 @@ export function snippet(tab: Tab, place: Place): Snippet {
         code: [
           `import { peepFastify } from '@peep/sdk/fastify';`,
           '',
-          `await app.register(peepFastify, {`,
+          `await app.register(peepFastify({`,
           ...options.map((option) => `  ${option},`),
-          `});`,
+          `}));`,
         ].join('\n'),
       };
     case 'Next.js':
       return {
-        note: 'In .env.local; then wrap each route handler with it.',
+        note: 'In instrumentation.ts, beside the folder app.',
         code: [
-          `PEEP_INGEST_URL=${url}`,
-          `PEEP_INGEST_KEY=${key}`,
-          `PEEP_SERVICE=${service}`,
-          ...(env === null ? [] : [`PEEP_ENV=${env}`]),
+          `export async function register() {`,
+          `  if (process.env.NEXT_RUNTIME !== 'nodejs') return;`,
+          `  const { register: peep } = await import('@peep/sdk/next');`,
+          `  peep({`,
+          `    url: '${url}', key: '${key}',`,
+          `    service: '${service}',${env === null ? '' : ` env: '${env}',`}`,
+          `  });`,
+          `}`,
         ].join('\n'),
       };
     case 'nginx':

@@ -1,0 +1,5 @@
+import { Alerts } from '@/components/alerts/alerts';
+
+export default function AlertsPage() {
+  return <Alerts />;
+}

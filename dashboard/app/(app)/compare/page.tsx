@@ -1,0 +1,5 @@
+import { Compare } from '@/components/compare/compare';
+
+export default function ComparePage() {
+  return <Compare />;
+}

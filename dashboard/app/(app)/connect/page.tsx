@@ -1,0 +1,5 @@
+import { Connect } from '@/components/connect/connect';
+
+export default function ConnectPage() {
+  return <Connect />;
+}

@@ -1,0 +1,5 @@
+import { Ledger } from '@/components/ledger/ledger';
+
+export default function LedgerPage() {
+  return <Ledger />;
+}

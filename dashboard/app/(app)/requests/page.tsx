@@ -1,0 +1,5 @@
+import { Requests } from '@/components/requests/requests';
+
+export default function RequestsPage() {
+  return <Requests />;
+}
