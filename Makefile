@@ -2,7 +2,7 @@
 # Written for GNU make 3.81 and newer, which is what macOS ships.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev up down status logs reset demo check test bench faults hostile mutants fuzz
+.PHONY: help dev up down status logs reset demo check test bench faults hostile mutants fuzz screenshots
 
 help: ## this list
 	@scripts/help.sh
@@ -48,3 +48,6 @@ mutants: ## break what exactly-once rests on, one thing at a time, and see that 
 
 fuzz: ## feed every decoder with what no client sends, for a while (TARGET=record FOR=60)
 	@scripts/fuzz.sh
+
+screenshots: ## pictures of every page of the dashboard into docs/images, from a stack of its own
+	@scripts/screenshots.sh
