@@ -117,7 +117,8 @@ export function Login() {
         </button>
         <p id="help" className="mt-4 text-12 text-ink2">
           Run <code className="font-mono text-ink">peep key create --scope read</code>, or open the link that{' '}
-          <code className="font-mono text-ink">make dev</code> printed.
+          <code className="font-mono text-ink">make dev</code> printed. A read key looks; a link of{' '}
+          <code className="font-mono text-ink">peep login-link</code> may also change keys and alerts.
         </p>
       </form>
     </main>

@@ -438,7 +438,11 @@ const reads = {
   '/v1/keys': () => ({ keys }),
   '/v1/alerts': () => ({ rules, firing: rules.filter((item) => item.state === 'firing').length }),
   '/v1/alerts/presets': () => ({ presets: PRESETS }),
-  '/v1/openapi.json': () => ({ openapi: '3.1.0', info: { title: 'peep', version: '0.9.0' }, paths: {} }),
+  '/v1/openapi.json': () => ({
+    openapi: '3.1.0',
+    info: { title: 'peep', version: '0.9.0' },
+    paths: { '/v1/test-event': {} },
+  }),
 };
 
 function receipt(text) {
@@ -514,7 +518,18 @@ export function pages(request, url, body, answer, refuse) {
   }
   const json = body === '' ? {} : JSON.parse(body);
   const id = decodeURIComponent(path.split('/')[3] ?? '');
-  if (path === '/v1/keys' && method === 'POST') {
+  if (path === '/v1/test-event') {
+    arrived.push({
+      ...eventAt(1),
+      service: json.service,
+      env: json.env,
+      ts_ms: Date.now(),
+      weight: 1,
+      error: null,
+      status: 200,
+    });
+    answer(202, { accepted: 1, receipt: 'r1.7.3.1595c.8d3f21aa' });
+  } else if (path === '/v1/keys' && method === 'POST') {
     const made = { id: String(keys.length + 1), prefix: `peep_${json.env ? `${json.env}_` : ''}9ab…` };
     keys.unshift({
       ...made,
@@ -570,7 +585,10 @@ export function pages(request, url, body, answer, refuse) {
     rules[at] = {
       ...rules[at],
       ...json,
-      receiver: json.receiver === undefined ? rules[at].receiver : json.receiver,
+      receiver:
+        json.receiver?.url === undefined
+          ? rules[at].receiver
+          : { kind: 'webhook', url_shown: 'https://hooks.example/…' },
     };
     answer(200, rules[at]);
   } else if (path.startsWith('/v1/alerts/') && method === 'DELETE') {

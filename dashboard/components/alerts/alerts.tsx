@@ -8,7 +8,7 @@ import { BlockFailed } from '@/components/shell/states';
 import { Button } from '@/components/ui/button';
 import { Glyph } from '@/components/ui/glyph';
 import { Icon } from '@/components/ui/icon';
-import { burn, describe, PRESETS } from '@/lib/alerts/words';
+import { burn, describe, nameOf, PRESETS } from '@/lib/alerts/words';
 import { age, moment, zoneName } from '@/lib/format/time';
 import { fetchAlerts, fetchPresets, type KnownRule, type Rule, updateAlert } from '@/lib/query/alerts';
 import { RequestFailed } from '@/lib/query/http';
@@ -59,8 +59,8 @@ export function Alerts() {
             {rules.length === 0
               ? 'Start from one of these; each can be changed before it is saved.'
               : pending.length > 0
-                ? `${pending.length} about to: ${pending.map((rule) => rule.name).join('; ')}.`
-                : 'Each rule is judged every few seconds from the same counts that the pages show.'}
+                ? `${pending.length} about to fire: ${pending.map((rule) => rule.name).join('; ')}.`
+                : 'Each rule is judged from the same counts that the pages show.'}
           </p>
         </div>
         {rules.length > 0 && (
@@ -97,7 +97,7 @@ export function Alerts() {
               <button
                 type="button"
                 className="card flex h-full w-full items-center gap-3 px-4 py-3 text-left hover:bg-hover"
-                onClick={() => start({ ...preset, name: preset.name || describe(preset.target) })}
+                onClick={() => start({ ...preset, name: preset.name || nameOf(preset.target) })}
               >
                 <span className="text-ink2">
                   <Icon name="plus" />
@@ -129,7 +129,7 @@ function headline(rules: readonly KnownRule[], firing: readonly KnownRule[]): st
   const watching = rules.filter((rule) => rule.enabled).length;
   if (firing.length === 0)
     return `No alert is firing, ${watching} ${watching === 1 ? 'rule watches' : 'rules watch'}`;
-  return `${firing.length} of ${watching} ${watching === 1 ? 'rule is' : 'rules are'} firing`;
+  return `${firing.length} of ${watching} ${watching === 1 ? 'rule' : 'rules'} ${firing.length === 1 ? 'is' : 'are'} firing`;
 }
 
 function Loading() {
@@ -259,7 +259,7 @@ function RulesTable({ rules, onEdit, onChanged }: RulesProps) {
               >
                 {rule.name}
               </button>
-              {describe(rule.target) !== rule.name && (
+              {nameOf(rule.target) !== rule.name && (
                 <span className="block truncate text-12 text-ink2">{describe(rule.target)}</span>
               )}
               <span className="block truncate text-12 text-ink2 tablet:hidden">
@@ -288,7 +288,6 @@ function RulesTable({ rules, onEdit, onChanged }: RulesProps) {
 
 function Switch({ rule, onChanged }: { rule: KnownRule; onChanged: () => void }) {
   const [busy, setBusy] = useState(false);
-  const { id, receiverShown: _, state: _s, sinceMs: _m, sentence: _t, burn: _b, window: _w, ...plain } = rule;
   return (
     <button
       type="button"
@@ -299,7 +298,7 @@ function Switch({ rule, onChanged }: { rule: KnownRule; onChanged: () => void })
       className="relative inline-grid h-6 w-10 place-items-center max-tablet:h-11"
       onClick={() => {
         setBusy(true);
-        updateAlert(id, { ...plain, enabled: !rule.enabled })
+        updateAlert(rule, { ...rule, enabled: !rule.enabled })
           .then(onChanged, (cause: unknown) =>
             toast(cause instanceof RequestFailed ? cause.message : 'The answer could not be read.'),
           )

@@ -8,7 +8,7 @@ import { Button } from '@/components/ui/button';
 import { Field, INPUT } from '@/components/ui/field';
 import { Modal } from '@/components/ui/modal';
 import { Ticked } from '@/components/ui/ticked';
-import { describe, KIND_NAMES, previewSentence, problemOf } from '@/lib/alerts/words';
+import { KIND_NAMES, nameOf, previewSentence, problemOf } from '@/lib/alerts/words';
 import { day, moment, type Zone } from '@/lib/format/time';
 import {
   createAlert,
@@ -52,17 +52,13 @@ export function Editor({
   const [problem, setProblem] = useState<string | null>(null);
   const [asking, setAsking] = useState(false);
   // A name that was never touched follows what the rule says.
-  const [named, setNamed] = useState(draft.known !== null && draft.rule.name !== describe(draft.rule.target));
+  const [named, setNamed] = useState(draft.known !== null && draft.rule.name !== nameOf(draft.rule.target));
   const shown = draft.known?.receiverShown ?? null;
 
   const complete: Rule = {
     ...rule,
-    name: named ? rule.name : describe(rule.target),
-    ...(url.trim() === ''
-      ? draft.known === null
-        ? { receiver: null }
-        : {}
-      : { receiver: { kind: 'webhook', url: url.trim() } }),
+    name: named ? rule.name : nameOf(rule.target),
+    receiver: url.trim() === '' ? draft.rule.receiver : { kind: 'webhook', url: url.trim() },
   };
   const wrong = problemOf(complete);
   const target = (next: Target) => setRule({ ...rule, target: next });
@@ -90,7 +86,7 @@ export function Editor({
             return;
           }
           if (draft.known === null) run(createAlert(complete), `${complete.name}: watching.`);
-          else run(updateAlert(draft.known.id, complete), `${complete.name}: saved.`);
+          else run(updateAlert(draft.known, complete), `${complete.name}: saved.`);
         }}
       >
         <Field label="What is watched">
@@ -160,7 +156,7 @@ export function Editor({
             <input
               {...ids}
               className={INPUT}
-              value={named ? rule.name : describe(rule.target)}
+              value={named ? rule.name : nameOf(rule.target)}
               maxLength={128}
               onChange={(event) => {
                 setNamed(true);
@@ -169,7 +165,7 @@ export function Editor({
             />
           )}
         </Field>
-        <Receiver url={url} shown={shown} onChange={setUrl} />
+        <Receiver url={url} shown={shown} id={draft.known?.id ?? null} onChange={setUrl} />
         {wrong === null && <PreviewBlock rule={complete} zone={view.tz} />}
         <p role="alert" className="text-bad empty:hidden">
           {problem}
@@ -286,7 +282,12 @@ function TargetFields({ target, onChange }: { target: Target; onChange: (target:
 }
 
 /** Who is told. The address of a saved receiver is never shown in full, because it is a secret of its owner. */
-function Receiver(props: { url: string; shown: string | null; onChange: (url: string) => void }) {
+function Receiver(props: {
+  url: string;
+  shown: string | null;
+  id: string | null;
+  onChange: (url: string) => void;
+}) {
   const [answer, setAnswer] = useState<{ ok: boolean; words: string; body: string } | null>(null);
   const [busy, setBusy] = useState(false);
   return (
@@ -313,10 +314,10 @@ function Receiver(props: { url: string; shown: string | null; onChange: (url: st
       </Field>
       <div className="mt-2 flex flex-wrap items-center gap-x-3 gap-y-1">
         <Button
-          disabled={busy || props.url.trim() === ''}
+          disabled={busy || (props.url.trim() === '' && props.shown === null)}
           onClick={() => {
             setBusy(true);
-            testReceiver(props.url.trim())
+            testReceiver(props.url.trim(), props.id)
               .then(
                 ({ status, body, ms }) =>
                   setAnswer({

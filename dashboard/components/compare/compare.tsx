@@ -141,7 +141,7 @@ function Sentence({ comparison }: { comparison: Comparison }) {
   const at = words.indexOf('. ');
   const [first, rest] =
     at === -1 ? [words.replace(/\.$/, ''), ''] : [words.slice(0, at), words.slice(at + 2)];
-  const { a, b, errorsSignificant, origin } = comparison;
+  const { a, b, errorsSignificant } = comparison;
   const errors = (side: Comparison['a']) => write(share(side.errors, side.count));
   const tone = errorsSignificant && (b.errorRate ?? 0) > (a.errorRate ?? 0);
   return (
@@ -156,13 +156,15 @@ function Sentence({ comparison }: { comparison: Comparison }) {
             {errorsSignificant ? '' : ', no significant difference'}.{' '}
           </>
         )}
-        {exactCount(a.count)} requests in A, {exactCount(b.count)} in B
-        {origin.kind === 'sampled' &&
-          `, from ${origin.kept === null ? 'kept requests' : `${exactCount(origin.kept)} kept requests`}, weighted`}
-        .
+        {exactCount(a.count)} requests in A{kept(a)}, {exactCount(b.count)} in B{kept(b)}.
       </p>
     </>
   );
+}
+
+/** What a number rests on that was not counted exactly. */
+function kept(side: Comparison['a']): string {
+  return side.kept === null ? '' : ` (from ${exactCount(Math.round(side.kept))} kept, weighted)`;
 }
 
 function Card(props: { title: string; note?: string; children: React.ReactNode; className?: string }) {

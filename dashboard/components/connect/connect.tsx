@@ -162,11 +162,10 @@ function useFreshKey(): KeyState {
         setState({ made: null, problem });
       },
     );
-    const leave = () => leaveKey();
-    window.addEventListener('pagehide', leave);
+    window.addEventListener('pagehide', leaveKey);
     return () => {
       gone = true;
-      window.removeEventListener('pagehide', leave);
+      window.removeEventListener('pagehide', leaveKey);
       leaveKey();
     };
   }, []);

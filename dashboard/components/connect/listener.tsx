@@ -19,7 +19,7 @@ import { clock, milliseconds, zoneName } from '@/lib/format/time';
 import { RequestFailed } from '@/lib/query/http';
 import { fetchRejects, type RejectReason } from '@/lib/query/rejects';
 import { fetchRequests, type OneRequest } from '@/lib/query/requests';
-import { sendTestEvent } from '@/lib/query/test-event';
+import { canSendTestEvent, sendTestEvent } from '@/lib/query/test-event';
 import { usePoll } from '@/lib/query/use-poll';
 import { hrefOf } from '@/lib/view/url';
 import { Step } from './connect';
@@ -42,7 +42,7 @@ export function Listener({ service, env, url, keyId, curl }: Props) {
   const [sentMs, setSentMs] = useState<number | null>(null);
   const [heard, setHeard] = useState<{ atMs: number; afterMs: number | null } | null>(null);
   const [problem, setProblem] = useState<string | null>(null);
-  const [canSend, setCanSend] = useState(true);
+  const canSend = usePoll('test event', canSendTestEvent, null).data === true;
 
   // The live page already carries every service: its row tells of an event the second it is counted.
   const row = data?.rows.find((one) => one.key.service === service) ?? null;
@@ -77,11 +77,11 @@ export function Listener({ service, env, url, keyId, curl }: Props) {
   );
   const event = stored.data;
   const arrived = heard !== null || event !== null;
-  useEffect(() => {
-    if (arrived) keepKey();
-  }, [arrived]);
-
   const rejected = useRejected(startedMs, keyId);
+  const used = arrived || rejected.length > 0;
+  useEffect(() => {
+    if (used) keepKey();
+  }, [used]);
   const waitedMs = now - startedMs;
 
   return (
@@ -107,7 +107,7 @@ export function Listener({ service, env, url, keyId, curl }: Props) {
           </p>
         )}
         {rejected.map((item) => (
-          <div key={item.reason} className="mt-3 rounded-control border border-bad bg-bad-soft px-3 py-2">
+          <div key={idOf(item)} className="mt-3 rounded-control border border-bad bg-bad-soft px-3 py-2">
             <p className="flex items-center gap-2 font-name">
               <Glyph state="failing" />
               Rejected {exactCount(item.count)} {item.count === 1 ? 'event' : 'events'}:{' '}
@@ -141,13 +141,7 @@ export function Listener({ service, env, url, keyId, curl }: Props) {
               setSentMs(Date.now());
               sendTestEvent(service, env).catch((cause: unknown) => {
                 setSentMs(null);
-                if (cause instanceof RequestFailed && cause.status === 404) {
-                  setCanSend(false);
-                  setProblem('This server cannot send one itself; paste the curl line.');
-                } else
-                  setProblem(
-                    cause instanceof RequestFailed ? cause.message : 'The answer could not be read.',
-                  );
+                setProblem(cause instanceof RequestFailed ? cause.message : 'The answer could not be read.');
               });
             }}
           >
@@ -227,6 +221,8 @@ function Arrived(props: {
   );
 }
 
+const idOf = (item: RejectReason) => `${item.stage}/${item.reason}/${item.key?.id ?? ''}`;
+
 /** What was refused since the page was opened: what the counts have grown by. */
 function useRejected(startedMs: number, keyId: string | null): RejectReason[] {
   const polled = usePoll(
@@ -236,10 +232,10 @@ function useRejected(startedMs: number, keyId: string | null): RejectReason[] {
   );
   const first = useRef<Map<string, number> | null>(null);
   if (polled.data === null) return [];
-  first.current ??= new Map(polled.data.reasons.map((item) => [item.reason, item.count]));
+  first.current ??= new Map(polled.data.reasons.map((item) => [idOf(item), item.count]));
   const base = first.current;
   return polled.data.reasons.flatMap((item) => {
-    const grown = item.count - (base.get(item.reason) ?? 0);
+    const grown = item.count - (base.get(idOf(item)) ?? 0);
     const ours = item.key === null || keyId === null || item.key.id === keyId;
     return grown > 0 && ours ? [{ ...item, count: grown }] : [];
   });

@@ -43,7 +43,7 @@ export function RejectsTable() {
       {reasons.length > 0 && (
         <ul className="divide-y divide-line border-line border-t">
           {reasons.map((item) => (
-            <Reason key={`${item.reason}/${item.key?.id ?? ''}`} item={item} />
+            <Reason key={`${item.stage}/${item.reason}/${item.key?.id ?? ''}`} item={item} />
           ))}
         </ul>
       )}

@@ -183,7 +183,10 @@ function Made({ made, use, onClose }: { made: NewKey; use: Use; onClose: () => v
       }}
     >
       <p className="text-ink2">It is shown this once. peep keeps only a hash of it.</p>
-      <p className="mt-3 select-all break-all rounded-control border border-line bg-bg px-3 py-2.5 font-mono text-13">
+      <p
+        className="mt-3 select-all break-all rounded-control border border-line bg-bg px-3 py-2.5 font-mono text-13"
+        onCopy={() => setTaken(true)}
+      >
         {made.key}
       </p>
       <div className="mt-3 flex flex-wrap gap-2">

@@ -16,6 +16,7 @@ export function CodeBlock({ label, code, className = '', onCopied }: Props) {
       <section
         className="overflow-x-auto px-3 py-2.5 pr-20"
         aria-label={label}
+        onCopy={onCopied}
         // biome-ignore lint/a11y/noNoninteractiveTabindex: it may scroll sideways and must be reachable
         tabIndex={0}
       >

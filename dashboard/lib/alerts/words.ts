@@ -38,13 +38,18 @@ export function describe(target: Target): string {
   }
 }
 
+/** The name of a rule that nobody named: what it promises, in blanks that a search finds. */
+export function nameOf(target: Target): string {
+  return describe(target).replaceAll(NBSP, ' ');
+}
+
 /** The three rules offered when a server names none. */
 export const PRESETS: readonly Rule[] = [
   { kind: 'error_budget', objective: 0.999, periodDays: 30 } as const,
   { kind: 'latency_usual', quantile: 0.99, timesUsual: 2 } as const,
   { kind: 'silence', forS: 120 } as const,
 ].map((target) => ({
-  name: describe(target),
+  name: nameOf(target),
   service: null,
   env: null,
   target,
@@ -92,7 +97,7 @@ export function problemOf(rule: Rule): string | null {
     if (target.kind === 'latency' && !(target.limitMs > 0)) return 'The limit is more than 0.';
     if (target.kind === 'latency_usual' && !(target.timesUsual > 1)) return 'Times the usual is more than 1.';
   }
-  if (rule.receiver !== undefined && rule.receiver !== null) {
+  if (rule.receiver?.url !== undefined) {
     try {
       const { protocol } = new URL(rule.receiver.url);
       if (protocol !== 'https:' && protocol !== 'http:')

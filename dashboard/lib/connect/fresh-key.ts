@@ -7,13 +7,16 @@ import { createKey, type NewKey, revokeKey } from '@/lib/query/keys';
 let held: NewKey | null = null;
 let asking: Promise<NewKey> | null = null;
 let wanted = false;
+let gone = false;
 
 export function freshKey(name: string): Promise<NewKey> {
+  gone = false;
   if (held !== null) return Promise.resolve(held);
   asking ??= createKey({ name, scope: 'ingest', env: null, origins: [] }).then(
     (made) => {
       held = made;
       asking = null;
+      if (gone) leaveKey();
       return made;
     },
     (cause: unknown) => {
@@ -29,12 +32,12 @@ export function keepKey(): void {
   wanted = true;
 }
 
-/** The reader leaves the page; `true` when a key is on its way out. */
-export function leaveKey(): boolean {
-  if (held === null || wanted) return false;
+/** The reader leaves the page. */
+export function leaveKey(): void {
+  gone = true;
+  if (held === null || wanted) return;
   const { id } = held;
   held = null;
   // Nobody waits for it; if it fails, the key is in the settings, marked as never used.
   revokeKey(id, true).catch(() => undefined);
-  return true;
 }

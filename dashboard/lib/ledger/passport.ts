@@ -48,7 +48,8 @@ export function stops(passport: Passport, zone: Zone): Stop[] {
     const detail = [name === 'log' ? place : '', time, note ?? ''].filter((part) => part !== '').join(', ');
     return {
       name,
-      title: reached ? TITLES[name] : WAITING[name],
+      // A note of the server says itself whether it was not reached or only its time is not known.
+      title: reached || station?.note != null ? TITLES[name] : WAITING[name],
       reached,
       detail,
       after:

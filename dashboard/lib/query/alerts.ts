@@ -14,14 +14,16 @@ export interface Rule {
   service: string | null;
   env: string | null;
   target: Target;
-  /** A new address, `null` for nobody, or absent to leave as it is: the server never shows an address in full. */
-  receiver?: { kind: 'webhook'; url: string } | null;
+  /** A new address, `null` for nobody, or none to keep the one there is: the server never shows an address in full. */
+  receiver: { kind: 'webhook'; url?: string } | null;
   enabled: boolean;
 }
 
 export interface KnownRule extends Rule {
   id: string;
   receiverShown: string | null;
+  /** As the server sent it: what this page does not know goes back unchanged. */
+  raw: Json;
   state: 'ok' | 'pending' | 'firing' | 'unknown';
   sinceMs: number | null;
   sentence: string;
@@ -64,9 +66,13 @@ export async function createAlert(rule: Rule): Promise<void> {
   await send('/v1/alerts', { method: 'POST', headers: JSON_HEADERS, body: JSON.stringify(toJson(rule)) });
 }
 
-export async function updateAlert(id: string, rule: Rule): Promise<void> {
-  const init = { method: 'PUT', headers: JSON_HEADERS, body: JSON.stringify(toJson(rule)) };
-  await send(`/v1/alerts/${encodeURIComponent(id)}`, init);
+export async function updateAlert(known: KnownRule, rule: Rule): Promise<void> {
+  const changed = toJson(rule);
+  // Of the same kind, the target may hold more than is asked here: its window, for example.
+  if (known.raw.kind === changed.kind && known.target.kind === rule.target.kind)
+    changed.target = { ...object(known.raw.target, 'target'), ...object(changed.target, 'target') };
+  const body = JSON.stringify({ ...known.raw, ...changed });
+  await send(`/v1/alerts/${encodeURIComponent(known.id)}`, { method: 'PUT', headers: JSON_HEADERS, body });
 }
 
 export async function deleteAlert(id: string): Promise<void> {
@@ -90,8 +96,11 @@ export async function previewAlert(rule: Rule, signal: AbortSignal): Promise<Pre
   };
 }
 
-export async function testReceiver(url: string): Promise<TestAnswer> {
-  const body = JSON.stringify({ receiver: { kind: 'webhook', url } });
+/** Tries an address, or, without one, the address that a saved rule has. */
+export async function testReceiver(url: string, id: string | null): Promise<TestAnswer> {
+  const body = JSON.stringify(
+    url === '' ? { id, receiver: { kind: 'webhook' } } : { receiver: { kind: 'webhook', url } },
+  );
   const answer = object(
     await send('/v1/alerts/test', { method: 'POST', headers: JSON_HEADERS, body }),
     'test',
@@ -119,7 +128,7 @@ export function toJson(rule: Rule): Record<string, unknown> {
           : target.kind === 'latency_usual'
             ? { quantile: target.quantile, times_usual: target.timesUsual }
             : { for_s: target.forS },
-    ...(rule.receiver === undefined ? {} : { receiver: rule.receiver }),
+    receiver: rule.receiver,
     enabled: rule.enabled,
   };
 }
@@ -131,6 +140,7 @@ export function parseRule(value: unknown, at: string): Rule {
     service: textOrNull(fields.service, `${at}.service`),
     env: textOrNull(fields.env, `${at}.env`),
     target: target(text(fields.kind, `${at}.kind`), object(fields.target, `${at}.target`), `${at}.target`),
+    receiver: fields.receiver === null || fields.receiver === undefined ? null : { kind: 'webhook' },
     enabled: fields.enabled !== false,
   };
 }
@@ -163,6 +173,7 @@ function knownRule(value: unknown, at: string): KnownRule {
   return {
     ...parseRule(fields, at),
     id: String(fields.id),
+    raw: fields,
     receiverShown: receiver === null ? null : textOrNull(receiver.url_shown, `${at}.receiver.url_shown`),
     state: state === 'ok' || state === 'pending' || state === 'firing' ? state : 'unknown',
     sinceMs: numberOrNull(fields.since_ms, `${at}.since_ms`),

@@ -7,6 +7,8 @@ export interface Side {
   count: number;
   errors: number;
   errorRate: number | null;
+  /** Of a side answered from kept requests: how many equally weighted ones would tell as much. */
+  kept: number | null;
 }
 
 export interface QuantileRow {
@@ -43,7 +45,6 @@ export interface Comparison {
   sentence: string;
   routes: RouteRow[];
   errorsSignificant: boolean;
-  origin: { kind: 'exact' } | { kind: 'sampled'; kept: number | null };
 }
 
 export async function fetchComparison(
@@ -73,10 +74,6 @@ export function parseComparison(value: unknown): Comparison {
     errorBound: numberOrNull(answer.error_bound, 'error_bound') ?? 0,
     sentence: text(answer.sentence, 'sentence'),
     errorsSignificant: answer.errors_significant === true,
-    origin:
-      answer.origin === 'sampled'
-        ? { kind: 'sampled', kept: numberOrNull(answer.kept, 'kept') }
-        : { kind: 'exact' },
     quantiles: array(answer.quantiles, 'quantiles').map((item, index) => {
       const at = `quantiles[${index}]`;
       const fields = object(item, at);
@@ -126,5 +123,6 @@ function side(value: unknown, at: string): Side {
     count: number(fields.count, `${at}.count`),
     errors: numberOrNull(fields.errors, `${at}.errors`) ?? 0,
     errorRate: numberOrNull(fields.error_rate, `${at}.error_rate`),
+    kept: fields.origin === 'sampled' ? (numberOrNull(fields.kept, `${at}.kept`) ?? 0) : null,
   };
 }

@@ -4,6 +4,8 @@ import { getJson, RequestFailed, type Window } from './http';
 
 export interface RejectReason {
   reason: string;
+  /** Whether it was never taken, or taken and set aside later. */
+  stage: 'refused' | 'dead_lettered';
   meaning: string | null;
   fix: string | null;
   count: number;
@@ -35,7 +37,7 @@ export async function fetchRejects(window: Window, signal: AbortSignal): Promise
 export function parseSummary(value: unknown): Rejects {
   const answer = object(value, 'rejects');
   return {
-    scope: 'all',
+    scope: answer.refused_available === false ? 'dead_letters' : 'all',
     note: textOrNull(answer.note, 'note'),
     reasons: array(answer.reasons, 'reasons').map((item, index) => {
       const at = `reasons[${index}]`;
@@ -43,6 +45,7 @@ export function parseSummary(value: unknown): Rejects {
       const key = fields.key === null || fields.key === undefined ? null : object(fields.key, `${at}.key`);
       return {
         reason: text(fields.reason, `${at}.reason`),
+        stage: fields.stage === 'refused' ? 'refused' : 'dead_lettered',
         meaning: textOrNull(fields.meaning, `${at}.meaning`),
         fix: textOrNull(fields.fix, `${at}.fix`),
         count: number(fields.count, `${at}.count`),
@@ -70,6 +73,7 @@ export function fromLetters(value: unknown): Rejects {
     const preview = Array.isArray(fields.preview) ? fields.preview[0] : null;
     reasons.set(reason, {
       reason,
+      stage: 'dead_lettered',
       meaning: null,
       fix: textOrNull(fields.advice, `rejects[${index}].advice`),
       count: events,

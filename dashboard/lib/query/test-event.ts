@@ -1,6 +1,12 @@
 /** `POST /v1/test-event`: one event over the way that every event takes, sent by peep itself. */
 import { object, textOrNull } from '@/lib/series/parse';
-import { send } from './http';
+import { getJson, send } from './http';
+
+/** Whether this server can; it says so in its own description. */
+export async function canSendTestEvent(signal: AbortSignal): Promise<boolean> {
+  const description = object(await getJson('/v1/openapi.json', signal), 'openapi');
+  return '/v1/test-event' in object(description.paths, 'paths');
+}
 
 /** The receipt, when the server gives one. */
 export async function sendTestEvent(service: string, env: string): Promise<string | null> {
