@@ -2,7 +2,7 @@
 
 /** Is the new release worse, is it fixed: one sentence, the quantiles toward the tail, and the routes that make the difference. */
 import Link from 'next/link';
-import { useMemo } from 'react';
+import { useMemo, useRef } from 'react';
 import { usePageData } from '@/components/shell/page-data';
 import { useServices } from '@/components/shell/services';
 import { BlockFailed } from '@/components/shell/states';
@@ -70,7 +70,12 @@ export function Compare() {
       ),
     mode === 'history' || paused !== null ? null : EVERY_MS,
   );
-  const data = polled.answered === question ? polled.data : null;
+  const fresh = polled.answered === question ? polled.data : null;
+  // Windows that move with the clock are the same question a minute later: the picture stays until the new one is in.
+  const subject = JSON.stringify([view.a, view.b, view.service, view.env, filter, view.range, view.frozen]);
+  const last = useRef<{ subject: string; data: Comparison } | null>(null);
+  if (fresh !== null) last.current = { subject, data: fresh };
+  const data = fresh ?? (last.current?.subject === subject ? last.current.data : null);
   const set = (patch: { a?: Side; b?: Side }) =>
     choose({ a: writeSide(patch.a ?? a), b: writeSide(patch.b ?? b) });
   const sides = { window: { fromMs, toMs }, service: view.service, env: view.env, zone: view.tz };
@@ -275,7 +280,7 @@ function Quantiles({ comparison }: { comparison: Comparison }) {
                 <td className="font-number whitespace-nowrap max-tablet:hidden">{difference(row)}</td>
                 <td className="font-number whitespace-nowrap max-tablet:pr-3">
                   {factor(row, comparison.errorBound)}
-                  <span className={`block text-12 tablet:hidden ${tone}`}>{JUDGED[verdict]}</span>
+                  <span className={`block whitespace-normal text-12 tablet:hidden ${tone}`}>{JUDGED[verdict]}</span>
                 </td>
                 <td className={`pr-4 pl-6 text-left whitespace-nowrap max-tablet:hidden ${tone}`}>
                   {JUDGED[verdict]}
