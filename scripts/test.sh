@@ -38,8 +38,9 @@ browser_tests() {
   . "$ENV_FILE"
   set +a
   PEEP_LOGIN_URL=$("$BIN_DIR/peep" login-link --project dev --url "$PEEP_URL")
+  PEEP_ADMIN_KEY=$("$BIN_DIR/peep" key create --project dev --scope admin --quiet)
   PEEP_CHROMIUM=$(chromium_path)
-  export PEEP_LOGIN_URL PEEP_CHROMIUM
+  export PEEP_LOGIN_URL PEEP_ADMIN_KEY PEEP_CHROMIUM
   npm run test:browser --prefix dashboard
 }
 

@@ -62,8 +62,9 @@ const LATER = /\/v1\/(tickets|findings|releases|heatmap|differs|alerts)/;
 
 /** A logged-in page; everything it complains about is collected in `problems`. */
 export async function open(browser, path, options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
-  if (options.loggedIn !== false) await login(context, stack.url, stack.readKey);
+  const { key = stack.readKey, loggedIn = true, ...rest } = options;
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, ...rest });
+  if (loggedIn) await login(context, stack.url, key);
   const page = await context.newPage();
   const problems = [];
   page.on('console', (message) => {

@@ -280,7 +280,9 @@ function Quantiles({ comparison }: { comparison: Comparison }) {
                 <td className="font-number whitespace-nowrap max-tablet:hidden">{difference(row)}</td>
                 <td className="font-number whitespace-nowrap max-tablet:pr-3">
                   {factor(row, comparison.errorBound)}
-                  <span className={`block whitespace-normal text-12 tablet:hidden ${tone}`}>{JUDGED[verdict]}</span>
+                  <span className={`block whitespace-normal text-12 tablet:hidden ${tone}`}>
+                    {JUDGED[verdict]}
+                  </span>
                 </td>
                 <td className={`pr-4 pl-6 text-left whitespace-nowrap max-tablet:hidden ${tone}`}>
                   {JUDGED[verdict]}
