@@ -112,11 +112,13 @@ const WideRow = memo(function WideRow(props: {
         <button
           type="button"
           data-row
-          aria-label={`Open ${row.method} ${row.route} of ${clock(row.tsMs, zone, true)}`}
           className="text-left after:absolute after:inset-0 focus-visible:outline-none focus-visible:after:outline-2 focus-visible:after:outline-offset-[-2px] focus-visible:after:outline-focus"
           onClick={() => props.onOpen(row)}
         >
           <Time row={row} zone={zone} withDay={props.withDay} />
+          <span className="sr-only">
+            , open {row.method} {row.route}
+          </span>
         </button>
       </td>
       <td>
