@@ -1,0 +1,143 @@
+/**
+ * The one queue of the SDK: lines waiting to be sent, bounded in bytes.
+ *
+ * Arrives: lines. Leaves: batches, oldest first, whose bytes never change once they were first sent. Promised: never
+ * more than `bytesMax` held, whatever the server does; when there is no room the newest event is dropped and counted;
+ * adding a line never waits. Lines are written into a chunk of bytes at once: what is held is what was counted, and
+ * the garbage collector has nothing to follow. Not done: sending, retrying, anything with time.
+ */
+
+import type { Identity } from './identity.js';
+
+export interface Limits {
+  /** All that is held. */
+  bytesMax: number;
+  /** One batch, before compression. */
+  batchBytesMax: number;
+  batchEventsMax: number;
+}
+
+export interface Batch {
+  body: Uint8Array;
+  events: number;
+  /** Given when it is first sent. */
+  identity?: Identity;
+  encoding?: 'gzip';
+  /** Settles when the body has its final form. */
+  ready?: Promise<void>;
+  firstSentMs?: number;
+  failures: number;
+}
+
+/** An idle process holds no chunk, a quiet one a small one. */
+const CHUNK_BYTES_MIN = 8 * 1024;
+
+export class Queue {
+  readonly #encoder = new TextEncoder();
+  #chunk: Uint8Array | undefined;
+  #used = 0;
+  #events = 0;
+  #sealed: Batch[] = [];
+  #sealedBytes = 0;
+  #sealedEvents = 0;
+
+  constructor(readonly limits: Limits) {}
+
+  /** Bytes held now. */
+  get bytes(): number {
+    return this.#sealedBytes + (this.#chunk?.length ?? 0);
+  }
+
+  /** Events held now. */
+  get events(): number {
+    return this.#sealedEvents + this.#events;
+  }
+
+  get isEmpty(): boolean {
+    return this.#events === 0 && this.#sealed.length === 0;
+  }
+
+  /** False: there is no room, the event is dropped. */
+  push(line: string): boolean {
+    // Three passes at most: it fits, or after growing, or into a new chunk.
+    for (let pass = 0; pass < 3; pass += 1) {
+      if (this.#chunk !== undefined && this.#write(this.#chunk, line)) return true;
+      if (!this.#makeRoom(line.length)) return false;
+    }
+    return false;
+  }
+
+  /** Closes the open batch, however small it is. */
+  seal(): Batch | undefined {
+    const chunk = this.#chunk;
+    if (chunk === undefined || this.#events === 0) return undefined;
+    // A mostly empty chunk is copied, so that many small batches do not hold many large chunks.
+    const body = this.#used > chunk.length / 2 ? chunk.subarray(0, this.#used) : chunk.slice(0, this.#used);
+    const batch: Batch = { body, events: this.#events, failures: 0 };
+    this.#sealed.push(batch);
+    this.#sealedBytes += body.buffer.byteLength;
+    this.#sealedEvents += batch.events;
+    this.#chunk = undefined;
+    this.#used = 0;
+    this.#events = 0;
+    return batch;
+  }
+
+  /** The oldest batch; it stays until it is removed. */
+  first(): Batch | undefined {
+    return this.#sealed[0];
+  }
+
+  get sealed(): readonly Batch[] {
+    return this.#sealed;
+  }
+
+  /** Puts a smaller form of the body in its place. Only before it was first sent. */
+  replaceBody(batch: Batch, body: Uint8Array, encoding: 'gzip'): void {
+    if (batch.identity !== undefined || !this.#sealed.includes(batch)) return;
+    this.#sealedBytes += body.buffer.byteLength - batch.body.buffer.byteLength;
+    batch.body = body;
+    batch.encoding = encoding;
+  }
+
+  remove(batch: Batch): void {
+    const index = this.#sealed.indexOf(batch);
+    if (index < 0) return;
+    this.#sealed.splice(index, 1);
+    this.#sealedBytes -= batch.body.buffer.byteLength;
+    this.#sealedEvents -= batch.events;
+  }
+
+  #write(chunk: Uint8Array, line: string): boolean {
+    const free = chunk.length - this.#used;
+    if (line.length > free || this.#events >= this.limits.batchEventsMax) return false;
+    const { read, written } = this.#encoder.encodeInto(line, chunk.subarray(this.#used));
+    if (read < line.length) return false;
+    this.#used += written;
+    this.#events += 1;
+    return true;
+  }
+
+  /** A larger chunk for the open batch, or a new one for a new batch. False: the budget is used up. */
+  #makeRoom(length: number): boolean {
+    const { batchBytesMax, batchEventsMax, bytesMax } = this.limits;
+    const chunk = this.#chunk;
+    // UTF-8 needs up to three bytes for each unit of a string.
+    const wanted = Math.max(CHUNK_BYTES_MIN, length * 3);
+    if (chunk !== undefined && chunk.length < batchBytesMax && this.#events < batchEventsMax) {
+      const larger = Math.min(Math.max(chunk.length * 2, this.#used + wanted), batchBytesMax);
+      if (this.#sealedBytes + larger > bytesMax) return false;
+      const grown = new Uint8Array(larger);
+      grown.set(chunk.subarray(0, this.#used));
+      this.#chunk = grown;
+      return true;
+    }
+    if (length > batchBytesMax) return false;
+    const fresh = Math.min(wanted, batchBytesMax);
+    const kept = chunk === undefined ? 0 : this.#used > chunk.length / 2 ? chunk.length : this.#used;
+    if (this.#sealedBytes + kept + fresh > bytesMax) return false;
+    this.seal();
+    this.#chunk = new Uint8Array(fresh);
+    return true;
+  }
+}
