@@ -43,12 +43,14 @@ fuzz_targets() {
 }
 # Private items too: the tours in lib.rs lead through private modules, and their links are worth checking.
 docs() { RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items --locked; }
+sdk_lint() { npm run --silent lint --prefix sdk/js; }
 shell_scripts() { shellcheck --severity=warning -x -a scripts/*.sh .ci/run; }
 dashboard_lint() { npm run --silent lint --prefix dashboard; }
 
 make_log_dir
 require_tools curl git compiler rust node shellcheck cargo_deny
 install_dashboard_packages
+install_sdk_packages
 
 step "formatting" cargo fmt --all --check
 step "lock file matches the manifests" lock_file
@@ -58,6 +60,7 @@ step "docs and their links" docs
 step "dependency policy" dependency_policy
 step "security advisories" dependency_advisories
 step "dashboard: format, lint, types" dashboard_lint
+step "JavaScript SDK: format, lint, types" sdk_lint
 step "shell scripts" shell_scripts
 step "tidy" node scripts/tidy.mjs
 summary

@@ -19,6 +19,17 @@ install_dashboard_packages() {
   echo "$lock" >"$dir/node_modules/.peep-installed"
 }
 
+# install_sdk_packages: what the tests of the JavaScript SDK run against.
+install_sdk_packages() {
+  local dir=$ROOT/sdk/js lock
+  lock=$(cksum <"$dir/package-lock.json")
+  if [ "$(cat "$dir/node_modules/.peep-installed" 2>/dev/null)" = "$lock" ]; then return 0; fi
+  with_progress "installing the packages of the JavaScript SDK" "$LOG_DIR/build-sdk.log" \
+    npm ci --prefix "$dir" --no-audit --no-fund --ignore-scripts ||
+    fail "npm could not install the packages of the JavaScript SDK" "read $LOG_DIR/build-sdk.log"
+  echo "$lock" >"$dir/node_modules/.peep-installed"
+}
+
 # build_dashboard: `npm run build`, when a source has changed.
 build_dashboard() {
   local dir=$ROOT/dashboard

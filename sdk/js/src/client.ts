@@ -39,7 +39,7 @@ export interface Timer {
   cancel: () => void;
 }
 
-/** The books: recorded = accepted + rejected + all that was dropped + held. */
+/** The books: recorded = accepted + rejected + unconfirmed + all that was dropped + held. */
 export interface Stats {
   /** False: nothing is sent, because something is not configured. */
   enabled: boolean;
@@ -48,6 +48,8 @@ export interface Stats {
   accepted: number;
   /** Judged by ingest one by one and refused. */
   rejected: number;
+  /** Handed to a page's beacon, which is sent once and says nothing. */
+  unconfirmed: number;
   dropped: {
     /** No room. */
     full: number;
@@ -85,8 +87,17 @@ export class Client {
   readonly #encoder: Encoder;
   readonly #queue: Queue;
   readonly #producer: Producer;
+  readonly #isLocal: boolean;
   readonly #said = new Map<string, number>();
-  readonly #stats = { recorded: 0, accepted: 0, rejected: 0, requests: 0, retried: 0, bytesSent: 0 };
+  readonly #stats = {
+    recorded: 0,
+    accepted: 0,
+    rejected: 0,
+    unconfirmed: 0,
+    requests: 0,
+    retried: 0,
+    bytesSent: 0,
+  };
   readonly #dropped: Stats['dropped'] = { full: 0, refused: 0, expired: 0, shutdown: 0, invalid: 0 };
   #timer: Timer | undefined;
   #isRunning = false;
@@ -114,6 +125,7 @@ export class Client {
       batchBytesMax: settings.batchBytes,
       batchEventsMax: settings.batchEvents,
     });
+    this.#isLocal = /^https?:\/\/(?:localhost|127\.[\d.]+|\[::1\])(?:[:/]|$)/.test(settings.url);
     this.#producer = new Producer(platform.random, settings.producerAgeMs);
     if (missing !== undefined) this.say('off', `${missing}; no events are sent`);
     else if (settings.service === 'unknown_service')
@@ -185,6 +197,20 @@ export class Client {
     return this.#shutdown;
   }
 
+  /**
+   * Hands over what was never sent, for a way out that has no answers: a page's beacon. What `take` does not want stays. A batch that was sent
+   * once stays too: without its identity it might be counted twice.
+   */
+  handOver(take: (body: Uint8Array, events: number) => boolean): void {
+    this.#seal();
+    for (const batch of [...this.#queue.sealed]) {
+      if (batch.identity !== undefined || batch.encoding !== undefined) continue;
+      if (attempt(() => take(batch.body, batch.events)) !== true) continue;
+      this.#stats.unconfirmed += batch.events;
+      this.#remove(batch);
+    }
+  }
+
   stats(): Stats {
     return {
       enabled: this.enabled,
@@ -254,7 +280,9 @@ export class Client {
   #sealed(batch: Batch | undefined): void {
     if (batch === undefined) return;
     const { gzip } = this.#platform;
-    if (this.settings.gzip && gzip !== undefined && batch.body.length >= GZIP_BYTES_MIN) {
+    // To the same machine only what has to wait is compressed: it is less to hold, but nothing to save on the way.
+    const pays = !this.#isLocal || this.#queue.sealed.length > 1;
+    if (this.settings.gzip && pays && gzip !== undefined && batch.body.length >= GZIP_BYTES_MIN) {
       // One after the other: a compressor needs some 270 KiB.
       this.#compressing = this.#compressing.then(async () => {
         try {
@@ -290,7 +318,8 @@ export class Client {
     for (let batch = this.#queue.first(); batch !== undefined; batch = this.#queue.first()) {
       try {
         await batch.ready;
-        await this.#try(batch);
+        // Somebody may have taken it meanwhile.
+        if (this.#queue.sealed.includes(batch)) await this.#try(batch);
       } catch {
         // Nothing in there throws; should it, the batch must not be tried forever.
         this.#drop(batch, 'refused');

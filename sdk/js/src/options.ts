@@ -40,7 +40,7 @@ export interface Options {
    * and counted: counts and percentiles stay exact. Default 1.
    */
   detail?: number;
-  /** Compress batches. Default true where the runtime can. */
+  /** Compress batches; to an ingest on the same machine only those that have to wait. Default true where the runtime can. */
   gzip?: boolean;
   /** Send what is left on SIGTERM and SIGINT, where nobody else handles them, and then let them end the process. Default true. */
   onSignal?: boolean;

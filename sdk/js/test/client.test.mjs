@@ -47,12 +47,13 @@ for (const [platform, { createClient }] of Object.entries({ node, edge })) {
       ],
     );
     assert.deepEqual(new Set(ingest.requests.map(({ producer }) => producer)).size, 1);
-    assert.deepEqual([first.encoding, last.encoding], ['gzip', undefined]);
+    // To the same machine only what has to wait is compressed.
+    assert.deepEqual([first.encoding, second.encoding, last.encoding], [undefined, 'gzip', undefined]);
     assert.deepEqual(
       [first.key, first.contentType, first.url],
       ['peep_any_x', 'application/x-ndjson', '/v1/events'],
     );
-    assert.ok(first.raw.length * 5 < JSON.stringify(first.lines).length);
+    assert.ok(second.raw.length * 5 < JSON.stringify(second.lines).length);
     const { service, env, version, source, route } = last.lines[0];
     assert.deepEqual(
       { service, env, version, source, route },
@@ -146,11 +147,11 @@ for (const [platform, { createClient }] of Object.entries({ node, edge })) {
     const ingest = await scripted(() => (isUp ? 202 : 503));
     t.after(() => ingest.close());
     const said = [];
-    const limits = { bufferBytes: 64 << 10, batchBytes: 8 << 10, batchEvents: 50 };
+    const limits = { bufferBytes: 24 << 10, batchBytes: 8 << 10, batchEvents: 50 };
     const client = createClient({ ...quick, ...limits, url: ingest.url, log: (line) => said.push(line) });
-    for (let index = 0; index < 50_000; index += 1) {
+    for (let index = 0; index < 8000; index += 1) {
       client.record({ route: '/a', attrs: { index, random: Math.random() } });
-      assert.ok(client.stats().heldBytes <= 64 << 10);
+      assert.ok(client.stats().heldBytes <= 24 << 10);
       if (index % 100 === 0) await new Promise(setImmediate);
     }
     const during = client.stats();
@@ -160,7 +161,7 @@ for (const [platform, { createClient }] of Object.entries({ node, edge })) {
     isUp = true;
     await until(() => client.stats().held === 0);
     const after = client.stats();
-    assert.equal(after.accepted + after.dropped.full, 50_000);
+    assert.equal(after.accepted + after.dropped.full, 8000);
     assert.ok(balanced(after));
     const indices = ingest.requests.flatMap(({ lines }) => lines.map(({ attrs }) => attrs.index));
     assert.equal(Math.min(...indices), 0, 'the oldest was kept');

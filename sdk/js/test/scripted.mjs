@@ -70,7 +70,7 @@ export async function scripted(answer = () => 202) {
 }
 
 /** Waits until `condition` holds; fails with what `describe` says after a time that only a broken program needs. */
-export async function until(condition, describe = () => '', ms = 20_000) {
+export async function until(condition, describe = () => '', ms = 120_000) {
   const end = Date.now() + ms;
   while (!(await condition())) {
     if (Date.now() > end) throw new Error(`not within ${ms} ms: ${condition} ${describe()}`);
@@ -81,5 +81,5 @@ export async function until(condition, describe = () => '', ms = 20_000) {
 /** Everything that was recorded is somewhere, once. */
 export function balanced(stats) {
   const dropped = Object.values(stats.dropped).reduce((sum, count) => sum + count, 0);
-  return stats.recorded === stats.accepted + stats.rejected + dropped + stats.held;
+  return stats.recorded === stats.accepted + stats.rejected + stats.unconfirmed + dropped + stats.held;
 }

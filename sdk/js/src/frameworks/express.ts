@@ -1,5 +1,5 @@
 /**
- * Express 4 and 5: `app.use(express())` before everything that is to be counted.
+ * Express 4 and 5: `app.use(peepExpress())` before everything that is to be counted.
  *
  * The route is put together from what the application registered: the route's own path, and the paths at which its
  * routers and applications are mounted. `req.baseUrl` is not used, because it has values in it (`/users/4711`). What
@@ -44,9 +44,9 @@ type Middleware = (
   next: (error?: unknown) => void,
 ) => void;
 
-export function express(options: Options & { client?: Client } = {}): Middleware {
+export function peepExpress(options: Options & { client?: Client } = {}): Middleware {
   const client = options.client ?? peep(options);
-  return function peepExpress(request, response, next) {
+  return function observed(request, response, next) {
     observe(client, request as ExpressRequest, response, routeOf);
     next();
   };
@@ -114,7 +114,7 @@ function pathTemplate(path: Path): string {
   return `/{${String(path)}}`;
 }
 
-/** `^\/users\/(?:([^\/]+?))\/?(?=\/|$)` was `/users/:id`. */
+/** `^\/users\/(?:([^\/]+?))\/?(?=\/|$)`, or `^\/users(?:\/([^/]+?))\/?(?=\/|$)`, was `/users/:id`. */
 function mountOfExpress4(
   regexp: RegExp & { fast_slash?: boolean },
   keys: { name: string | number }[],
@@ -124,7 +124,10 @@ function mountOfExpress4(
   const pattern = regexp.source
     .replace(/^\^/, '')
     .replace(/\\\/\?\(\?=\\\/\|\$\)$/, '')
-    .replace(/\(\?:\(\[\^\\\/\]\+\?\)\)/g, () => `:${keys[key++]?.name ?? '*'}`)
+    .replace(
+      /\(\?:(\\\/)?\(\[\^\\?\/\]\+\?\)\)/g,
+      (_, slash?: string) => `${slash ? '/' : ''}:${keys[key++]?.name ?? '*'}`,
+    )
     .replace(/\\([/.-])/g, '$1');
   // Anything else is a pattern of the application's own.
   return /^[\w/:.~-]*$/.test(pattern) ? templateOf(pattern, 'colon') : `/{${String(regexp)}}`;

@@ -1,5 +1,5 @@
 /**
- * Fastify 5 (and 4): `app.register(fastify())`, before the routes.
+ * Fastify 5 (and 4): `app.register(peepFastify())`, before the routes.
  *
  * The hooks reach every route of the server, not only those of a plugin's own scope.
  */
@@ -27,7 +27,7 @@ interface FastifyInstance {
 // biome-ignore lint/suspicious/noExplicitAny: Fastify's own type has a dozen parameters, and this package no dependency
 type Plugin = (instance: any, options: unknown, done: (error?: Error) => void) => void;
 
-export function fastify(options: Options & { client?: Client } = {}): Plugin {
+export function peepFastify(options: Options & { client?: Client } = {}): Plugin {
   const client = options.client ?? peep(options);
   const plugin: Plugin = (instance: FastifyInstance, _, done) => {
     instance.addHook('onRequest', (request, reply, next) => {
@@ -43,7 +43,6 @@ export function fastify(options: Options & { client?: Client } = {}): Plugin {
   return Object.assign(plugin, {
     [Symbol.for('skip-override')]: true,
     [Symbol.for('fastify.display-name')]: 'peep',
-    // Ends with the server: what is left is sent before `close()` resolves, by `shutdown()` of the application.
   });
 }
 

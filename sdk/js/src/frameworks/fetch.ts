@@ -23,7 +23,7 @@ export interface FetchOptions extends Options {
 
 export function withPeep<A extends unknown[]>(handler: Handler<A>, options: FetchOptions = {}): Handler<A> {
   let client = options.client;
-  return async function peepFetch(request, ...rest) {
+  return async function observed(request, ...rest) {
     // Only now: a worker has no environment before its first request.
     client ??= edge(options);
     const started = performance.now();

@@ -1,5 +1,5 @@
 /**
- * Hono 4: `app.use(hono())` before everything that is to be counted, on any runtime.
+ * Hono 4: `app.use(peepHono())` before everything that is to be counted, on any runtime.
  *
  * The route is the one that Hono's router matched last; what only middleware answered, and a 404, have none.
  */
@@ -23,7 +23,7 @@ interface HonoContext {
 // biome-ignore lint/suspicious/noExplicitAny: Hono's own type has parameters, and this package no dependency
 type Middleware = (c: any, next: () => Promise<void>) => Promise<void>;
 
-export function hono(options: Options & { client?: Client } = {}): Middleware {
+export function peepHono(options: Options & { client?: Client } = {}): Middleware {
   let client = options.client;
   return async (c: HonoContext, next) => {
     client ??= edge(options);

@@ -1,5 +1,5 @@
 /**
- * Plain `node:http`: `createServer(http(listener))`.
+ * Plain `node:http`: `createServer(peepHttp(listener))`.
  *
  * There is no router to ask. The application names routes with `setRoute(request, '/users/{id}')` or the option `route`;
  * requests it does not name have none. `route: guessRoute` takes a template from the path by peep's shared rules.
@@ -21,12 +21,12 @@ export interface HttpOptions extends Options {
   route?: 'guess' | ((request: IncomingMessage) => string | undefined);
 }
 
-export function http<L extends Listener>(listener: L, options: HttpOptions = {}): L {
+export function peepHttp<L extends Listener>(listener: L, options: HttpOptions = {}): L {
   const client = options.client ?? peep(options);
   const { route } = options;
   const routeOf = (request: IncomingMessage) =>
     route === 'guess' ? guessRoute(request.url ?? '') : (route?.(request) ?? '');
-  return function peepHttp(this: unknown, request: IncomingMessage, response: ServerResponse) {
+  return function observed(this: unknown, request: IncomingMessage, response: ServerResponse) {
     observe(client, request, response, routeOf);
     return listener.call(this, request, response);
   } as L;

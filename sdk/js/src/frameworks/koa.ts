@@ -1,5 +1,5 @@
 /**
- * Koa 3 (and 2): `app.use(koa())` before everything that is to be counted.
+ * Koa 3 (and 2): `app.use(peepKoa())` before everything that is to be counted.
  *
  * The route is what `@koa/router` matched. Another router says it with `setRoute(ctx, '/users/{id}')`.
  */
@@ -15,11 +15,11 @@ interface KoaContext {
   res: ServerResponse;
 }
 
-export function koa(
+export function peepKoa(
   options: Options & { client?: Client } = {},
 ): (ctx: KoaContext, next: () => Promise<unknown>) => Promise<unknown> {
   const client = options.client ?? peep(options);
-  return function peepKoa(ctx, next) {
+  return function observed(ctx, next) {
     observe(client, ctx.req, ctx.res, () => {
       const matched = (ctx as { _matchedRoute?: unknown })._matchedRoute;
       if (typeof matched === 'string') return templateOf(matched, 'colon');

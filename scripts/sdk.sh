@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# The SDKs, each with the frameworks it knows, send to a peep of their own, and what they saw is what peep answers. Part
+# of `make test`. Expects the binaries of PROFILE to be built.
+set -euo pipefail
+LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")/lib" && pwd)
+# shellcheck source=scripts/lib/say.sh
+. "$LIB/say.sh"
+# shellcheck source=scripts/lib/layout.sh
+. "$LIB/layout.sh"
+# shellcheck source=scripts/lib/tools.sh
+. "$LIB/tools.sh"
+# shellcheck source=scripts/lib/build.sh
+. "$LIB/build.sh"
+# shellcheck source=scripts/lib/private_stack.sh
+. "$LIB/private_stack.sh"
+cd "$ROOT"
+
+make_log_dir
+install_dashboard_packages
+install_sdk_packages
+node sdk/js/scripts/build.mjs
+private_stack
+mkdir -p "$LOG_DIR"
+DEMO=0 KAFKA=0 make --silent up >"$DEV_DIR/up.log" 2>&1 || {
+  cat "$DEV_DIR/up.log"
+  exit 1
+}
+set -a
+# shellcheck source=/dev/null
+. "$ENV_FILE"
+set +a
+
+PEEP_CHROMIUM=$(chromium_path)
+PEEP_BIN=$BIN_DIR/peep
+export PEEP_CHROMIUM PEEP_BIN
+npm test --silent --prefix sdk/js

@@ -1,0 +1,98 @@
+// A closed loop over a few connections, and the server under test in its process.
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { connect } from 'node:net';
+import { fileURLToPath } from 'node:url';
+
+export async function startServer(options) {
+  const child = fork(fileURLToPath(new URL('server.mjs', import.meta.url)), {
+    env: {
+      PATH: process.env.PATH,
+      NODE_ENV: 'production',
+      ...(options ? { PEEP_BENCH: JSON.stringify(options) } : {}),
+    },
+  });
+  const [{ port }] = await once(child, 'message');
+  const ask = async (what) => {
+    const answer = once(child, 'message');
+    child.send(what);
+    return (await answer)[0];
+  };
+  return {
+    port,
+    cpuUs: async () => (await ask('cpu')).cpuUs,
+    stats: async () => (await ask('stats')).stats,
+    stop: async () => {
+      child.send('stop');
+      await once(child, 'exit');
+    },
+  };
+}
+
+/** Takes everything and answers 202, as cheaply as it can; `isUp` says whether it answers at all. */
+export async function startSink(isUp = () => true) {
+  const counts = { events: 0 };
+  const server = createServer((request, response) => {
+    if (!isUp()) return void request.socket.destroy();
+    const chunks = [];
+    request.on('data', (chunk) => chunks.push(chunk));
+    request.on('end', async () => {
+      const body = Buffer.concat(chunks);
+      const { gunzipSync } = await import('node:zlib');
+      const text = request.headers['content-encoding'] === 'gzip' ? gunzipSync(body) : body;
+      let events = 0;
+      for (const byte of text) if (byte === 10) events += 1;
+      counts.events += events;
+      response.writeHead(202).end(JSON.stringify({ accepted: events, rejected: [] }));
+    });
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    counts,
+    url: `http://127.0.0.1:${server.address().port}`,
+    stop: () => {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}
+
+/** Requests until `requests` are answered. `latenciesMs` of each, and how many were no 200. */
+export async function load(port, requests, connections = 8) {
+  const latenciesMs = [];
+  let sent = 0;
+  let failed = 0;
+  const started = performance.now();
+  await Promise.all(
+    Array.from({ length: connections }, async () => {
+      const socket = connect(port, '127.0.0.1');
+      socket.setNoDelay(true).setEncoding('latin1');
+      await once(socket, 'connect');
+      await new Promise((resolve, reject) => {
+        let sentAt = 0;
+        const next = () => {
+          if (sent === requests) return void socket.end(resolve);
+          sent += 1;
+          sentAt = performance.now();
+          socket.write(`GET /users/${sent} HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n\r\n`);
+        };
+        // Answers are small and come in one piece.
+        socket.on('data', (text) => {
+          latenciesMs.push(performance.now() - sentAt);
+          if (!text.startsWith('HTTP/1.1 200')) failed += 1;
+          next();
+        });
+        socket.on('error', reject);
+        next();
+      });
+    }),
+  );
+  return { latenciesMs, failed, seconds: (performance.now() - started) / 1000 };
+}
+
+export function quantile(values, q) {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];
+}
+export const median = (values) => quantile(values, 0.5);
