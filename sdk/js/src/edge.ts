@@ -34,12 +34,21 @@ export function fetchPlatform(more: RequestInit = {}): Platform {
   return {
     environment: typeof process === 'object' && process.env ? process.env : {},
     hostName: () => undefined,
-    random: (bytes) => void crypto.getRandomValues(bytes),
+    random,
     post: (request, timeoutMs) => post(request, timeoutMs, more),
     gzip: typeof CompressionStream === 'function' ? gzip : undefined,
     after: timer,
     deadline: timer,
   };
+}
+
+/** Node 18 has no `crypto` of its own for everybody; what is needed is to be different, not to be secret. */
+function random(bytes: Uint8Array<ArrayBuffer>): void {
+  if (typeof crypto === 'object') crypto.getRandomValues(bytes);
+  else
+    bytes.forEach((_, index) => {
+      bytes[index] = Math.floor(Math.random() * 256);
+    });
 }
 
 function timer(ms: number, call: () => void): { cancel: () => void } {

@@ -1,5 +1,6 @@
 // What all SDKs agree on, and the pure parts.
 import assert from 'node:assert/strict';
+import { randomFillSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
@@ -184,7 +185,7 @@ test('a traceparent is read as W3C Trace Context wants it, from a real request',
 });
 
 test('a producer is a UUIDv7, counts from 0, and is replaced after a day', () => {
-  const random = (bytes) => crypto.getRandomValues(bytes);
+  const random = (bytes) => randomFillSync(bytes);
   assert.match(uuidV7(0x0192f0c17a5e, random), /^0192f0c1-7a5e-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
   const producer = new Producer(random, 1000);
   const first = [producer.next(5000), producer.next(5999)];

@@ -36,8 +36,8 @@ async function freePort() {
   return port;
 }
 
-function start(args, env) {
-  const child = spawn(process.execPath, args, {
+function start(args, env, program = process.execPath) {
+  const child = spawn(program, args, {
     cwd: root,
     env: { PATH: process.env.PATH, ...place.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -48,15 +48,24 @@ function start(args, env) {
   return { child, said, ended: once(child, 'exit') };
 }
 
-for (const name of ['express', 'fastify', 'koa', 'http', 'hono']) {
-  test(`examples/${name}.mjs counts its requests and sends them before it ends`, async (t) => {
+/** Programs that are the same shop in every framework. */
+const programs = ['express', 'fastify', 'koa', 'http', 'hono'].map((name) => ({
+  name,
+  args: [`examples/${name}.mjs`],
+}));
+// scripts/sdk.sh builds the Rust SDK's example; it is held against the same users.
+const { PEEP_RUST_EXAMPLE } = process.env;
+if (PEEP_RUST_EXAMPLE !== undefined) programs.push({ name: 'axum', args: [], program: PEEP_RUST_EXAMPLE });
+
+for (const { name, args, program } of programs) {
+  test(`the example for ${name} counts its requests and sends them before it ends`, async (t) => {
     const service = `readme-${name}-${process.pid}`;
     const port = await freePort();
-    const { child, said, ended } = start([`examples/${name}.mjs`], {
-      PORT: String(port),
-      PEEP_SERVICE: service,
-      NODE_ENV: 'test',
-    });
+    const { child, said, ended } = start(
+      args,
+      { PORT: String(port), PEEP_SERVICE: service, NODE_ENV: 'test' },
+      program,
+    );
     t.after(() => child.kill('SIGKILL'));
     const origin = `http://localhost:${port}`;
     const get = async (path) => (await fetch(origin + path, { headers: { connection: 'close' } })).status;
@@ -68,10 +77,13 @@ for (const name of ['express', 'fastify', 'koa', 'http', 'hono']) {
         ),
       () => said.text,
     );
-    assert.deepEqual(
-      [await get('/users/2'), await get('/users/3'), await get('/boom'), await get('/nowhere')],
-      [200, 200, 500, 404],
-    );
+    const statuses = [
+      await get('/users/2'),
+      await get('/users/3'),
+      await get('/boom'),
+      await get('/nowhere'),
+    ];
+    assert.deepEqual(statuses, [200, 200, 500, 404]);
     child.kill('SIGTERM');
     await ended;
     assert.deepEqual(await counted(place, service, 5), [

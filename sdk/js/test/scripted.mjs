@@ -10,6 +10,17 @@ import { gunzipSync } from 'node:zlib';
 export async function scripted(answer = () => 202) {
   const requests = [];
   const server = createServer(async (incoming, response) => {
+    // As ingest does for pages.
+    if (incoming.headers.origin !== undefined)
+      response.setHeader('access-control-allow-origin', incoming.headers.origin);
+    if (incoming.method === 'OPTIONS') {
+      response.setHeader('access-control-allow-methods', 'POST');
+      response.setHeader(
+        'access-control-allow-headers',
+        'content-type, content-encoding, peep-producer, peep-seq, peep-key',
+      );
+      return void response.writeHead(204).end();
+    }
     const chunks = [];
     try {
       for await (const chunk of incoming) chunks.push(chunk);
