@@ -58,7 +58,7 @@ export function observeVitals(): () => Vital[] {
       ['FCP', fcp],
       ['LCP', lcp],
       ['INP', interactions.value()],
-      ['CLS', shifts.value()],
+      ['CLS', PerformanceObserver.supportedEntryTypes.includes('layout-shift') ? shifts.value() : undefined],
     ];
     return found.flatMap(([name, value]) => (value === undefined ? [] : [{ name, value }]));
   };
@@ -83,11 +83,8 @@ export class Shifts {
   }
 
   /** Zero is a value: nothing moved. */
-  value(): number | undefined {
-    return typeof PerformanceObserver !== 'undefined' &&
-      !PerformanceObserver.supportedEntryTypes.includes('layout-shift')
-      ? undefined
-      : this.#largest;
+  value(): number {
+    return this.#largest;
   }
 }
 

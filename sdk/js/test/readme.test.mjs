@@ -53,9 +53,6 @@ const programs = ['express', 'fastify', 'koa', 'http', 'hono'].map((name) => ({
   name,
   args: [`examples/${name}.mjs`],
 }));
-// scripts/sdk.sh builds the Rust SDK's example; it is held against the same users.
-const { PEEP_RUST_EXAMPLE } = process.env;
-if (PEEP_RUST_EXAMPLE !== undefined) programs.push({ name: 'axum', args: [], program: PEEP_RUST_EXAMPLE });
 
 for (const { name, args, program } of programs) {
   test(`the example for ${name} counts its requests and sends them before it ends`, async (t) => {

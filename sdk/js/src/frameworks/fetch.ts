@@ -24,6 +24,7 @@ export interface FetchOptions extends Options {
 export function withPeep<A extends unknown[]>(handler: Handler<A>, options: FetchOptions = {}): Handler<A> {
   let client = options.client;
   return async function observed(request, ...rest) {
+    if (options.client === undefined && isCountedByServer()) return handler(request, ...rest);
     // Only now: a worker has no environment before its first request.
     client ??= edge(options);
     const started = performance.now();
@@ -35,6 +36,11 @@ export function withPeep<A extends unknown[]>(handler: Handler<A>, options: Fetc
       finish(client, options, request, response, performance.now() - started, rest);
     }
   };
+}
+
+/** An edge function that Next.js hosts itself: `register()` of the server around it counts the same requests. */
+function isCountedByServer(): boolean {
+  return typeof process === 'object' && process.env?.PEEP_NEXT_REGISTERED === '1';
 }
 
 function finish(

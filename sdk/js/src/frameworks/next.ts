@@ -3,7 +3,7 @@
  *
  * Requests are seen through Node's own diagnostics channel, so nothing of Next.js is replaced. The route is the page or
  * route handler that Next.js matched, which it notes on the request; should a version not do that, the route is empty
- * and the request is counted all the same. Edge functions run elsewhere: wrap them with `withPeep`.
+ * and the request is counted all the same. Edge functions that run elsewhere are wrapped with `withPeep`.
  */
 
 import { subscribe } from 'node:diagnostics_channel';
@@ -30,6 +30,8 @@ export function register(options: NextOptions = {}): void {
   if (place[REGISTERED]) return;
   place[REGISTERED] = true;
   const client = options.client ?? peep(options);
+  // Edge functions that this server hosts see the variable, and leave the counting to it.
+  process.env.PEEP_NEXT_REGISTERED = '1';
   subscribe('http.server.request.start', (message) => {
     const { request, response } = message as { request: IncomingMessage; response: ServerResponse };
     if (options.assets !== true && /^\/_next\//.test(request.url ?? '')) return;

@@ -1,4 +1,5 @@
-// The Next.js example, built and started as it is in production.
+// The Next.js example, built and started as it is in production. `npm run test:next`: not part of `npm test`, because the
+// build alone takes longer than all other tests together.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
