@@ -615,7 +615,7 @@ test('the palette finds a route, a time and an action, and names the nearest', a
   await ask(`buy ${failing}`);
   await eventually(
     'the route',
-    () => textOf(page.getByRole('option').first()),
+    () => textOf(page.getByRole('dialog', { name: 'Search or jump' }).getByRole('option').first()),
     (text) => text.includes('POST /buy'),
   );
   await noViolations(page, 'the palette');
@@ -634,7 +634,7 @@ test('the palette finds a route, a time and an action, and names the nearest', a
   await ask('4bf92f3577b34da6a3ce929d0e0e4736');
   await eventually(
     'a trace id',
-    () => textOf(page.getByRole('option').first()),
+    () => textOf(page.getByRole('dialog', { name: 'Search or jump' }).getByRole('option').first()),
     (text) => text.startsWith('Requests of this trace'),
   );
   assert.deepEqual(problems, []);

@@ -14,8 +14,8 @@ pub async fn by_service(pool: &PgPool) -> anyhow::Result<BTreeMap<String, u64>> 
     let rows = sqlx::query("select payload from log_record").fetch_all(pool).await.context("read the log")?;
     for row in rows {
         let payload: Vec<u8> = row.try_get(0)?;
-        let batch = peep_wire::record::parse(&payload).context("parse a record")?;
-        for event in batch.events() {
+        let record = peep_wire::record::open(&payload).context("open a record")?;
+        for event in record.batches().flat_map(|batch| batch.events()) {
             let event = event.context("decode an event")?;
             let series = event.series.decode().context("decode a series")?;
             *services.entry(series.service.to_owned()).or_insert(0) += 1;

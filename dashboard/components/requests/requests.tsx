@@ -67,7 +67,7 @@ export function Requests() {
   const services = view.service === null;
 
   return (
-    <div className="flex flex-col gap-4">
+    <div className="flex min-w-0 flex-col gap-4 overflow-x-clip">
       <FilterBar terms={terms} env={view.env} onChange={setTerms} />
       {polled.error !== null && answer === null ? (
         <>

@@ -6,6 +6,7 @@ import { usePageData } from '@/components/shell/page-data';
 import { Num } from '@/components/ui/num';
 import { Quantile } from '@/components/ui/quantile';
 import { exactCount, share, write } from '@/lib/format/number';
+import { canAsk } from '@/lib/query/capabilities';
 import { fetchSummary, type SummaryRow } from '@/lib/query/summary';
 import { about, usePoll } from '@/lib/query/use-poll';
 import { isFailing } from '@/lib/series/verdict';
@@ -22,6 +23,8 @@ export function useBreakdown(dimension: Dimension): SummaryRow[] | null {
   const polled = usePoll(
     view.service === null ? null : `${subject}\n${JSON.stringify([windowMs, view.frozen])}`,
     async (signal) => {
+      // Versions and hosts are counted by servers that know releases.
+      if (!(await canAsk('/v1/releases', signal))) return [];
       const answer = await fetchSummary({ env: view.env, service: view.service }, asked, [dimension], signal);
       return answer.rows.sort((a, b) => b.window.count - a.window.count);
     },

@@ -199,6 +199,7 @@ async fn the_days_of_the_rollups_add_up_to_those_of_the_books() {
     let stack = Stack::new(2).await;
     let worker = stack.start_with(without_leveler());
     let mut leveler = leveler();
+    let mut days_compared = 0;
     for seed in 0..6 {
         Past::days(seed).send(&stack, 2).await;
         stack.wait_for_commit().await;
@@ -220,7 +221,9 @@ async fn the_days_of_the_rollups_add_up_to_those_of_the_books() {
         let found: Vec<(i64, i32, i64)> =
             days.into_iter().map(|((day, partition), events)| (day, partition as i32, events as i64)).collect();
         assert_eq!(found, booked);
-        assert!(booked.len() >= 12);
+        days_compared += booked.len();
     }
+    // How many days one past has, and in which partitions, depends on the hour in which the test runs.
+    assert!(days_compared >= 6 * 10, "{days_compared}");
     worker.stop().await;
 }

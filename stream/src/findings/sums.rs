@@ -141,7 +141,10 @@ impl Sums {
 
     /// Whether reading the newest minute is enough.
     pub(super) fn can_go_on(&self, to_s: i64) -> bool {
-        self.step_s == BUCKET_S && (0..=WHOLE_EVERY_S).contains(&(to_s - self.whole_s)) && to_s >= self.to_s
+        // What is usual is read with the whole: a service that has just begun to send may bring an hour of its past along.
+        let is_new = |service: &Service| service.usual.is_none() && service.is_seen();
+        let every_s = if self.services.values().any(is_new) { WHOLE_EVERY_S / 12 } else { WHOLE_EVERY_S };
+        self.step_s == BUCKET_S && (0..=every_s).contains(&(to_s - self.whole_s)) && to_s >= self.to_s
     }
 
     /// The same, up to a later second.
