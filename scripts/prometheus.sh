@@ -50,9 +50,10 @@ send() {
 
 # ask PROMQL [TIME]: the value of the only answer, or all of it.
 ask() {
-  curl -sS -m 10 -G "$PROMETHEUS/api/v1/query" --data-urlencode "query=$1" ${2:+--data-urlencode "time=$2"} |
+  # Without an answer, which is how it begins, there is no value.
+  { curl -sS -m 10 -G "$PROMETHEUS/api/v1/query" --data-urlencode "query=$1" ${2:+--data-urlencode "time=$2"} 2>/dev/null || true; } |
     node -e '
-      const answer = JSON.parse(require("fs").readFileSync(0));
+      const answer = JSON.parse(require("fs").readFileSync(0, "utf8") || "{}");
       const result = answer.data?.result ?? [];
       console.log(result.length === 1 ? result[0].value[1] : JSON.stringify(answer.error ?? result));'
 }

@@ -164,7 +164,8 @@ fn open_batch<'a>(bytes: &'a [u8]) -> Result<Batch<'a>, Opened<'a>> {
     let malformed = || Opened::Unreadable("malformed");
     let (header, events) = split(body).ok_or_else(malformed)?;
     let header = Header::decode(header).map_err(|_| malformed())?;
-    if header.format == BUNDLE_FORMAT {
+    let begins_as_bundle = body.starts_with(&[2 << 3, BUNDLE_FORMAT as u8]);
+    if header.format == BUNDLE_FORMAT || begins_as_bundle {
         return Err(malformed());
     }
     if header.format != FORMAT {

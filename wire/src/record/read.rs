@@ -54,7 +54,12 @@ pub(super) fn read_header(bytes: &[u8]) -> Result<Batch<'_>, RecordError> {
         }
         input = &input[1..];
         match field {
-            tag::FORMAT => format = number(&mut input)?,
+            // A reader of protobuf takes the last one, and whoever looks for bundles the first.
+            tag::FORMAT => match (format, number(&mut input)?) {
+                (0, found) => format = found,
+                (before, found) if before == found => {}
+                _ => return Err(RecordError::Malformed("two formats")),
+            },
             tag::PROJECT => batch.header.project = ProjectId(number(&mut input)?),
             tag::KEY => batch.header.key = KeyId(number(&mut input)?),
             tag::PRODUCER => producer = Some(fixed::<16>(&mut input)?),
