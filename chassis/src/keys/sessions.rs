@@ -166,7 +166,8 @@ impl SessionStore {
             return Ok(Vec::new());
         }
         let digests: Vec<Vec<u8>> = secrets.iter().map(|secret| format::digest(secret).to_vec()).collect();
-        let rows: Vec<(Vec<u8>, i64, String, i64, Option<bool>)> = sqlx::query_as(
+        type Row = (Vec<u8>, i64, String, i64, Option<bool>);
+        let rows: Vec<Row> = sqlx::query_as(
             "select s.digest, s.project_id, p.name, (extract(epoch from s.expires_at) * 1000)::bigint,
                     s.key_id is null or k.scope = 'admin'
                from session s join project p using (project_id) left join api_key k using (key_id)
