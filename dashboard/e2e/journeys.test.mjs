@@ -134,7 +134,8 @@ test('the overview names what fails, since when and where, and agrees with the t
   const finding = page
     .getByRole('list', { name: 'Findings' })
     .getByRole('listitem')
-    .filter({ hasText: failing });
+    .filter({ hasText: failing })
+    .first();
   const judged = await has('/v1/findings');
   await eventually(
     'the finding',

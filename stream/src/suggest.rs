@@ -63,7 +63,7 @@ async fn labels(
     for group in groups {
         let count = group.total().count;
         let value = match group.key.text_of(dimension) {
-            Some(text) if text == "(other)" => continue,
+            Some("(other)") => continue,
             Some(text) => text.to_owned(),
             None => match group.key.status_of() {
                 Some(0) | None => "unknown".to_owned(),

@@ -2,7 +2,7 @@
 
 /** One chart with its head. While the cursor is out, the head shows the window; under the cursor, the step. */
 import Link from 'next/link';
-import { type ReactNode, useState, useSyncExternalStore } from 'react';
+import { createContext, type ReactNode, useContext, useState, useSyncExternalStore } from 'react';
 import { usePageData } from '@/components/shell/page-data';
 import { undoZoom } from '@/components/shell/use-keys';
 import { Icon } from '@/components/ui/icon';
@@ -11,6 +11,9 @@ import { toast } from '@/lib/view/toast';
 import { toHref } from '@/lib/view/url';
 import { LinePlot } from './line-plot';
 import type { PlotData, PlotSpec } from './plot';
+
+/** Whose charts these are, where there are several of the same kind on a page; part of their names. */
+export const ChartSubject = createContext<string | null>(null);
 
 export interface TableView {
   head: readonly string[];
@@ -69,10 +72,11 @@ export function ChartCard(props: Props) {
     choose({ frozen, sel: null });
   };
 
+  const subject = useContext(ChartSubject);
   return (
     <section
       className="group card relative flex min-w-0 flex-col px-4 pt-3 pb-2"
-      aria-label={props.title}
+      aria-label={subject === null ? props.title : `${props.title}, ${subject}`}
       onPointerEnter={() => hold(true)}
       onPointerLeave={() => hold(false)}
       onFocus={() => hold(true)}
@@ -192,9 +196,14 @@ export function DataTable({
   className: string;
   title: string;
 }) {
+  const subject = useContext(ChartSubject);
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling region must be reachable by keyboard
-    <section className={`overflow-auto ${className}`} tabIndex={0} aria-label={`${title}, table`}>
+    <section
+      className={`overflow-auto ${className}`}
+      tabIndex={0}
+      aria-label={subject === null ? `${title}, table` : `${title}, ${subject}, table`}
+    >
       <table className="w-full text-12">
         <thead>
           <tr>

@@ -2,6 +2,7 @@
 
 /** Is anything wrong, and in which service? One sentence, its evidence, then every service. */
 import { useMemo } from 'react';
+import { ChartSubject } from '@/components/charts/chart-card';
 import { ErrorsChart } from '@/components/charts/errors-chart';
 import { chartFrame } from '@/components/charts/frame';
 import { LatencyChart } from '@/components/charts/latency-chart';
@@ -93,6 +94,7 @@ export function Overview() {
               single ? attention.byService.get(row.key.service ?? '')?.kind === 'failing' && failing : failing
             }
             of={single ? (row.key.service ?? '') : 'all services'}
+            several={subjects.length > 1}
             stale={stale}
           />
         ))
@@ -108,14 +110,16 @@ interface ChartsProps {
   markers: readonly Marker[];
   failing: boolean;
   of: string;
+  /** Whether another service has the same charts beside. */
+  several: boolean;
   stale: boolean;
 }
 
-function Charts({ row, past, markers, failing, of, stale }: ChartsProps) {
+function Charts({ row, past, markers, failing, of, several, stale }: ChartsProps) {
   const { data } = usePageData();
   const frame = useMemo(() => (data === null ? null : chartFrame(data, row)), [data, row]);
   if (data === null || frame === null) return null;
-  return (
+  const charts = (
     <div className="grid grid-cols-2 gap-4 desktop:grid-cols-3">
       <RequestsChart row={row} frame={frame} past={past} stale={stale} of={of} plotClass={PLOT} />
       <ErrorsChart
@@ -141,6 +145,7 @@ function Charts({ row, past, markers, failing, of, stale }: ChartsProps) {
       </div>
     </div>
   );
+  return several ? <ChartSubject value={of}>{charts}</ChartSubject> : charts;
 }
 
 /** What the verdict is measured against, said of those that are fine. */

@@ -18,12 +18,15 @@ use crate::grouped::Group;
 use crate::labels::{Dimension, Filters, GroupBy};
 use crate::query::{Asked, BUCKET_S};
 
+/// Services of the last day: name, requests, and when it was last seen.
+type Day = Vec<(String, u64, i64)>;
+
 /// What was seen of one rule lately, so that slow windows are not read with every look.
 #[derive(Debug, Default)]
 pub struct Memory {
     pairs: [Option<(i64, Seen)>; PAIRS.len()],
     usual: BTreeMap<String, (i64, Option<f64>)>,
-    day: Option<(i64, Vec<(String, u64, i64)>)>,
+    day: Option<(i64, Day)>,
 }
 
 /// Looks at one rule.

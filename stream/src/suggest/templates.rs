@@ -51,7 +51,7 @@ pub fn of(routes: &[String]) -> Vec<Suggestion> {
         .filter(|(template, (matches, example))| *matches >= MATCHES_MIN && template != example)
         .map(|(template, (matches, example))| Suggestion { template, matches, example: example.to_owned() })
         .collect();
-    suggestions.sort_by(|left, right| right.matches.cmp(&left.matches));
+    suggestions.sort_by_key(|suggestion| std::cmp::Reverse(suggestion.matches));
     suggestions
 }
 
