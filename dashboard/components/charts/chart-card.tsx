@@ -197,13 +197,10 @@ export function DataTable({
   title: string;
 }) {
   const subject = useContext(ChartSubject);
+  const name = subject === null ? `${title}, table` : `${title}, ${subject}, table`;
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling region must be reachable by keyboard
-    <section
-      className={`overflow-auto ${className}`}
-      tabIndex={0}
-      aria-label={subject === null ? `${title}, table` : `${title}, ${subject}, table`}
-    >
+    <section className={`overflow-auto ${className}`} tabIndex={0} aria-label={name}>
       <table className="w-full text-12">
         <thead>
           <tr>
