@@ -218,11 +218,6 @@ impl Counters {
         let zero = Set::default();
         let mut sets: Vec<(String, &Set)> = Vec::with_capacity(self.sets.len());
         for (labels, set) in &mut self.sets {
-            // A set keeps its labels: until the project's name was looked up, which is within a second, it is not shown.
-            if self.unnamed_projects && labels.project.is_some_and(|project| !self.project_names.contains_key(&project))
-            {
-                continue;
-            }
             // The scrape that shows it first shows 0, and so does every other scraper that comes soon.
             let is_new = match set.shown_ms {
                 None => {
