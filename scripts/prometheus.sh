@@ -127,6 +127,13 @@ expect "a median lies in its bucket" yes "$(
 send 10 '/buy' 200 38.4
 wait_for "a counter goes on" 130 "$COUNT,http_route=\"/buy\",http_response_status_code=\"2xx\"}"
 wait_for "and never went back" 0 "sum(resets($COUNT}[10m]))"
+exemplar() {
+  curl -sS -m 10 -G "$PROMETHEUS/api/v1/query_exemplars" --data-urlencode 'query=http_server_request_duration_seconds_bucket' \
+    --data-urlencode "start=$(($(date +%s) - 600))" --data-urlencode "end=$(($(date +%s) + 60))" | grep -o "$TRACE" | head -n 1
+}
+DEADLINE=$((SECONDS + 20))
+until [ -n "$(exemplar || true)" ] || [ "$SECONDS" -ge "$DEADLINE" ]; do sleep 0.5; done
+expect "a slow event is an exemplar with its trace" "$TRACE" "$(exemplar || true)"
 expect "promtool has nothing to say" '' "$(curl -sS -m 10 "$PEEP_ADMIN_URL/metrics" | promtool check metrics 2>&1)"
 expect "the whole of it in OpenMetrics ends as it should" '# EOF' \
   "$(curl -sS -m 10 -H 'Accept: application/openmetrics-text' "$PEEP_ADMIN_URL/metrics" | tail -n 1)"

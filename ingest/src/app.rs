@@ -105,14 +105,20 @@ fn work(
     drain_timeout: Duration,
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("build a runtime")?;
-    let stop = shutdown.clone();
+    let (stop, connections_max) = (shutdown.clone(), station.config.http.connections_max);
     runtime.block_on(async move {
         let deadline = async {
             stop.requested().await;
             tokio::time::sleep(drain_timeout).await;
         };
+        let serve = async {
+            listener::serve(listener, station, Arc::clone(&connections), shutdown).await.context("serve events")?;
+            // Requests of other threads may travel in what this one has sent to the log.
+            let all = u32::try_from(connections_max).unwrap_or(u32::MAX);
+            connections.acquire_many(all).await.map(drop).context("wait for the other workers")
+        };
         tokio::select! {
-            served = listener::serve(listener, station, connections, shutdown) => served.context("serve events"),
+            served = serve => served,
             () = deadline => {
                 tracing::warn!(drain_timeout_ms = drain_timeout.as_millis() as u64, "requests were cut off at shutdown");
                 Ok(())

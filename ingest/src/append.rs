@@ -1,10 +1,13 @@
 //! Records to the log; small ones together.
 //!
 //! A message, and even more a request to the broker, costs the log, its client library and the thread that waits for it about as much
-//! whether it holds one event or a hundred. So the small records of a thread travel in *convoys*: while one is on its way,
+//! whether it holds one event or a hundred. So the small records of a few threads travel in *convoys*: while one is on its way,
 //! those that come meanwhile gather, by partition, and go together as [`Bundle`]s once it has landed. Whoever was in it is
 //! about to send again, so the next one waits for about as many, at most a moment ([`MOMENT`]). Who finds nothing on its way,
 //! and nobody expected, goes at once and alone: without load nobody waits.
+//!
+//! Waking a task of another thread is a system call, each time. So the answers for a thread are handed over together, by one task
+//! that wakes the others where they live.
 //!
 //! Promises: what is acknowledged is durable, as with the log itself; a request's fate is that of the record it travelled
 //! in, and a client that leaves changes nothing for the others. A bundle is bounded in bytes; a full one goes without waiting.
@@ -14,12 +17,12 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use peep_chassis::tally;
 use peep_log::{AppendError, Log, Offset, Partition};
 use peep_wire::receipt::Share;
 use peep_wire::record::Bundle;
@@ -37,11 +40,10 @@ struct Shared {
     log: Arc<dyn Log>,
     record_bytes_max: usize,
     bundle_bytes_max: usize,
-    /// By the thread's place.
     desks: Box<[Mutex<Desk>]>,
 }
 
-/// The small records of one thread.
+/// The small records of [`SEATS`] threads.
 #[derive(Default)]
 struct Desk {
     /// A convoy is on its way, and its end will see to what has gathered.
@@ -71,7 +73,11 @@ pub(crate) struct Placed {
 impl Appender {
     /// Records of at most `record_bytes_max` bytes travel together.
     pub(crate) fn new(log: Arc<dyn Log>, record_bytes_max: usize) -> Appender {
-        let desks = (0..tally::PLACES).map(|_| Mutex::default()).collect();
+        Appender::with_desks(log, record_bytes_max, DESKS)
+    }
+
+    fn with_desks(log: Arc<dyn Log>, record_bytes_max: usize, desks: usize) -> Appender {
+        let desks = (0..desks).map(|_| Mutex::default()).collect();
         // It is looked at after a record was added.
         let room = log.record_bytes_max().saturating_sub(record_bytes_max + BUNDLE_HEAD_BYTES_MAX);
         let bundle_bytes_max = (record_bytes_max * BUNDLE_RECORDS).min(room);
@@ -98,7 +104,7 @@ impl Appender {
 
     /// A place in what gathers; or the record again and leave to go at once, when nothing is on its way and nobody expected.
     fn join(&self, partition: Partition, record: Bytes, events: u32) -> Result<(OnBoard, Share), (Bytes, Arc<Convoy>)> {
-        let place = tally::place();
+        let place = seat().desk % self.shared.desks.len();
         let mut desk = self.shared.desks[place].lock();
         if !desk.is_away && desk.expected <= 1 {
             desk.is_away = true;
@@ -112,7 +118,7 @@ impl Appender {
         let gathering = &mut desk.gathering[at].1;
         let first_event = gathering.bundle.push(record, events);
         let is_full = gathering.bundle.bytes() >= self.shared.bundle_bytes_max;
-        let on_board = OnBoard { shipment: Arc::clone(&gathering.shipment), waker_at: None };
+        let on_board = OnBoard { shipment: Arc::clone(&gathering.shipment), waits_at: None };
         desk.gathered += 1;
         if is_full {
             let (partition, full) = desk.gathering.swap_remove(at);
@@ -230,7 +236,15 @@ struct Shipment {
 #[derive(Default)]
 struct State {
     landed: Option<Result<Landed, AppendError>>,
+    /// By seat.
+    waiting: [Waiting; SEATS],
+}
+
+/// Those who wait on one thread.
+#[derive(Default)]
+struct Waiting {
     wakers: Vec<Waker>,
+    runtime: Option<Handle>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -241,12 +255,19 @@ struct Landed {
 
 impl Shipment {
     fn land(&self, landed: Result<Landed, AppendError>) {
-        let wakers = {
+        let waiting = {
             let mut state = self.state.lock();
             state.landed.get_or_insert(landed);
-            std::mem::take(&mut state.wakers)
+            std::mem::take(&mut state.waiting)
         };
-        wakers.into_iter().for_each(Waker::wake);
+        let here = seat().number;
+        for (number, Waiting { wakers, runtime }) in waiting.into_iter().enumerate() {
+            let wake = move || wakers.into_iter().for_each(Waker::wake);
+            match runtime {
+                Some(there) if number != here => drop(there.spawn(async move { wake() })),
+                _ => wake(),
+            }
+        }
     }
 }
 
@@ -264,7 +285,8 @@ impl Drop for Arrival {
 /// Waits for a shipment.
 struct OnBoard {
     shipment: Arc<Shipment>,
-    waker_at: Option<usize>,
+    /// The seat, and which of those who wait there.
+    waits_at: Option<(usize, usize)>,
 }
 
 impl Future for OnBoard {
@@ -276,17 +298,44 @@ impl Future for OnBoard {
         if let Some(landed) = &state.landed {
             return Poll::Ready(landed.clone());
         }
-        match this.waker_at.and_then(|at| state.wakers.get_mut(at)) {
-            Some(waker) => waker.clone_from(context.waker()),
-            None => {
-                this.waker_at = Some(state.wakers.len());
-                state.wakers.push(context.waker().clone());
-            }
+        if let Some(waker) = this.waits_at.and_then(|(seat, at)| state.waiting[seat].wakers.get_mut(at)) {
+            waker.clone_from(context.waker());
+            return Poll::Pending;
         }
+        let seat = seat().number;
+        let waiting = &mut state.waiting[seat];
+        if waiting.runtime.is_none() {
+            waiting.runtime = Handle::try_current().ok();
+        }
+        this.waits_at = Some((seat, waiting.wakers.len()));
+        waiting.wakers.push(context.waker().clone());
         Poll::Pending
     }
 }
 
+/// Where a thread sits: at which desk, and in which place there.
+#[derive(Debug, Clone, Copy)]
+struct Seat {
+    desk: usize,
+    number: usize,
+}
+
+/// The same for a thread for ever. Threads come one after the other, so those of one process share desks.
+fn seat() -> Seat {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static SEAT: Seat = {
+            let taken = NEXT.fetch_add(1, Ordering::Relaxed);
+            Seat { desk: taken / SEATS, number: taken % SEATS }
+        };
+    }
+    SEAT.with(|seat| *seat)
+}
+
+/// Threads at a desk: enough to fill convoys, few enough that they do not wait for each other.
+const SEATS: usize = 4;
+/// Threads beyond that share desks with others.
+const DESKS: usize = 16;
 /// How long who has gathered waits for those who are expected: half of what a broker takes to acknowledge.
 const MOMENT: Duration = Duration::from_millis(1);
 /// Records of the largest size in one bundle: enough that what a message costs does not matter any more.

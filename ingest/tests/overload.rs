@@ -150,7 +150,8 @@ async fn four_times_what_the_log_takes_is_turned_away_and_the_rest_goes_on() {
         Flood { per_second: 4.0, ..flood_of(&ingest, &ingest.other_key, r#"{"service":"quiet","duration_ms":1}"#) };
     let four = Flood { per_second: 4.0 * REQUESTS_PER_SECOND, ..flood.clone() };
 
-    let (flooded, quiet) = tokio::join!(four.run(9 * SECOND), other.run(9 * SECOND));
+    // Long enough that the second before the log is seen to be behind, in which everybody's requests pile up, does not decide.
+    let (flooded, quiet) = tokio::join!(four.run(15 * SECOND), other.run(15 * SECOND));
     let after = flood_at(&flood, 0.5).run(6 * SECOND).await;
     eprintln!(
         "flood {}, accepted within {:?}, {} reconnects",
@@ -165,7 +166,7 @@ async fn four_times_what_the_log_takes_is_turned_away_and_the_rest_goes_on() {
         after.statuses()
     );
 
-    let goodput = flooded.goodput(3 * SECOND, 9 * SECOND);
+    let goodput = flooded.goodput(3 * SECOND, 15 * SECOND);
     assert!(goodput >= 0.9 * REQUESTS_PER_SECOND, "{goodput} of {REQUESTS_PER_SECOND} requests per second");
     assert!(flooded.accepted_within(0.99) < 4 * SECOND, "{:?}", flooded.accepted_within(0.99));
     every_refusal_says_when_to_come_back(&flooded);

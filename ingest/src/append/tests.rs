@@ -184,6 +184,34 @@ async fn large_records_are_batches_already() {
 }
 
 #[test]
+fn threads_travel_together_and_each_is_told_where_it_waits() {
+    let log = log_with(1 << 20);
+    let appender = Appender::with_desks(Arc::new(log.clone()), 4096, 1);
+    log.stall();
+    // A thread stays until everybody has an answer, as in `app`.
+    let all = Arc::new(tokio::sync::Barrier::new(3 * SEATS));
+    let threads: Vec<_> = (1..=3 * SEATS as u64)
+        .map(|number| {
+            let (appender, all) = (appender.clone(), Arc::clone(&all));
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(async {
+                    let placed = appender.append(Partition(0), record(number), 1).await;
+                    all.wait().await;
+                    placed
+                })
+            })
+        })
+        .collect();
+    while appender.shared.desks[0].lock().gathered < threads.len() - 1 {
+        std::thread::yield_now();
+    }
+    log.resume();
+    let placed = threads.into_iter().map(|thread| thread.join().unwrap().unwrap());
+    assert_eq!(placed.filter(|placed| placed.share.is_some()).count(), 3 * SEATS - 1);
+}
+
+#[test]
 fn who_waits_when_the_runtime_ends_is_not_forgotten() {
     let log = log_with(1 << 20);
     let appender = appender(&log);

@@ -114,8 +114,12 @@ impl Counters {
         self.unnamed_projects
     }
 
+    /// All names there are. A project that is gone is called by its number.
     pub(super) fn name_projects(&mut self, named: impl IntoIterator<Item = (u64, String)>) {
         self.project_names = named.into_iter().map(|(id, name)| (ProjectId(id), name)).collect();
+        for project in self.sets.keys().filter_map(|set| set.project) {
+            self.project_names.entry(project).or_insert_with(|| project.to_string());
+        }
         self.unnamed_projects = false;
     }
 
@@ -217,7 +221,9 @@ impl Counters {
         let zero_for_ms = i64::try_from(self.limits.zero_for.as_millis()).unwrap_or(i64::MAX);
         let zero = Set::default();
         let mut sets: Vec<(String, &Set)> = Vec::with_capacity(self.sets.len());
-        for (labels, set) in &mut self.sets {
+        // Under a number first and a name later a project would have two series each, and the second would not begin at 0.
+        let is_named = |set: &LabelSet| set.project.is_none_or(|project| self.project_names.contains_key(&project));
+        for (labels, set) in self.sets.iter_mut().filter(|(labels, _)| is_named(labels)) {
             // The scrape that shows it first shows 0, and so does every other scraper that comes soon.
             let is_new = match set.shown_ms {
                 None => {
@@ -268,17 +274,7 @@ impl Counters {
 /// The labels as they stand between the braces. Names follow OpenTelemetry's attributes as its exporters write them; the class has
 /// the name of the code, so that `=~"5.."` finds it.
 fn labels_text(set: &LabelSet, project_names: &BTreeMap<ProjectId, String>) -> String {
-    let number;
-    let project = match set.project {
-        None => OTHER,
-        Some(project) => match project_names.get(&project) {
-            Some(name) => name,
-            None => {
-                number = project.to_string();
-                &number
-            }
-        },
-    };
+    let project = set.project.map_or(OTHER, |project| project_names.get(&project).map_or("", String::as_str));
     let labels = [
         ("project", project),
         ("env", &set.env),

@@ -12,7 +12,7 @@ use crate::labels::Labels;
 
 pub(super) async fn read(pool: &PgPool, counters: &Mutex<Counters>, now_ms: i64) -> Result<(), sqlx::Error> {
     let rows = sqlx::query(
-        "select project_id, env, service, route, method, coalesce(status, 0) as status, duration_us, trace_id,
+        "select project_id, env, service, route, method, coalesce(status, 0::smallint) as status, duration_us, trace_id,
             (extract(epoch from ts) * 1000)::bigint as ts_ms
         from raw_event
         where ts >= to_timestamp($1::double precision / 1000) and trace_id is not null and duration_us is not null

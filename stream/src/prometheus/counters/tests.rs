@@ -9,6 +9,12 @@ use super::*;
 const NOW_MS: i64 = 1_795_183_205_000;
 
 fn counters(sets_max: usize, zero_for_ms: u64) -> Counters {
+    let mut counters = unnamed(sets_max, zero_for_ms);
+    counters.name_projects((0..20).map(|id| (id, id.to_string())));
+    counters
+}
+
+fn unnamed(sets_max: usize, zero_for_ms: u64) -> Counters {
     Counters::new(PrometheusLimits { sets_max, zero_for: Duration::from_millis(zero_for_ms) })
 }
 
@@ -155,17 +161,17 @@ fn routes_that_went_quiet_make_room() {
 }
 
 #[test]
-fn a_project_has_the_name_that_people_know() {
-    let mut counters = counters(100, 0);
-    counters.add_frame(&frame(vec![cell(7, "shop", "/", 200, &[1])]), NOW_MS);
+fn a_project_has_the_name_that_people_know_and_begins_at_0_under_it() {
+    let mut counters = unnamed(100, 0);
+    counters.add_frame(&frame(vec![cell(7, "shop", "/", 200, &[1]), cell(8, "gone", "/", 200, &[1])]), NOW_MS);
     assert!(counters.has_unnamed_projects());
-    assert_eq!(
-        value(&written(&mut counters, Format::Text, NOW_MS), "http_server_requests_total", &[("project", "7")]),
-        0.0
-    );
+    assert!(!written(&mut counters, Format::Text, NOW_MS).contains("http_route"), "under no other name before");
     counters.name_projects([(7, "a \"name\"".to_owned())]);
     assert!(!counters.has_unnamed_projects());
-    value(&written(&mut counters, Format::Text, NOW_MS), "http_server_requests_total", &[("project", "a \"name\"")]);
+    let of = |text: &str, project| value(text, "http_server_requests_total", &[("project", project)]);
+    let [first, second] = [0, 1].map(|_| written(&mut counters, Format::Text, NOW_MS));
+    assert_eq!((of(&first, "a \"name\""), of(&second, "a \"name\"")), (0.0, 1.0));
+    assert_eq!(of(&second, "8"), 1.0, "a project that is gone");
 }
 
 #[test]
