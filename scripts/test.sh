@@ -27,6 +27,7 @@ dashboard_tests() { npm test --prefix dashboard; }
 journey() { scripts/journey.sh; }
 otel() { scripts/otel.sh; }
 prometheus() { scripts/prometheus.sh; }
+openapi() { scripts/openapi.sh; }
 sdks() { scripts/sdk.sh; }
 faults() { SHORT=1 scripts/faults.sh; }
 
@@ -55,6 +56,7 @@ step "dashboard tests" dashboard_tests
 step "journey: make up, an event in, its number out, crash, make down" journey
 step "OpenTelemetry SDKs of Python and Node: spans in, their numbers out" otel
 step "Prometheus: events in, scraped, asked in PromQL" prometheus
+step "API: what its description allows and forbids, asked by schemathesis" openapi
 step "SDKs: requests of real frameworks, their numbers out" sdks
 step "faults: a short campaign under load" faults
 step "dashboard in a browser" browser_tests
