@@ -147,7 +147,8 @@ impl Station {
         let (mut charge, mut permit) = match room {
             Ok(room) => room,
             Err(refused) => {
-                body::discard(body, head.version, self.config.http.refused_bytes_per_second);
+                let retry_after = self.wait(&refused).unwrap_or_default();
+                body::discard(body, head.version, self.config.http.refused_bytes_per_second, retry_after);
                 return Err(refused);
             }
         };
@@ -226,17 +227,21 @@ impl Station {
         })
     }
 
-    /// Whole seconds, rounded up. Half of the many who are turned away together get another one, so that they do not all
-    /// come back together.
+    /// Whole seconds. Half of the many who are turned away together get another one, so that they do not all come back together.
     fn retry_after_s(&self, refused: &Refused, number: u64) -> Option<u32> {
+        let Some(wait) = self.wait(refused) else { return refused.reason.retry_after_s() };
+        let jitter = mix(number ^ u64::from(self.run)) & 1;
+        Some(u32::try_from(wait.as_secs() + jitter).unwrap_or(u32::MAX))
+    }
+
+    /// How long whoever was turned away for now waits at least: whole seconds, rounded up.
+    fn wait(&self, refused: &Refused) -> Option<Duration> {
         let wait = match refused.reason {
             Reason::Overloaded => self.admission.retry_after(),
             Reason::RateLimited => refused.retry_after.unwrap_or_default(),
-            reason => return reason.retry_after_s(),
+            _ => return None,
         };
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        let jitter = mix(number ^ u64::from(self.run)) & 1;
-        Some(u32::try_from(seconds.max(1) + jitter).unwrap_or(u32::MAX))
+        Some(Duration::from_secs((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)))
     }
 
     fn find_place(&self, project: ProjectId, identity: Option<&Identity>) -> Result<(), Refused> {

@@ -75,7 +75,7 @@ export function Badge({ compact = false }: { compact?: boolean }) {
   return (
     <div
       title={title}
-      className={`live-badge inline-flex h-[30px] items-center gap-2 max-tablet:h-9 whitespace-nowrap rounded-control border px-2.5 ${TONE[state.kind]}`}
+      className={`live-badge inline-flex h-[30px] items-center gap-2 max-tablet:h-9 max-[360px]:gap-1 max-[360px]:px-1.5 whitespace-nowrap rounded-control border px-2.5 ${TONE[state.kind]}`}
       data-kind={state.kind}
     >
       <Mark kind={state.kind} />

@@ -5,12 +5,12 @@ use std::time::Duration;
 use anyhow::Context;
 use peep_testkit::flood::{Flood, LOST, Outcome, UNSENT};
 use peep_testkit::{Peep, Proxy};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::time::sleep;
 
 use crate::cases::{Case, case};
 use crate::meter::mebibytes;
-use crate::scene::Scene;
+use crate::scene::{Cost, Scene};
 
 pub(super) fn cases() -> Vec<Case> {
     let long = |case: Case| Case { long: true, ..case };
@@ -24,7 +24,7 @@ pub(super) fn cases() -> Vec<Case> {
         long(case(
             "H20b",
             "four times what one processor core takes, on 1024 connections",
-            "goodput >= 90 % of the peak for the same processor time, all 202 again within 5 s",
+            "goodput >= 90 % of the peak for the same processor time, median of five, all 202 again within 5 s",
             |scene| Box::pin(one_core(scene)),
         )),
     ]
@@ -50,9 +50,23 @@ async fn one_core(scene: &mut Scene) -> anyhow::Result<()> {
     let pid = scene.pid().to_string();
     let pinned = Command::new("taskset").args(["-a", "-c", "-p", "0", &pid]).output().await?;
     anyhow::ensure!(pinned.status.success(), "pin ingest to a core: {}", String::from_utf8_lossy(&pinned.stderr));
+    // Two processors are often one core's threads, and each is slower while the other has something to do: at the peak it has
+    // as much to do as in the flood.
+    let _busy = busy_beside(0)?;
     // What is not kept is read all the same, and leaves the log alone.
     let ignored = format!(r#""debug":[{}0],"#, r#"{"key":"value","numbers":[1,2.5,-3e2],"none":null},"#.repeat(40));
     overload(scene, 1024, 50, &ignored, Peak::PerProcessorSecond).await
+}
+
+/// Keeps every other processor busy with what gives way to all else, until dropped.
+fn busy_beside(processor: usize) -> anyhow::Result<Vec<Child>> {
+    let processors = std::thread::available_parallelism()?.get();
+    let spin = |other: usize| {
+        let mut spin = Command::new("nice");
+        spin.args(["-n", "19", "taskset", "-c", &other.to_string(), "sh", "-c", "while :; do :; done"]);
+        spin.kill_on_drop(true).spawn()
+    };
+    Ok((0..processors).filter(|other| *other != processor).map(spin).collect::<Result<_, _>>()?)
 }
 
 /// What goodput is compared by.
@@ -67,34 +81,75 @@ async fn overload(scene: &mut Scene, connections: usize, events: usize, ignored:
     let flood = flood(scene, connections, events, ignored).await?;
     // Twice: the first time also opens, allocates and measures the log's pace.
     flood.saturate(64, WARM_UP).await;
-    let meter = scene.meter();
-    let processor_before = meter.processor_time()?;
-    let before = flood.saturate(64, MEASURED).await;
-    let processor_peak = meter.processor_time()?.saturating_sub(processor_before);
-    let four = Flood { per_second: 4.0 * before, ..flood.clone() };
-    let (flooded, cost) = scene.beside_honest(four.run(FLOODED)).await?;
+    let rounds = match by {
+        Peak::PerSecond => vec![round(scene, &flood, by, FLOODED).await?],
+        // In turns: what a processor does in a second of its time differs more from moment to moment than what is asked here.
+        Peak::PerProcessorSecond => {
+            let mut rounds = Vec::new();
+            for _ in 0..ROUNDS {
+                rounds.push(round(scene, &flood, by, MEASURED).await?);
+            }
+            rounds
+        }
+    };
+    let before = rounds.iter().map(|round| round.before).fold(f64::INFINITY, f64::min);
     let after = Flood { per_second: 0.5 * before, ..flood.clone() }.run(RECOVERY + MEASURED).await;
 
-    let (peak, goodput) = match by {
-        Peak::PerSecond => (before, flooded.goodput(WARM_UP, FLOODED)),
-        Peak::PerProcessorSecond => (
-            before * MEASURED.as_secs_f64() / processor_peak.as_secs_f64(),
-            flooded.count(|status| status == 202) as f64 / cost.processor_time.as_secs_f64(),
-        ),
-    };
     let unit = if by == Peak::PerSecond { "s" } else { "s of its processor time" };
-    scene.note(format!("peak {peak:.0} requests/{unit}, at four times {goodput:.0} ({:.0} %)", 100.0 * goodput / peak));
+    for Round { peak, goodput, .. } in &rounds {
+        scene.note(format!(
+            "peak {peak:.0} requests/{unit}, at four times {goodput:.0} ({:.0} %)",
+            100.0 * goodput / peak
+        ));
+    }
+    let mut shares: Vec<f64> = rounds.iter().map(|round| round.goodput / round.peak).collect();
+    shares.sort_by(f64::total_cmp);
+    let share = shares[shares.len() / 2];
+    scene.expect(share >= 0.9, format!("goodput fell to {:.0} %", 100.0 * share));
+    let mut flooded = Outcome::default();
+    for round in &rounds {
+        flooded.sent.extend_from_slice(&round.flooded.sent);
+        flooded.reconnects += round.flooded.reconnects;
+    }
     scene.note(format!("accepted p99 {} ms; {}", flooded.accepted_within(0.99).as_millis(), statuses(&flooded)));
-    scene.expect(goodput >= 0.9 * peak, format!("goodput fell to {:.0} %", 100.0 * goodput / peak));
     scene.expect(flooded.accepted_within(0.99) < LATE, "accepted requests waited for longer than clients do");
     judge_refusals(scene, &flooded);
     let recovered = after.last_refused().unwrap_or_default();
     scene.note(format!("all 202 again after {} ms, {} reconnects", recovered.as_millis(), flooded.reconnects));
     scene.expect(recovered < RECOVERY, format!("still refusing after {recovered:?}: {}", statuses(&after)));
+    let mut cost = rounds[0].cost.clone();
+    cost.resident_peak = rounds.iter().map(|round| round.cost.resident_peak).max().unwrap_or_default();
     scene.judge_cost(&cost, EXTRA_BYTES_MAX);
     sleep(Duration::from_millis(100)).await;
     scene.note(format!("now {}", mebibytes(scene.meter().resident_bytes()?)));
     Ok(())
+}
+
+/// What is accepted at the peak and at four times it, one right after the other.
+struct Round {
+    /// Per second.
+    before: f64,
+    peak: f64,
+    goodput: f64,
+    flooded: Outcome,
+    cost: Cost,
+}
+
+async fn round(scene: &mut Scene, flood: &Flood, by: Peak, during: Duration) -> anyhow::Result<Round> {
+    let meter = scene.meter();
+    let processor_before = meter.processor_time()?;
+    let before = flood.saturate(64, MEASURED).await;
+    let processor_peak = meter.processor_time()?.saturating_sub(processor_before);
+    let four = Flood { per_second: 4.0 * before, ..flood.clone() };
+    let (flooded, cost) = scene.beside_honest(four.run(during)).await?;
+    let (peak, goodput) = match by {
+        Peak::PerSecond => (before, flooded.goodput(WARM_UP, during)),
+        Peak::PerProcessorSecond => (
+            before * MEASURED.as_secs_f64() / processor_peak.as_secs_f64(),
+            flooded.count(|status| status == 202) as f64 / cost.processor_time.as_secs_f64(),
+        ),
+    };
+    Ok(Round { before, peak, goodput, flooded, cost })
 }
 
 /// Batches of another project than the honest client's.
@@ -136,13 +191,14 @@ fn statuses(outcome: &Outcome) -> String {
 /// Small ones, so that a bound that does not hold is seen.
 const BOUNDS: [(&str, &str); 2] =
     [("PEEP_INGEST_BODY_BYTES_IN_FLIGHT_MAX", "32MiB"), ("PEEP_LOG_QUEUE_BYTES_MAX", "16MiB")];
-/// Bodies in flight, what the log queues and has three times while it writes, and a read buffer of 64 KiB for each of 1024
-/// connections.
-const EXTRA_BYTES_MAX: u64 = (32 + 3 * 16 + 64) << 20;
+/// Bodies in flight, what the log queues and has three times while it writes, and for each of 1024 connections a read buffer of
+/// 64 KiB and what its tasks and its buffer for answers hold.
+const EXTRA_BYTES_MAX: u64 = (32 + 3 * 16 + 64 + 16) << 20;
 const LOG_BYTES_PER_SECOND: f64 = 400_000.0;
 const WARM_UP: Duration = Duration::from_secs(3);
 const MEASURED: Duration = Duration::from_secs(6);
 const FLOODED: Duration = Duration::from_secs(15);
+const ROUNDS: usize = 5;
 const RECOVERY: Duration = Duration::from_secs(5);
 /// The log's own patience.
 const LATE: Duration = Duration::from_secs(4);
