@@ -40,9 +40,9 @@ dress() {
 make_log_dir
 require_tools curl compiler rust node postgres chromium
 build_dashboard
-build_binaries
-
+BUILT=${SKIP_BUILD:-0}
 private_stack
+if [ "$BUILT" != 1 ]; then build_binaries; fi
 DEMO=1 KAFKA=0 make up
 set -a
 # shellcheck source=/dev/null
