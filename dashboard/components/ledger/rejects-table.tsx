@@ -33,7 +33,7 @@ export function RejectsTable() {
         <p className="text-12 text-ink2">
           {reasons.length === 0
             ? `Nothing was ${scope === 'all' ? 'refused or set aside' : 'set aside'} in this window.`
-            : `${exactCount(total)} ${scope === 'all' ? 'events refused or set aside' : 'events set aside'}${
+            : `${exactCount(total)} ${total === 1 ? 'event' : 'events'} ${scope === 'all' ? 'refused or set aside' : 'set aside'}${
                 scope === 'newest_dead_letters' ? ', of the newest letters' : ''
               }.`}
           {scope !== 'all' && ' What ingest refuses at the door is not counted by this server.'}
