@@ -26,7 +26,7 @@ pub struct Args {
     seconds: f64,
     /// Rows that change with each message: its length.
     #[arg(long, default_value_t = 5)]
-    rows: usize,
+    changed: usize,
 }
 
 /// One turn of one server.
@@ -42,12 +42,12 @@ struct Turn {
 /// # Errors
 /// When the stack does not start or clients are refused.
 pub fn run(args: &Args) -> anyhow::Result<Rows> {
-    let Args { viewers, rounds, seconds, rows } = *args;
+    let Args { viewers, rounds, seconds, changed } = *args;
     let mut stack = Stack::new([])?;
     let key = stack.read_key()?;
     let address = free_address()?;
     let listen = address.to_string();
-    let traffic = Traffic::start(&stack, rows, Duration::from_secs(1))?;
+    let traffic = Traffic::start(&stack, changed, Duration::from_secs(1))?;
     stack.start("stream", &[("PEEP_STREAM_LISTEN", &listen)])?;
     let target = "/v1/live?window=1m&group_by=route";
     let frame_bytes = frame_bytes(address, target, &key)?;
