@@ -42,14 +42,14 @@ send_events() {
     -d '[{"service":"shop"},{"service":"shop","duration_ms":-1}]' "$PEEP_INGEST_URL/v1/events"
 }
 
-# ask KEY ARGUMENTS...
+# ask KEY ARGUMENTS... One worker: the parser of some Python 3.11 fails in threads.
 ask() {
   local key=$1
   shift
   "$TOOLS/bin/schemathesis" run "$DEV_DIR/openapi.json" --url "$PEEP_URL" --header "Authorization: Bearer $key" \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,unsupported_method \
     --phases examples,coverage,fuzzing --suppress-health-check all --warnings off --continue-on-failure \
-    --seed "$SEED" --generation-deterministic --request-timeout 20 --workers 2 --no-color "$@"
+    --seed "$SEED" --generation-deterministic --request-timeout 20 --workers 1 --no-color "$@"
 }
 
 install_schemathesis
@@ -69,7 +69,7 @@ ADMIN_KEY=$("$BIN_DIR/peep" key create --project dev --scope admin --name "descr
 curl -sS -m 10 "$PEEP_URL/v1/openapi.json" >"$DEV_DIR/openapi.json"
 
 WRONG=0
-# A live view does not end, and a revoked key may be the one that asks.
-ask "$ADMIN_KEY" --exclude-operation-id live --exclude-operation-id revokeKey --max-time "$TIME_MAX" || WRONG=1
+# A live view does not end, a revoked key may be the one that asks, and test messages would go to whatever address comes to mind.
+ask "$ADMIN_KEY" --exclude-operation-id live --exclude-operation-id revokeKey --exclude-operation-id testAlert --max-time "$TIME_MAX" || WRONG=1
 ask "$ADMIN_KEY" --include-operation-id revokeKey --max-time 3 || WRONG=1
 exit "$WRONG"
