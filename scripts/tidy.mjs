@@ -66,6 +66,7 @@ const mayUse = {
   rollup: ["wire", "chassis", "log"],
   stream: ["wire", "chassis", "log"],
   ship: ["wire"],
+  "sdk/rust": [],
 };
 function checkDirections() {
   for (const [folder, allowed] of Object.entries(mayUse)) {

@@ -1,0 +1,224 @@
+//! What all SDKs agree on: `sdk/fixtures`.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value as Json;
+
+use crate::answer::{self, Verdict};
+use crate::event::{Event, Value, head};
+use crate::identity::Producer;
+use crate::queue::Queue;
+use crate::{backoff, trace};
+
+fn fixture(text: &str) -> Json {
+    serde_json::from_str(text).expect("the fixture is JSON")
+}
+
+fn lines() -> Vec<(String, Vec<u8>, String)> {
+    let fixture = fixture(include_str!("../../fixtures/events.json"));
+    let origin = |name: &str| fixture["origin"][name].as_str().unwrap_or_default().to_owned();
+    let head = head(&origin("service"), &origin("env"), &origin("host"), &origin("version"));
+    let cases = fixture["events"].as_array().expect("events");
+    cases
+        .iter()
+        .map(|case| {
+            (case["name"].to_string(), written(&head, &case["event"]), case["line"].as_str().unwrap().to_owned())
+        })
+        .collect()
+}
+
+fn written(head: &[u8], given: &Json) -> Vec<u8> {
+    let text = |name: &str| given[name].as_str().unwrap_or_default();
+    let attrs: Vec<(&str, Value<'_>)> = given["attrs"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| {
+            let value = match value {
+                Json::String(text) => Value::Text(text),
+                Json::Bool(flag) => Value::Flag(*flag),
+                other => other.as_i64().map_or_else(|| Value::Number(other.as_f64().unwrap()), Value::Whole),
+            };
+            (key.as_str(), value)
+        })
+        .collect();
+    let event = Event {
+        route: text("route"),
+        method: text("method"),
+        status: given["status"].as_u64().map(|status| status as u16),
+        // A negative duration cannot be written down in Rust.
+        duration: given["duration_ms"].as_f64().filter(|ms| *ms >= 0.0).map(|ms| Duration::from_secs_f64(ms / 1000.0)),
+        ended: given["ended_ms"].as_u64().map(|ms| UNIX_EPOCH + Duration::from_millis(ms)),
+        error: text("error"),
+        bytes_in: given["bytes_in"].as_u64(),
+        bytes_out: given["bytes_out"].as_u64(),
+        trace_id: text("trace_id"),
+        span_id: text("span_id"),
+        attrs: &attrs,
+    };
+    let mut line = Vec::new();
+    event.write(head, true, &mut line);
+    line
+}
+
+#[test]
+fn an_event_is_the_line_that_all_sdks_write() {
+    for (name, found, wanted) in lines() {
+        // Objects of serde_json are sorted; the order of attributes is no promise.
+        let parse = |line: &[u8]| serde_json::from_slice::<Json>(line).expect("a line is JSON");
+        assert_eq!(parse(&found), parse(wanted.as_bytes()), "{name}");
+        if !wanted.contains("attrs") {
+            assert_eq!(String::from_utf8(found).unwrap(), wanted + "\n", "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_line_of_the_sdks_is_accepted() {
+    let body: Vec<u8> = lines().into_iter().flat_map(|(_, _, wanted)| (wanted + "\n").into_bytes()).collect();
+    let context = peep_wire::json::Context {
+        bound_env: None,
+        age_ms_max: i64::MAX / 2,
+        ahead_ms_max: i64::MAX / 2,
+        events_max: 5000,
+        event_bytes_max: 64 << 10,
+        depth_max: 32,
+        lines: true,
+    };
+    let mut record = peep_wire::record::RecordBuilder::default();
+    record.start(1_795_867_200_000);
+    let mut rejected = Vec::new();
+    peep_wire::json::Decoder::default().decode(&body, &context, &mut record, &mut rejected).expect("NDJSON");
+    assert_eq!(rejected, []);
+}
+
+#[test]
+fn without_detail_an_event_keeps_what_is_counted() {
+    let mut line = Vec::new();
+    let attrs = [("a", Value::from(1))];
+    let event =
+        Event { status: Some(200), bytes_in: Some(3), ended: Some(UNIX_EPOCH), ..Event::new("/a").attrs(&attrs) };
+    event.write(&head("shop", "", "", ""), false, &mut line);
+    assert_eq!(line, b"{\"service\":\"shop\",\"source\":\"sdk\",\"route\":\"/a\",\"status\":200,\"ts\":0}\n");
+}
+
+#[test]
+fn an_answer_means_the_same_to_all_sdks() {
+    let fixture = fixture(include_str!("../../fixtures/answers.json"));
+    for case in fixture["answers"].as_array().unwrap() {
+        let (status, body) = (case["status"].as_u64().unwrap() as u16, case["body"].as_str().unwrap());
+        let verdict = answer::judge(status, body.as_bytes(), case["events"].as_u64().unwrap()).unwrap();
+        match (case["verdict"].as_str().unwrap(), verdict) {
+            ("counted", Verdict::Counted { accepted, rejected, .. }) => {
+                assert_eq!((Some(accepted), Some(rejected)), (case["accepted"].as_u64(), case["rejected"].as_u64()));
+            }
+            ("retry", Verdict::Retry { .. }) | ("final", Verdict::Final { .. }) => {}
+            (wanted, found) => panic!("{case}: {found:?} is not {wanted}"),
+        }
+    }
+    let now = UNIX_EPOCH + Duration::from_millis(fixture["now_ms"].as_u64().unwrap());
+    for case in fixture["retry_after"].as_array().unwrap() {
+        let found = answer::retry_after(case["header"].as_str().unwrap(), now);
+        assert_eq!(found.map(|pause| pause.as_millis() as u64), case["ms"].as_u64(), "{case}");
+    }
+}
+
+#[test]
+fn what_a_server_says_is_cut_and_printable_before_it_is_logged() {
+    let body = serde_json::json!({"error": {"code": "x", "message": format!("\u{1b}[31m\n{}", "y".repeat(10_000))}});
+    let verdict = answer::judge(400, body.to_string().as_bytes(), 1).unwrap();
+    let Verdict::Final { reason } = verdict else { panic!("400 is final") };
+    assert!(reason.len() < 500 && !reason.contains(char::is_control), "{reason}");
+}
+
+#[test]
+fn pauses_are_those_of_all_sdks() {
+    for case in fixture(include_str!("../../fixtures/backoff.json"))["cases"].as_array().unwrap() {
+        let found = backoff::pause(
+            Duration::from_millis(200),
+            Duration::from_secs(15),
+            case["failures"].as_u64().unwrap() as u32,
+            case["retry_after_ms"].as_u64().map(Duration::from_millis),
+            case["random"].as_f64().unwrap(),
+        );
+        assert_eq!(found.as_millis() as u64, case["pause_ms"].as_u64().unwrap(), "{case}");
+    }
+    assert!((0..1000).all(|_| (0.0..1.0).contains(&backoff::random())));
+}
+
+#[test]
+fn a_traceparent_is_read_as_w3c_trace_context_wants_it() {
+    for case in fixture(include_str!("../../fixtures/traceparent.json"))["cases"].as_array().unwrap() {
+        let mut headers = http::HeaderMap::new();
+        for header in case["headers"].as_array().unwrap() {
+            let name: http::HeaderName = header[0].as_str().unwrap().parse().unwrap();
+            // White space around a value is taken off by whoever parses HTTP.
+            headers.append(name, header[1].as_str().unwrap().trim().parse().unwrap());
+        }
+        let found = trace::trace_id(&headers).map(|id| String::from_utf8(id.to_vec()).unwrap());
+        assert_eq!(found.as_deref(), case["trace_id"].as_str(), "{case}");
+    }
+}
+
+#[test]
+fn routes_of_axum_become_templates_of_peep() {
+    let fixture = fixture(include_str!("../../fixtures/routes.json"));
+    let vectors = fixture["vectors"].as_array().unwrap().iter().filter(|vector| vector["framework"] == "axum");
+    let mut count = 0;
+    for vector in vectors {
+        assert_eq!(
+            crate::layer::template_of_axum(vector["pattern"].as_str().unwrap()),
+            vector["route"].as_str().unwrap()
+        );
+        count += 1;
+    }
+    assert!(count >= 4, "{count}");
+}
+
+#[test]
+fn a_producer_counts_from_0_and_is_replaced_after_its_time() {
+    let start = Instant::now();
+    let mut producer = Producer::new(Duration::from_secs(1000));
+    let [first, second] = [producer.next(start), producer.next(start + Duration::from_secs(999))];
+    let third = producer.next(start + Duration::from_secs(1001));
+    assert_eq!([first.seq, second.seq, third.seq], [0, 1, 0]);
+    assert_eq!(first.producer, second.producer);
+    assert_ne!(first.producer, third.producer);
+    assert_eq!(first.producer.get_version_num(), 7);
+}
+
+#[test]
+fn a_queue_never_holds_more_than_it_may_and_gives_back_every_line_that_it_took() {
+    let bytes_max = 256 << 10;
+    let mut queue = Queue::new(bytes_max, 16 << 10);
+    let route = "é".repeat(250);
+    let mut taken = 0;
+    for index in 0..20_000_usize {
+        let error = "x".repeat(if index % 100 == 0 { 4000 } else { 0 });
+        let event = Event::new(&route[..index % 250 * 2]).error(&error);
+        taken += u64::from(queue.push(b"{\"a\":1", &event, true));
+        assert!(queue.bytes() <= bytes_max, "{} bytes", queue.bytes());
+        assert_eq!(queue.events(), taken);
+    }
+    assert!((100..20_000).contains(&taken), "{taken} fit");
+    queue.seal();
+    let mut given = 0;
+    while let Some(batch) = queue.take() {
+        let lines: Vec<&[u8]> = batch.body.split_inclusive(|byte| *byte == b'\n').collect();
+        assert!(lines.iter().all(|line| serde_json::from_slice::<Json>(line).is_ok()));
+        assert_eq!(lines.len() as u64, batch.events);
+        given += batch.events;
+        queue.done(batch);
+    }
+    assert_eq!((given, queue.events()), (taken, 0));
+    assert!(queue.bytes() <= 2 * (16 << 10), "only spares are left: {}", queue.bytes());
+}
+
+#[test]
+fn dates_of_http_are_read_over_leap_years() {
+    let at = |text: &str| answer::retry_after(text, SystemTime::UNIX_EPOCH).map(|since| since.as_secs());
+    assert_eq!(at("Thu, 01 Jan 1970 00:00:01 GMT"), Some(1));
+    assert_eq!(at("Tue, 29 Feb 2028 12:00:00 GMT"), Some(1_835_438_400));
+    assert_eq!(at("Wed, 31 Dec 2025 23:59:59 GMT"), Some(1_767_225_599));
+    assert_eq!(at("Wed, 31 Foo 2025 23:59:59 GMT"), None);
+}
