@@ -33,7 +33,8 @@ set +a
 PEEP_CHROMIUM=$(chromium_path)
 PEEP_BIN=$BIN_DIR/peep
 export PEEP_CHROMIUM PEEP_BIN
+# With the features of the whole workspace, as the tests of Rust have built it already.
+cargo build --quiet --locked --workspace --example axum
 PEEP_RUST_EXAMPLE=${CARGO_TARGET_DIR:-$ROOT/target}/debug/examples/axum
 export PEEP_RUST_EXAMPLE
-cargo build --quiet --locked --package peep-sdk --example axum
 npm test --silent --prefix sdk/js

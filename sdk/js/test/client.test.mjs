@@ -9,7 +9,8 @@ import * as node from '../dist/esm/node.js';
 import { balanced, scripted, until } from './scripted.mjs';
 
 // What these tests are about is handed in, or missing.
-for (const name of ['PEEP_INGEST_URL', 'PEEP_INGEST_KEY', 'PEEP_SERVICE', 'PEEP_ENV']) delete process.env[name];
+for (const name of ['PEEP_INGEST_URL', 'PEEP_INGEST_KEY', 'PEEP_SERVICE', 'PEEP_ENV'])
+  delete process.env[name];
 
 const quick = {
   service: 'shop',

@@ -53,6 +53,9 @@ const programs = ['express', 'fastify', 'koa', 'http', 'hono'].map((name) => ({
   name,
   args: [`examples/${name}.mjs`],
 }));
+// The same in another language: scripts/sdk.sh builds it.
+if (process.env.PEEP_RUST_EXAMPLE !== undefined)
+  programs.push({ name: 'axum', args: [], program: process.env.PEEP_RUST_EXAMPLE });
 
 for (const { name, args, program } of programs) {
   test(`the example for ${name} counts its requests and sends them before it ends`, async (t) => {

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -46,6 +46,8 @@ fn main() -> std::process::ExitCode {
             (run(&mut bare), with)
         };
         differences.push(with - without);
+        // Sent meanwhile or now: what is dropped is cheaper, and not the question.
+        client.flush(Duration::from_secs(60));
     }
     differences.sort_by(f64::total_cmp);
     let median = differences[ROUNDS / 2];
@@ -59,7 +61,7 @@ fn main() -> std::process::ExitCode {
         stats.dropped(),
         stats.held_bytes / 1024,
     );
-    u8::from(median > LIMIT_NS).into()
+    u8::from(median > LIMIT_NS || stats.accepted != stats.recorded).into()
 }
 
 /// Nanoseconds per request.

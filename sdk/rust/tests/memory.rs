@@ -44,12 +44,12 @@ fn busy(client: &Client, until: Instant) {
     while Instant::now() < until {
         for _ in 0..200 {
             index += 1;
-            let error = if index % 50 == 0 { &error[..] } else { "" };
+            let error = if index.is_multiple_of(50) { &error[..] } else { "" };
             client
                 .record(&Event::new(&route[..index % 3 * 6]).duration(Duration::from_nanos(index as u64)).error(error));
         }
         // Many small batches are no way around the limit either.
-        if index % 20_000 == 0 {
+        if index.is_multiple_of(20_000) {
             client.flush(Duration::ZERO);
         }
         std::thread::sleep(Duration::from_micros(200));
