@@ -65,7 +65,7 @@ const mayUse = {
   ingest: ["wire", "chassis", "log"],
   rollup: ["wire", "chassis", "log"],
   stream: ["wire", "chassis", "log"],
-  ship: ["wire"],
+  ship: ["wire", "chassis"],
   "sdk/rust": [],
 };
 function checkDirections() {

@@ -1,25 +1,33 @@
 //! One run of `peep ship`, from the command line to the exit code.
 //!
-//! The main thread parses; one thread reads ahead, a few threads send. All queues between them are short and bounded:
-//! when ingest is slow, sending waits, then parsing, then reading.
+//! The main thread parses; others read ahead, one packs and remembers, a few send. All queues between them are short and bounded:
+//! when ingest is slow, sending waits, then packing, then parsing, then reading.
 
 mod intake;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use peep_chassis::admin::HealthHandle;
 
-use crate::args::{Args, Config};
-use crate::batch::{Batch, Batcher};
+use crate::admin;
+use crate::args::{Args, Config, FollowFrom};
+use crate::batch::Batch;
+use crate::follow::{self, Plan};
 use crate::interrupt::Interrupt;
+use crate::journal::Journal;
+use crate::listen::Listener;
+use crate::outbox::{Item, Outbox};
 use crate::progress::Progress;
 use crate::report::{DAYS_ACCEPTED, Delivery, instant, span};
-use crate::send::Senders;
-use crate::source::{self, Message};
+use crate::send::{Senders, SharedJournal, lock};
+use crate::source::{self, CHUNKS, Message, Place};
 use crate::time::now_ms;
 
 use intake::Intake;
@@ -27,7 +35,7 @@ use intake::Intake;
 /// Runs `peep ship`. Messages and the summary go to standard error, the events of a dry run to standard output.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let key = std::env::var("PEEP_INGEST_KEY").ok();
-    let config = match Config::new(args, key) {
+    let config = match args.complete().and_then(|args| Config::new(args, key)) {
         Ok(config) => config,
         Err(problem) => {
             eprintln!("peep ship: {problem}");
@@ -36,8 +44,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let interrupt = Interrupt::on_signal().context("listen for signals")?;
     let progress = Arc::new(Progress::new(config.target.is_none()));
+    let health = config.admin.as_deref().map(admin::start).transpose()?;
     let mut output = std::io::BufWriter::new(std::io::stdout().lock());
-    let succeeded = ship(&config, &progress, &interrupt, &mut output)?;
+    let succeeded = ship(&config, &progress, health, &interrupt, &mut output)?;
     Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -47,10 +56,11 @@ const EXIT_USAGE: u8 = 64;
 /// No event waits longer than this for its batch to fill.
 const FLUSH_AFTER: Duration = Duration::from_millis(500);
 
-/// True when every event was accepted.
+/// True when every event was accepted, or is kept for the next run.
 fn ship(
     config: &Config,
     progress: &Arc<Progress>,
+    health: Option<HealthHandle>,
     interrupt: &Interrupt,
     output: &mut dyn Write,
 ) -> anyhow::Result<bool> {
@@ -58,12 +68,18 @@ fn ship(
     let shift_ms = if config.rebase { rebase(config, progress, interrupt)? } else { 0 };
     let started = Instant::now();
     let mut intake = Intake::new(config, shift_ms, Arc::clone(progress));
+    let last_run_ms = config.state.as_deref().and_then(Journal::last_written_ms);
+    let journal = open_journal(config)?;
+    let known = journal.as_ref().map(|journal| lock(journal).paths().clone()).unwrap_or_default();
+    let messages = start_reading(config, known, last_run_ms, interrupt)?;
     let sink = match &config.target {
-        Some(target) => Sink::Ingest(Senders::start(target, progress, interrupt).context("start sending threads")?),
+        Some(target) => {
+            let senders = Senders::start(target, journal.clone(), health, progress, interrupt);
+            let outbox = senders.and_then(|senders| Outbox::start(senders, journal, target.compress));
+            Sink::Ingest(outbox.context("start sending threads")?)
+        }
         None => Sink::Output(output),
     };
-    let messages =
-        source::start(config.inputs.clone(), config.follow, interrupt.clone()).context("start reading thread")?;
     let delivery = Run { config, progress, interrupt, started, sink }.drive(messages, &mut intake)?;
     let report = intake.into_report();
     progress.finish();
@@ -71,11 +87,59 @@ fn ship(
     Ok(report.succeeded(delivery.as_ref()))
 }
 
+fn open_journal(config: &Config) -> anyhow::Result<Option<SharedJournal>> {
+    match &config.state {
+        // Looking changes nothing.
+        Some(_) if config.target.is_none() => Ok(None),
+        Some(folder) => Ok(Some(Arc::new(Mutex::new(Journal::open(folder)?)))),
+        None => Ok(None),
+    }
+}
+
+/// Starts whatever reads. The channel closes when everything was read, or, if it has no end, on interrupt.
+fn start_reading(
+    config: &Config,
+    known: BTreeMap<String, crate::journal::PathState>,
+    last_run_ms: Option<i64>,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Receiver<Message>> {
+    if !config.is_endless() {
+        return source::start(config.inputs.clone()).context("start reading thread");
+    }
+    let numbers = Arc::new(AtomicUsize::new(config.inputs.len()));
+    let (sender, receiver) = sync_channel(CHUNKS);
+    for address in &config.syslog {
+        let listener = Listener::bind(address, config.service.clone(), Arc::clone(&numbers))?;
+        let (sender, interrupt) = (sender.clone(), interrupt.clone());
+        let run = move || drop(listener.run(&sender, &interrupt));
+        std::thread::Builder::new().name("listen".to_owned()).spawn(run).context("start listening thread")?;
+    }
+    if config.follow.is_some() {
+        let plan = Plan {
+            inputs: config.inputs.clone(),
+            patterns: config.globs.clone(),
+            service: config.service.clone(),
+            from: config.follow.unwrap_or(FollowFrom::End),
+            known,
+            last_run_ms,
+            numbers,
+        };
+        let interrupt = interrupt.clone();
+        // A closed receiver means that nobody wants more: nothing to report.
+        let run = move || drop(follow::run(plan, &sender, &interrupt));
+        std::thread::Builder::new().name("follow".to_owned()).spawn(run).context("start reading thread")?;
+    }
+    Ok(receiver)
+}
+
 fn announce(config: &Config, progress: &Progress) {
     if config.service_guessed {
         for input in &config.inputs {
             progress.say(&format!("{}: service {} (--service names another)", input.name(), input.service));
         }
+    }
+    if config.follow.is_some() && config.state.is_none() && config.target.is_some() {
+        progress.say("nothing is remembered over a restart; --state FOLDER does");
     }
     if let Some(target) = &config.target
         && target.url.starts_with("http://")
@@ -87,7 +151,7 @@ fn announce(config: &Config, progress: &Progress) {
 
 /// Reads everything once for the last point in time, and says what the shift means.
 fn rebase(config: &Config, progress: &Arc<Progress>, interrupt: &Interrupt) -> anyhow::Result<i64> {
-    let messages = source::start(config.inputs.clone(), None, interrupt.clone()).context("start reading thread")?;
+    let messages = source::start(config.inputs.clone()).context("start reading thread")?;
     let mut range: Option<(i64, i64)> = None;
     for message in messages {
         let Message::Lines { text, .. } = message else { continue };
@@ -122,7 +186,7 @@ fn rebase(config: &Config, progress: &Arc<Progress>, interrupt: &Interrupt) -> a
 
 /// Where closed batches go.
 enum Sink<'a> {
-    Ingest(Senders),
+    Ingest(Outbox),
     Output(&'a mut dyn Write),
 }
 
@@ -137,80 +201,111 @@ struct Run<'a> {
 impl Run<'_> {
     /// Parses what is read and hands on what is full or due, until the input ends or nothing more can be sent.
     fn drive(mut self, messages: Receiver<Message>, intake: &mut Intake) -> anyhow::Result<Option<Delivery>> {
-        let mut batcher = Batcher::new(self.config.batch_events, self.config.batch_bytes);
         let mut pace = self.config.rate.map(Pace::new);
         let mut going = true;
         while going {
-            let wait = batcher.due_in(FLUSH_AFTER).unwrap_or(FLUSH_AFTER);
+            let wait = intake.due_in(FLUSH_AFTER).unwrap_or(FLUSH_AFTER);
             match messages.recv_timeout(wait) {
-                Ok(message) => going = self.take(message, intake, &mut batcher, &mut pace)?,
+                Ok(message) => going = self.take(message, intake, &mut pace)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if batcher.due_in(FLUSH_AFTER).is_some_and(|due| due.is_zero()) {
-                going &= self.flush(&mut batcher)?;
-            }
+            going &= self.flush(intake, FLUSH_AFTER)?;
             self.show(intake);
-            // A plain file stops at once. A followed one is ended by its reader, after a last look.
-            going &= !self.interrupt.is_raised() || (self.config.follow.is_some() && !reads_stdin(self.config));
+            // A plain file stops at once. What has no end is ended by its reader, after a last look.
+            going &= !self.interrupt.is_raised() || (self.config.is_endless() && !reads_stdin(self.config));
         }
-        self.flush(&mut batcher)?;
-        // Unblocks the reading thread.
+        self.flush(intake, Duration::ZERO)?;
+        // Unblocks the reading threads.
         drop(messages);
         match self.sink {
-            Sink::Ingest(senders) => Ok(Some(senders.finish())),
+            Sink::Ingest(outbox) => {
+                outbox.put(Item::Reached(intake.take_positions()));
+                Ok(Some(outbox.finish()))
+            }
             Sink::Output(output) => output.flush().or_else(ignore_closed_pipe).map(|()| None).context("write events"),
         }
     }
 
-    fn take(
+    fn take(&mut self, message: Message, intake: &mut Intake, pace: &mut Option<Pace>) -> anyhow::Result<bool> {
+        match message {
+            Message::Lines { input, text, place } => {
+                let going = self.take_lines(input, &text, place.as_ref(), intake, pace);
+                intake.count();
+                going
+            }
+            Message::Standing { path, since_ms, positions } => {
+                Ok(self.remember(Item::Standing { path, since_ms, positions }))
+            }
+            Message::Closed { input, path } => {
+                intake.close_input(input);
+                Ok(self.remember(Item::Gone { path }))
+            }
+            other => {
+                intake.note(other);
+                Ok(true)
+            }
+        }
+    }
+
+    fn take_lines(
         &mut self,
-        message: Message,
+        input: usize,
+        text: &[u8],
+        place: Option<&Place>,
         intake: &mut Intake,
-        batcher: &mut Batcher,
         pace: &mut Option<Pace>,
     ) -> anyhow::Result<bool> {
-        let Message::Lines { input, text } = message else {
-            intake.note(message);
-            return Ok(true);
-        };
-        intake.inspect(input, &text);
-        for line in lines(&text) {
+        intake.inspect(input, text);
+        let mut taken = 0;
+        for line in lines(text) {
             if let Some(pace) = pace {
-                self.keep_pace(pace, batcher)?;
+                // What is closed while it waits ends before this line.
+                intake.reached(input, place, &text[..taken]);
+                self.keep_pace(pace, intake)?;
             }
-            let Some(batch) = intake.line(input, line, batcher) else { continue };
-            if !self.hand_on(batch)? {
+            taken = text.len().min(taken + line.len() + 1);
+            if !intake.line(input, line) {
+                continue;
+            }
+            intake.reached(input, place, &text[..taken]);
+            if let Some(batch) = intake.close_batch(input)
+                && !self.hand_on(batch)?
+            {
                 return Ok(false);
             }
             self.show(intake);
-            if self.interrupt.is_raised() && self.config.follow.is_none() {
+            if self.interrupt.is_raised() && !self.config.is_endless() {
                 return Ok(false);
             }
         }
+        intake.reached(input, place, text);
         Ok(true)
     }
 
     /// Waits for this line's turn; an open batch that would wait too long goes first.
-    fn keep_pace(&mut self, pace: &mut Pace, batcher: &mut Batcher) -> anyhow::Result<()> {
+    fn keep_pace(&mut self, pace: &mut Pace, intake: &mut Intake) -> anyhow::Result<()> {
         let pause = pace.next();
-        if batcher.due_in(FLUSH_AFTER).is_some_and(|due| due <= pause) {
-            self.flush(batcher)?;
-        }
+        self.flush(intake, FLUSH_AFTER.saturating_sub(pause))?;
         if !pause.is_zero() {
             self.interrupt.sleep(pause);
         }
         Ok(())
     }
 
-    fn flush(&mut self, batcher: &mut Batcher) -> anyhow::Result<bool> {
-        batcher.close().map_or(Ok(true), |batch| self.hand_on(batch))
+    /// Hands on every batch whose first event has waited for `waited_max`.
+    fn flush(&mut self, intake: &mut Intake, waited_max: Duration) -> anyhow::Result<bool> {
+        let mut going = true;
+        while let Some(batch) = intake.close_due(waited_max) {
+            going &= self.hand_on(batch)?;
+        }
+        Ok(going)
     }
 
     /// False: no use to go on.
     fn hand_on(&mut self, batch: Batch) -> anyhow::Result<bool> {
         match &mut self.sink {
-            Sink::Ingest(senders) => Ok(senders.send(batch)),
+            Sink::Ingest(outbox) => Ok(outbox.put(Item::Batch(batch))),
             Sink::Output(output) => match output.write_all(&batch.body).and_then(|()| output.flush()) {
                 Ok(()) => Ok(true),
                 Err(error) => ignore_closed_pipe(error).map(|()| false).context("write events"),
@@ -218,10 +313,17 @@ impl Run<'_> {
         }
     }
 
+    fn remember(&self, item: Item) -> bool {
+        match &self.sink {
+            Sink::Ingest(outbox) => outbox.put(item),
+            Sink::Output(_) => true,
+        }
+    }
+
     fn show(&self, intake: &Intake) {
-        if let Sink::Ingest(senders) = &self.sink {
+        if let Sink::Ingest(outbox) = &self.sink {
             self.progress
-                .update(intake.report().lines, || senders.delivery().progress(intake.report(), self.started.elapsed()));
+                .update(intake.report().lines, || outbox.delivery().progress(intake.report(), self.started.elapsed()));
         }
     }
 }

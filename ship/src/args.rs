@@ -4,6 +4,8 @@
 //! again, or one sentence that says what is wrong and how to put it right (exit code 64). The key never comes from the
 //! command line, where `ps` would show it to everybody on the host.
 
+mod file;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +14,8 @@ use peep_wire::limits::{ENV_BYTES_MAX, NAME_BYTES_MAX, SERVICE_BYTES_MAX, is_nam
 use ureq::tls::{Certificate, PemItem, parse_pem};
 
 use crate::detect::LineFormat;
+use crate::follow::glob::Glob;
+use crate::listen::Address;
 use crate::route::Pattern;
 use crate::time::DurationUnit;
 
@@ -20,13 +24,17 @@ use crate::time::DurationUnit;
 #[command(after_help = "The ingest key is read from PEEP_INGEST_KEY, or from --key-file. \
 Exit codes: 0 all events accepted (malformed lines are counted, not fatal), 1 events rejected or undeliverable, 64 usage.")]
 pub struct Args {
-    /// The same as an option; may be repeated
+    /// Log to read, as an option; may be repeated
     #[arg(long = "file", value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
-    /// Logs to read: files, plain or gzip, or - for standard input
+    /// Logs to read: files, plain or gzip, patterns such as '/var/log/nginx/*.access.log', or - for standard input
     #[arg(value_name = "FILE")]
     pub paths: Vec<PathBuf>,
+
+    /// File with these options, one a line: name = value. What the command line says goes before it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 
     /// Format of the log
     #[arg(long, value_enum, default_value_t = Format::Auto)]
@@ -44,6 +52,19 @@ pub struct Args {
     /// With --follow: start at the beginning of the files
     #[arg(long, requires = "follow")]
     pub from_start: bool,
+
+    /// Folder in which to remember, over restarts, how far the files are read and what is not answered yet. Without it a run
+    /// starts at the end of the files
+    #[arg(long, value_name = "FOLDER")]
+    pub state: Option<PathBuf>,
+
+    /// Take lines by syslog: udp:127.0.0.1:5514 or unix:/run/peep/syslog.sock; may be repeated. The tag is the service
+    #[arg(long = "syslog", value_name = "ADDRESS")]
+    pub syslog: Vec<String>,
+
+    /// Address for /metrics, /healthz and /readyz, such as 127.0.0.1:9465
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin: Option<String>,
 
     /// Service that the events belong to (default: from the file name; shop for shop.access.log, else nginx)
     #[arg(long, value_name = "NAME")]
@@ -91,8 +112,12 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub in_flight: u8,
 
+    /// Bytes of packed batches that may wait to be sent, so that senders of datagrams need not wait while ingest is away
+    #[arg(long, value_name = "BYTES", default_value_t = 32 << 20, value_parser = clap::value_parser!(u32).range(0..=1 << 30))]
+    pub buffer_bytes: u32,
+
     /// Compression of batches over 4 KiB
-    #[arg(long, value_enum, default_value_t = Compress::Gzip)]
+    #[arg(long, value_enum, default_value_t = Compress::Zstd)]
     pub compress: Compress,
 
     /// Send at most this many events a second
@@ -113,9 +138,10 @@ pub struct Args {
 }
 
 /// A log format by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// detect from the first lines
+    #[default]
     Auto,
     /// nginx or Apache combined; further fields are tolerated
     Combined,
@@ -125,8 +151,10 @@ pub enum Format {
     Json,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Compress {
+    #[default]
+    Zstd,
     Gzip,
     None,
 }
@@ -155,6 +183,11 @@ impl Input {
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) inputs: Vec<Input>,
+    /// Followed inputs that are looked for again and again.
+    pub(crate) globs: Vec<Glob>,
+    pub(crate) syslog: Vec<Address>,
+    /// Of everything; else file names and tags say it.
+    pub(crate) service: Option<String>,
     /// The service names were taken from file names.
     pub(crate) service_guessed: bool,
     pub(crate) format: LineFormat,
@@ -169,6 +202,8 @@ pub(crate) struct Config {
     pub(crate) batch_bytes: usize,
     pub(crate) rate: Option<u32>,
     pub(crate) rebase: bool,
+    pub(crate) state: Option<PathBuf>,
+    pub(crate) admin: Option<String>,
     /// `None` is a dry run.
     pub(crate) target: Option<Target>,
 }
@@ -187,7 +222,8 @@ pub(crate) struct Target {
     pub(crate) loopback: bool,
     pub(crate) key: String,
     pub(crate) in_flight: u8,
-    pub(crate) gzip: bool,
+    pub(crate) compress: Compress,
+    pub(crate) buffer_bytes: usize,
     pub(crate) give_up_after: Option<Duration>,
     /// Whom to trust; `None` is the built-in list.
     pub(crate) authorities: Option<Arc<Vec<Certificate<'static>>>>,
@@ -199,12 +235,40 @@ impl std::fmt::Debug for Target {
     }
 }
 
+impl Args {
+    /// With the options of the `--config` file, if there is one.
+    pub(crate) fn complete(self) -> Result<Self, String> {
+        match self.config.clone() {
+            Some(path) => file::complete(&path, std::env::args_os().skip_while(|word| word != "ship").skip(1)),
+            None => Ok(self),
+        }
+    }
+}
+
 impl Config {
     /// `key` is the value of `PEEP_INGEST_KEY`.
     pub(crate) fn new(args: Args, key: Option<String>) -> Result<Self, String> {
-        let inputs = inputs(&args)?;
+        let (inputs, globs) = inputs(&args)?;
+        let syslog = args
+            .syslog
+            .iter()
+            .map(|text| Address::parse(text).map_err(|problem| format!("--syslog {problem}")))
+            .collect::<Result<Vec<_>, _>>()?;
+        if inputs.is_empty() && globs.is_empty() && syslog.is_empty() {
+            return Err("nothing to read: name a log with --file access.log, or --file - for standard input, or listen with --syslog"
+                .to_owned());
+        }
+        if args.state.is_some() && !args.follow && syslog.is_empty() {
+            return Err("--state remembers how far growing files are read; it goes together with --follow".to_owned());
+        }
+        if args.state.is_some() && inputs.iter().any(|input| input.path.is_none()) {
+            return Err("standard input has no position to remember; it does not go together with --state".to_owned());
+        }
+        if !args.follow && !syslog.is_empty() && !inputs.is_empty() {
+            return Err("--syslog does not end, so files beside it are followed: add --follow".to_owned());
+        }
         if args.rebase.is_some() {
-            if args.follow {
+            if args.follow || !syslog.is_empty() {
                 return Err("--rebase shifts a finished log; it does not go together with --follow".to_owned());
             }
             if inputs.iter().any(|input| input.path.is_none()) {
@@ -230,7 +294,10 @@ impl Config {
         let target = if args.dry_run { None } else { Some(target(&args, key)?) };
         Ok(Self {
             inputs,
+            globs,
+            syslog,
             service_guessed: args.service.is_none(),
+            service: args.service,
             format: LineFormat::new(args.format, args.duration_unit),
             format_named: args.format != Format::Auto,
             duration_unit: args.duration_unit,
@@ -243,29 +310,53 @@ impl Config {
             batch_bytes: args.batch_bytes as usize,
             rate: args.rate,
             rebase: args.rebase.is_some(),
+            state: args.state,
+            admin: args.admin,
             target,
         })
     }
 }
 
-fn inputs(args: &Args) -> Result<Vec<Input>, String> {
-    let paths: Vec<&PathBuf> = args.files.iter().chain(&args.paths).collect();
-    if paths.is_empty() {
-        return Err("nothing to read: name a log with --file access.log, or --file - for standard input".to_owned());
+impl Config {
+    /// Files are followed or sockets listened on: it goes on until it is told to stop.
+    pub(crate) fn is_endless(&self) -> bool {
+        self.follow.is_some() || !self.syslog.is_empty()
     }
-    if paths.iter().filter(|path| path.as_os_str() == "-").count() > 1 {
+}
+
+fn inputs(args: &Args) -> Result<(Vec<Input>, Vec<Glob>), String> {
+    if let Some(name) = &args.service
+        && !is_service_name(name)
+    {
+        return Err(format!("--service {name:?}: 1 to {SERVICE_BYTES_MAX} of A-Z a-z 0-9 . _ / -"));
+    }
+    let (mut inputs, mut globs) = (Vec::new(), Vec::new());
+    for path in args.files.iter().chain(&args.paths) {
+        match path.to_str().and_then(Glob::new) {
+            Some(glob) if args.follow => globs.push(glob),
+            Some(glob) => {
+                let found = glob.find();
+                if found.is_empty() {
+                    return Err(format!("{}: no file has such a name", path.display()));
+                }
+                for path in &found {
+                    inputs.push(input(path, args)?);
+                }
+            }
+            None => inputs.push(input(path, args)?),
+        }
+    }
+    if inputs.iter().filter(|input| input.path.is_none()).count() > 1 {
         return Err("standard input can be read only once".to_owned());
     }
-    paths.into_iter().map(|path| input(path, args)).collect()
+    let mut seen = std::collections::HashSet::new();
+    inputs.retain(|input: &Input| seen.insert(input.path.clone()));
+    Ok((inputs, globs))
 }
 
 fn input(path: &Path, args: &Args) -> Result<Input, String> {
     let stdin = path.as_os_str() == "-";
-    let service = match &args.service {
-        Some(name) if is_service_name(name) => name.clone(),
-        Some(name) => return Err(format!("--service {name:?}: 1 to {SERVICE_BYTES_MAX} of A-Z a-z 0-9 . _ / -")),
-        None => service_from(path),
-    };
+    let service = args.service.clone().unwrap_or_else(|| service_from(path));
     if stdin {
         return Ok(Input { path: None, service });
     }
@@ -303,15 +394,15 @@ fn target(args: &Args, key: Option<String>) -> Result<Target, String> {
     let give_up_after = match args.give_up_after {
         Some(0) => None,
         Some(seconds) => Some(Duration::from_secs(seconds.into())),
-        None if args.follow => None,
+        None if args.follow || !args.syslog.is_empty() => None,
         None => Some(Duration::from_secs(120)),
     };
     let authorities = args.ca_file.as_deref().map(authorities).transpose()?;
     if authorities.is_some() && !url.starts_with("https://") {
         return Err(format!("--ca-file is for https, and --url is {url}"));
     }
-    let gzip = args.compress == Compress::Gzip;
-    Ok(Target { url, loopback, key, in_flight: args.in_flight, gzip, give_up_after, authorities })
+    let (compress, buffer_bytes) = (args.compress, args.buffer_bytes as usize);
+    Ok(Target { url, loopback, key, in_flight: args.in_flight, compress, buffer_bytes, give_up_after, authorities })
 }
 
 fn authorities(path: &Path) -> Result<Arc<Vec<Certificate<'static>>>, String> {
@@ -331,13 +422,17 @@ fn authorities(path: &Path) -> Result<Arc<Vec<Certificate<'static>>>, String> {
     Ok(Arc::new(authorities))
 }
 
-/// `/var/log/nginx/shop.access.log.1.gz` is the service `shop`; a name that says nothing is `nginx`.
-fn service_from(path: &Path) -> String {
+/// `/var/log/nginx/shop.access.log.1.gz` is the service `shop`; a name that says nothing is `nginx`. The log of a container under
+/// Kubernetes, `web-7d4b9_shop_nginx-<64 hex digits>.log`, is that of the container: `nginx`.
+pub(crate) fn service_from(path: &Path) -> String {
+    if let Some(container) = container_name(path) {
+        return container.to_owned();
+    }
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let mut words: Vec<&str> = name.split('.').collect();
     while let Some(last) = words.last() {
         let rotation = last.len() < 9 && last.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-        if !rotation && !matches!(*last, "gz" | "log" | "txt" | "json" | "access") {
+        if !rotation && !matches!(*last, "gz" | "log" | "txt" | "json" | "peep" | "access") {
             break;
         }
         words.pop();
@@ -353,7 +448,17 @@ fn service_from(path: &Path) -> String {
     }
 }
 
-fn is_service_name(name: &str) -> bool {
+/// Of `<pod>_<namespace>_<container>-<id>.log`.
+fn container_name(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".log")?;
+    let (_pod, rest) = name.split_once('_')?;
+    let (_namespace, rest) = rest.split_once('_')?;
+    let (container, id) = rest.rsplit_once('-')?;
+    let is_id = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (is_id && is_service_name(container)).then_some(container)
+}
+
+pub(crate) fn is_service_name(name: &str) -> bool {
     is_name(name, SERVICE_BYTES_MAX)
 }
 

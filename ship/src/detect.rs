@@ -2,7 +2,7 @@
 //!
 //! In: the first lines, or one line. Out: a sentence for people; and for each line the parser that fits it. Promised:
 //! with `auto` every line is judged by its first byte, so a log that changes its format half-way is still read, and so
-//! is one whose first lines are torn. Not done: guessing formats in another field order.
+//! is one whose first lines are torn; what a container runtime puts before each line is taken off. Not done: guessing formats in another field order.
 
 use crate::args::Format;
 use crate::combined::{self, Trailer};
@@ -21,6 +21,7 @@ pub(crate) enum LineFormat {
 
 impl LineFormat {
     pub(crate) fn parse<'a>(&self, line: &'a [u8]) -> Result<AccessLine<'a>, Malformed> {
+        let line = without_container_prefix(line);
         match *self {
             Self::Combined(trailer) => combined::parse(line, trailer),
             Self::Json(unit) => json::parse(line, unit),
@@ -41,6 +42,19 @@ impl LineFormat {
     }
 }
 
+/// What Kubernetes writes before each line of a container: `2026-11-20T17:44:12.123456789Z stdout F `. A line that was cut into
+/// parts there (over 16 KiB) stays in parts.
+fn without_container_prefix(line: &[u8]) -> &[u8] {
+    let stripped = || {
+        let space = memchr::memchr(b' ', line.get(..40).unwrap_or(line)).filter(|&space| line[space - 1] == b'Z')?;
+        let rest = &line[space + 1..];
+        let rest = rest.strip_prefix(b"stdout ").or_else(|| rest.strip_prefix(b"stderr "))?;
+        rest.strip_prefix(b"F ").or_else(|| rest.strip_prefix(b"P "))
+    };
+    let dated = line.first().is_some_and(u8::is_ascii_digit) && line.get(10) == Some(&b'T');
+    if dated { stripped().unwrap_or(line) } else { line }
+}
+
 /// Enough to see past a cut-off first line or a burst of TLS handshakes.
 const LINES_MAX: usize = 64;
 
@@ -50,7 +64,7 @@ pub(crate) fn detect(text: &[u8], unit: Option<DurationUnit>) -> Option<&'static
     let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
     for line in lines.take(LINES_MAX) {
         let Ok(read) = LineFormat::ByLine(unit).parse(line) else { continue };
-        if line.trim_ascii_start().starts_with(b"{") {
+        if without_container_prefix(line).trim_ascii_start().starts_with(b"{") {
             json_lines += 1;
         } else {
             combined_lines += 1;

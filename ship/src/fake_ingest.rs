@@ -24,6 +24,7 @@ impl Received {
             Some("gzip") => {
                 flate2::read::GzDecoder::new(self.body.as_slice()).read_to_end(&mut text).map(drop).unwrap()
             }
+            Some("zstd") => text = zstd::stream::decode_all(self.body.as_slice()).unwrap(),
             _ => text.clone_from(&self.body),
         }
         text.split(|&byte| byte == b'\n')
@@ -33,7 +34,7 @@ impl Received {
     }
 }
 
-/// Status, header lines, body.
+/// Status, header lines, body. Status 0 hangs up without an answer.
 pub(crate) type Reply = (u16, &'static str, String);
 
 pub(crate) struct FakeIngest {
@@ -105,6 +106,9 @@ fn serve(stream: TcpStream, answer: &dyn Fn(&Received, usize) -> Reply, log: &Mu
             log.len() - 1
         };
         let (status, headers, body) = answer(&request, before);
+        if status == 0 {
+            return None;
+        }
         let reply = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len());
         writer.write_all(reply.as_bytes()).ok()?;
     }

@@ -1,15 +1,16 @@
 //! The books of a run, and the summary that closes it.
 //!
 //! In: what happened to each line ([`Report`]) and to each event ([`Delivery`]). Out: the summary for people and the
-//! exit code. Promised, and asserted at the end: lines read = events + malformed + blank, and events = accepted +
-//! rejected + undelivered; when they do not, the summary says so and the exit code is 1.
+//! exit code. Promised, and asserted at the end: lines read = events + malformed + blank, and events, with those that the run
+//! before left over, = accepted + rejected + undelivered + kept for the next run; when they do not, the summary says so and
+//! the exit code is 1.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::batch::Batch;
 use crate::line::{AccessLine, Malformed, excerpt};
+use crate::parcel::Parcel;
 use crate::send::Rejection;
 
 /// What became of the lines.
@@ -50,9 +51,15 @@ pub(crate) struct Delivery {
     pub(crate) accepted: u64,
     pub(crate) rejected: BTreeMap<String, Counted>,
     pub(crate) undelivered: u64,
+    /// From the journal: made by the run before, and without an answer then.
+    pub(crate) recovered: u64,
+    /// Without an answer when the run ended; the next run sends them.
+    pub(crate) kept: u64,
     pub(crate) batches: u64,
     pub(crate) retries: u64,
     pub(crate) final_error: Option<String>,
+    /// The final error is that somebody ended the run while ingest was away, and nothing is lost by it.
+    pub(crate) interrupted: bool,
 }
 
 impl Report {
@@ -73,7 +80,7 @@ impl Report {
         self.last_ms = Some(self.last_ms.map_or(ended_ms, |last| last.max(ended_ms)));
     }
 
-    fn malformed_count(&self) -> u64 {
+    pub(crate) fn malformed_count(&self) -> u64 {
         self.malformed.values().map(|counted| counted.count).sum()
     }
 
@@ -99,7 +106,8 @@ impl Report {
     /// True: exit code 0. Malformed lines are counted, not fatal.
     pub(crate) fn succeeded(&self, delivery: Option<&Delivery>) -> bool {
         let delivered = delivery.is_none_or(|delivery| {
-            delivery.accepted == self.events && delivery.final_error.is_none() && delivery.balanced(self.events)
+            let settled = delivery.accepted + delivery.kept == self.events + delivery.recovered;
+            settled && delivery.is_done() && delivery.balanced(self.events)
         });
         delivered && self.balanced() && self.unreadable == 0
     }
@@ -178,25 +186,40 @@ pub(crate) const DAYS_ACCEPTED: i64 = 30;
 
 impl Delivery {
     /// Enters the answer to one batch.
-    pub(crate) fn settle(&mut self, batch: &Batch, accepted: u64, rejected: Vec<Rejection>) {
+    pub(crate) fn settle(&mut self, parcel: &Parcel, accepted: u64, rejected: Vec<Rejection>) {
         self.batches += 1;
         self.accepted += accepted;
         for rejection in rejected {
             let counted = self.rejected.entry(excerpt(rejection.code.as_bytes(), 64)).or_default();
             if counted.count == 0 {
                 let message = excerpt(rejection.message.as_bytes(), 200);
-                counted.example = format!("{message}: {}", excerpt(batch.event(rejection.index), 300));
+                counted.example = format!("{message}: {}", excerpt(&parcel.event(rejection.index), 300));
             }
             counted.count += 1;
         }
+    }
+
+    /// Enters a batch that was refused as a whole.
+    pub(crate) fn refuse(&mut self, parcel: &Parcel, reason: &str) {
+        self.batches += 1;
+        let counted = self.rejected.entry("batch_refused".to_owned()).or_default();
+        if counted.count == 0 {
+            counted.example = reason.to_owned();
+        }
+        counted.count += u64::from(parcel.events);
     }
 
     fn rejected_count(&self) -> u64 {
         self.rejected.values().map(|counted| counted.count).sum()
     }
 
+    /// Nothing more was to be sent, or the next run will send it.
+    fn is_done(&self) -> bool {
+        self.final_error.is_none() || self.interrupted
+    }
+
     fn balanced(&self, events: u64) -> bool {
-        events == self.accepted + self.rejected_count() + self.undelivered
+        events + self.recovered == self.accepted + self.rejected_count() + self.undelivered + self.kept
     }
 
     fn write(&self, text: &mut String, took: Duration) {
@@ -217,6 +240,12 @@ impl Delivery {
         for (code, counted) in &self.rejected {
             row(text, "  rejected", &format!("{} {code}", grouped(counted.count)));
             row(text, "", &format!("first: {}", counted.example));
+        }
+        if self.recovered > 0 {
+            row(text, "  recovered", &format!("{} of them made by the run before", grouped(self.recovered)));
+        }
+        if self.kept > 0 {
+            row(text, "  kept", &format!("{} without an answer; the next run sends them", grouped(self.kept)));
         }
         if let Some(error) = &self.final_error {
             row(text, "  stopped", error);

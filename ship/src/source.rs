@@ -1,52 +1,84 @@
-//! Log text from files and standard input.
+//! Log text from files and standard input, as far as it ends.
 //!
 //! In: the inputs, in order. Out: [`Message`]s on a bounded channel, from one thread: whole lines in chunks, so that
 //! reading and inflating overlap with parsing and sending. Promised: no line is split over two messages, none is lost;
-//! a line over 1 MiB is announced, not collected; when the receiver is slow, reading stops. Not done: a blocking read
+//! a line over 1 MiB is announced, not collected; when the receiver is slow, reading stops. What does not end (logs that
+//! grow, sockets) is the matter of `follow` and `listen`, which send the same messages. Not done: a blocking read
 //! of standard input cannot be called off; the process ends around it.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SendError, SyncSender, sync_channel};
 
-use crate::args::{FollowFrom, Input};
-use crate::follow;
-use crate::interrupt::Interrupt;
+use crate::args::Input;
+use crate::position::{Identity, Mark, Position};
 
-/// What happened to the input with this index.
+/// What happened to the input with this number.
 #[derive(Debug)]
 pub(crate) enum Message {
+    /// There is one more input. Its number is higher than all before.
+    Opened { input: usize, as_input: Input },
     /// Complete lines; at the end of an input the last one may lack its line feed.
-    Lines { input: usize, text: Vec<u8> },
+    Lines { input: usize, text: Vec<u8>, place: Option<Place> },
     /// The beginning of a line that is too long to be one.
     Oversized { input: usize, head: Vec<u8> },
+    /// Where reading begins, to be remembered before anything is read.
+    Standing { path: String, since_ms: i64, positions: Vec<Position> },
+    /// Nothing more comes from this input.
+    Closed { input: usize, path: String },
     /// For people: rotated, truncated.
     Note(String),
     /// An input cannot be read, or not to its end.
     Failed(String),
 }
 
+/// Where in which file the first of some lines begins.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) file: Arc<FileFacts>,
+    pub(crate) start: u64,
+}
+
+/// What a position says of a file beside the offset.
+#[derive(Debug)]
+pub(crate) struct FileFacts {
+    pub(crate) id: u64,
+    pub(crate) path: String,
+    pub(crate) identity: Identity,
+    pub(crate) head: Mark,
+}
+
+impl Place {
+    /// Behind `text`, which starts here and ends with the end of a line.
+    pub(crate) fn behind(&self, text: &[u8]) -> Position {
+        let FileFacts { id, path, identity, head } = &*self.file;
+        let line = text.strip_suffix(b"\n").unwrap_or(text);
+        let line_start = memchr::memrchr(b'\n', line).map_or(0, |before| before + 1);
+        Position {
+            id: *id,
+            path: path.clone(),
+            identity: *identity,
+            head: *head,
+            offset: self.start + text.len() as u64,
+            tail: Mark::of_end(&text[line_start..]),
+        }
+    }
+}
+
 /// Chunks under way between the reading and the parsing thread: with the chunk size, 1 MiB of input.
-const CHUNKS: usize = 4;
+pub(crate) const CHUNKS: usize = 4;
 const CHUNK_BYTES: usize = 256 << 10;
 
 /// Longest line; nginx's own limits make lines of about 32 KiB possible.
 pub(crate) const LINE_BYTES_MAX: usize = 1 << 20;
 
-/// Starts the reading thread. The channel closes when everything was read, or, when following, on interrupt.
-pub(crate) fn start(
-    inputs: Vec<Input>,
-    follow: Option<FollowFrom>,
-    interrupt: Interrupt,
-) -> std::io::Result<Receiver<Message>> {
+/// Starts the reading thread. The channel closes when everything was read.
+pub(crate) fn start(inputs: Vec<Input>) -> std::io::Result<Receiver<Message>> {
     let (sender, receiver) = sync_channel(CHUNKS);
     std::thread::Builder::new().name("read".to_owned()).spawn(move || {
         // A closed receiver means that nobody wants more: nothing to report.
-        let _ = match follow {
-            Some(from) => follow::run(&inputs, from, &sender, &interrupt),
-            None => inputs.iter().enumerate().try_for_each(|(index, input)| read_input(index, input, &sender)),
-        };
+        let _ = inputs.iter().enumerate().try_for_each(|(index, input)| read_input(index, input, &sender));
     })?;
     Ok(receiver)
 }
@@ -107,6 +139,7 @@ fn inflated<R: Read + 'static>(input: R) -> std::io::Result<Box<dyn Read>> {
 #[derive(Debug)]
 pub(crate) struct Splitter {
     input: usize,
+    /// The beginning of a line whose end is still to come.
     pending: Vec<u8>,
     /// Inside a line that was announced as oversized.
     skipping: bool,
@@ -129,7 +162,7 @@ impl Splitter {
             Some(last) => {
                 let mut text = std::mem::take(&mut self.pending);
                 text.extend_from_slice(&data[..=last]);
-                messages.push(Message::Lines { input: self.input, text });
+                messages.push(Message::Lines { input: self.input, text, place: None });
                 self.pending.extend_from_slice(&data[last + 1..]);
             }
             None => self.pending.extend_from_slice(data),
@@ -147,27 +180,13 @@ impl Splitter {
     /// A last line without a line feed.
     pub(crate) fn finish(&mut self) -> Option<Message> {
         let text = std::mem::take(&mut self.pending);
-        (!text.is_empty()).then_some(Message::Lines { input: self.input, text })
+        (!text.is_empty()).then_some(Message::Lines { input: self.input, text, place: None })
     }
 
     /// Passes over everything up to the next line feed.
     pub(crate) fn skip_line(&mut self) {
         self.skipping = true;
     }
-
-    /// Forgets a torn line; true when there was one.
-    pub(crate) fn discard(&mut self) -> bool {
-        let torn = !self.pending.is_empty();
-        self.pending.clear();
-        self.skipping = false;
-        torn
-    }
-}
-
-/// Whether a path names a gzip file, which cannot be followed.
-pub(crate) fn is_gzip(path: &Path) -> bool {
-    let mut magic = [0; 2];
-    File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == [0x1f, 0x8b]
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ fn run_with(words: &[&str], interrupt: &Interrupt) -> Outcome {
     let config = Config::new(args, Some("peep_ing_test".to_owned())).unwrap();
     let progress = Arc::new(Progress::captured());
     let mut output = Vec::new();
-    let succeeded = ship(&config, &progress, interrupt, &mut output).unwrap();
+    let succeeded = ship(&config, &progress, None, interrupt, &mut output).unwrap();
     let lines = output.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
     let events = lines.map(|line| serde_json::from_slice(line).unwrap()).collect();
     Outcome { succeeded, events, said: progress.said() }

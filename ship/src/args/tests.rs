@@ -22,6 +22,12 @@ fn the_service_comes_from_the_file_name() {
         ("shop_access.log", "shop"),
         ("shop.example.com-access_log", "shop.example.com"),
         ("nginx_json_4122.log.gz", "nginx_json_4122"),
+        ("/var/log/nginx/access.peep.log", "nginx"),
+        ("shop.peep.log", "shop"),
+        (
+            "/var/log/containers/web-7d4b9_shop_checkout-4bf92f3577b34da6a3ce929d0e0e47364bf92f3577b34da6a3ce929d0e0e4736.log",
+            "checkout",
+        ),
         ("-", "nginx"),
         ("мой.log", "nginx"),
     ] {
@@ -41,6 +47,12 @@ fn nonsense_is_refused_with_a_sentence() {
         ("--file - --url ftp://x", "expected http"),
         ("--file - --route product", "--route product"),
         ("--file - --key-file /nonexistent/key", "--key-file"),
+        ("--file - --state /tmp/x", "--follow"),
+        ("--file - --follow --state /tmp/x", "no position"),
+        ("--file /nonexistent/*.log", "no file has such a name"),
+        ("--syslog tcp:127.0.0.1:1", "expected udp:"),
+        ("--syslog udp:127.0.0.1", "an address and a port"),
+        ("--syslog udp:127.0.0.1:1 --file /etc/hosts", "add --follow"),
     ] {
         let problem = config(words).unwrap_err();
         assert!(problem.contains(sentence), "{words}: {problem}");
@@ -53,6 +65,36 @@ fn the_key_is_required_unless_nothing_is_sent_and_never_shown() {
     assert!(Config::new(args(""), None).unwrap_err().contains("PEEP_INGEST_KEY"));
     assert!(Config::new(args("--dry-run"), None).is_ok());
     assert!(!format!("{:?}", config("--file -").unwrap()).contains("peep_ing_test"));
+}
+
+/// The table of options in the reference, from the same source as `--help`.
+fn option_table() -> String {
+    use clap::Args as _;
+    let command = Args::augment_args(clap::Command::new("ship"));
+    let mut rows = String::from("| option | default | meaning |\n| --- | --- | --- |\n");
+    for option in command.get_arguments().filter(|option| option.get_long().is_some_and(|name| name != "help")) {
+        let value = match (option.get_action().takes_values(), option.get_value_names()) {
+            (false, _) => String::new(),
+            (true, Some(names)) => format!(" {}", names[0]),
+            (true, None) => format!(" {}", option.get_id().as_str().to_uppercase()),
+        };
+        let defaults: Vec<_> = option.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+        let default = match option.get_action() {
+            clap::ArgAction::SetTrue => String::new(),
+            _ => defaults.join(", "),
+        };
+        let help =
+            option.get_help().map(ToString::to_string).unwrap_or_default().replace('|', "\\|").replace('<', "&lt;");
+        rows.push_str(&format!("| `--{}{value}` | {default} | {help} |\n", option.get_long().unwrap_or_default()));
+    }
+    rows
+}
+
+#[test]
+fn the_reference_has_every_option_as_help_has_it() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/shipping.md")).unwrap();
+    let table = option_table();
+    assert!(page.contains(&table), "docs/shipping.md should hold this table:\n{table}");
 }
 
 #[test]

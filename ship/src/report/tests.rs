@@ -1,7 +1,9 @@
 use super::*;
+use crate::parcel::{Encoding, Identity};
 
-fn batch() -> Batch {
-    Batch { seq: 0, events: 2, body: b"{\"a\":1}\n{\"b\":2}\n".to_vec() }
+fn batch() -> Parcel {
+    let identity = Identity { producer: uuid::Uuid::nil(), seq: 0 };
+    Parcel { identity, events: 2, encoding: Encoding::Identity, bytes: b"{\"a\":1}\n{\"b\":2}\n".to_vec() }
 }
 
 fn rejection(index: usize) -> Rejection {
@@ -28,6 +30,19 @@ fn success_means_every_event_accepted() {
     partly.settle(&batch(), 0, vec![rejection(0)]);
     assert!(!report.succeeded(Some(&partly)));
     assert!(!report.succeeded(Some(&Delivery { undelivered: 2, ..Delivery::default() })));
+}
+
+#[test]
+fn what_the_next_run_sends_is_no_failure_of_this_one() {
+    let report = Report { lines: 3, events: 3, ..Report::default() };
+    let stopped = Some("gave up after 5 s".to_owned());
+    let kept = Delivery { accepted: 2, recovered: 1, kept: 2, final_error: stopped, ..Delivery::default() };
+    assert!(!report.succeeded(Some(&kept)), "a final error");
+    let kept = Delivery { interrupted: true, ..kept };
+    assert!(report.succeeded(Some(&kept)));
+    let summary = report.summary(Some(&kept), Duration::ZERO);
+    assert!(summary.contains("2 without an answer; the next run sends them"), "{summary}");
+    assert!(!summary.contains("BOOKS"), "{summary}");
 }
 
 #[test]

@@ -20,7 +20,17 @@ pub(crate) enum Answer {
     },
     Final {
         reason: String,
+        concerns: Concerns,
     },
+}
+
+/// What a final answer is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Concerns {
+    /// This batch alone; the next may well be taken.
+    Batch,
+    /// Key, address, settings: every later batch would be answered alike.
+    Run,
 }
 
 /// One event that was refused.
@@ -77,7 +87,8 @@ pub(crate) fn judge(status: u16, retry_after: Option<&str>, body: &str, events: 
     };
     let named = |sentence: &str| {
         let said = if said.is_empty() { String::new() } else { format!(" ({})", printable(&said)) };
-        Answer::Final { reason: format!("ingest answered {status}{said}: {sentence}") }
+        let concerns = if matches!(status, 400 | 413 | 422) { Concerns::Batch } else { Concerns::Run };
+        Answer::Final { reason: format!("ingest answered {status}{said}: {sentence}"), concerns }
     };
     match status {
         200..=299 => counted(parsed, events),
@@ -125,6 +136,7 @@ fn counted(parsed: Option<Body>, events: u32) -> Answer {
         return Answer::Final {
             reason: "the answer to a batch is not that of an ingest service; does --url point at something else?"
                 .to_owned(),
+            concerns: Concerns::Run,
         };
     };
     let judged = body.accepted + body.rejected.len() as u64;
@@ -133,6 +145,7 @@ fn counted(parsed: Option<Body>, events: u32) -> Answer {
             reason: format!(
                 "ingest accounts for {judged} of the {events} events of a batch; is --url the ingest service?"
             ),
+            concerns: Concerns::Run,
         };
     }
     Answer::Counted { accepted: body.accepted, rejected: body.rejected }
@@ -142,6 +155,7 @@ fn read_failure(error: &ureq::Error) -> Answer {
     match error {
         ureq::Error::BadUri(_) | ureq::Error::InvalidProxyUrl | ureq::Error::Http(_) => Answer::Final {
             reason: format!("the request cannot be made ({error}); check --url, the key and the proxy settings"),
+            concerns: Concerns::Run,
         },
         error => Answer::Retry { reason: format!("ingest does not answer ({error})"), after: None },
     }

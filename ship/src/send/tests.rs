@@ -1,6 +1,9 @@
 use super::answer::judge;
 use super::*;
+use crate::args::Compress;
+use crate::batch::Batch;
 use crate::fake_ingest::{FakeIngest, accepted};
+use crate::parcel::Identity;
 
 fn target(url: &str) -> Target {
     Target {
@@ -8,19 +11,27 @@ fn target(url: &str) -> Target {
         loopback: true,
         key: "peep_ing_test".to_owned(),
         in_flight: 2,
-        gzip: true,
+        compress: Compress::Gzip,
+        buffer_bytes: 1 << 20,
         give_up_after: Some(Duration::from_millis(600)),
         authorities: None,
     }
 }
 
-fn batch(seq: u64, events: u32) -> Batch {
+fn batch(seq: u64, events: u32) -> Parcel {
     let body = (0..events).map(|index| format!("{{\"service\":\"s\",\"n\":{index}}}\n")).collect::<String>();
-    Batch { seq, events, body: body.into_bytes() }
+    let identity = Identity { producer: PRODUCER, seq };
+    Parcel::pack(Batch { identity, events, body: body.into_bytes(), positions: Vec::new() }, Compress::Gzip)
 }
 
-fn deliver(url: &str, batches: Vec<Batch>) -> Delivery {
-    let senders = Senders::start(&target(url), &Arc::new(Progress::captured()), &Interrupt::default()).unwrap();
+const PRODUCER: Uuid = Uuid::from_u128(0x0192_f0c1_7a5e_7c3a_9d9e_1f2a_3b4c_5d6e);
+
+fn senders(url: &str, progress: &Arc<Progress>, interrupt: &Interrupt) -> Senders {
+    Senders::start(&target(url), None, None, progress, interrupt).unwrap()
+}
+
+fn deliver(url: &str, batches: Vec<Parcel>) -> Delivery {
+    let senders = senders(url, &Arc::new(Progress::captured()), &Interrupt::default());
     for batch in batches {
         senders.send(batch);
     }
@@ -37,9 +48,28 @@ fn every_batch_arrives_once_with_the_identity_of_the_run() {
     seqs.sort_unstable();
     assert_eq!(seqs, (0..20).collect::<Vec<_>>());
     let producer = &received[0].headers["peep-producer"];
-    assert_eq!(uuid::Uuid::parse_str(producer).unwrap().get_version_num(), 7);
+    assert_eq!(Uuid::parse_str(producer).unwrap(), PRODUCER);
     assert!(received.iter().all(|request| request.headers["peep-producer"] == *producer));
     assert!(received.iter().all(|request| request.headers["authorization"] == "Bearer peep_ing_test"));
+}
+
+#[test]
+fn the_second_batch_of_a_producer_waits_for_the_answer_to_its_first() {
+    let ingest = FakeIngest::start(|request, _| {
+        if request.seq() == 0 {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        accepted(request)
+    });
+    let progress = Arc::new(Progress::captured());
+    let senders = senders(&ingest.url, &progress, &Interrupt::default());
+    for seq in 0..4 {
+        senders.send(batch(seq, 1));
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(ingest.received().len() <= 1, "ingest is still busy with the first");
+    assert_eq!(senders.finish().accepted, 4);
+    assert_eq!(ingest.received()[0].seq(), 0);
 }
 
 #[test]
@@ -98,8 +128,27 @@ fn partial_rejections_are_counted_by_code_with_the_event() {
     assert!(delivery.rejected["invalid_ts"].example.contains("\"n\":1"), "{delivery:?}");
 }
 
+#[test]
+fn a_batch_that_is_refused_as_a_whole_is_set_aside_and_the_run_goes_on() {
+    let ingest = FakeIngest::start(|request, _| match request.seq() {
+        1 => (413, "", r#"{"error":{"code":"payload_too_large","message":"m"}}"#.to_owned()),
+        _ => accepted(request),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Arc::new(Mutex::new(Journal::open(folder.path()).unwrap()));
+    let progress = Arc::new(Progress::captured());
+    let senders = Senders::start(&target(&ingest.url), Some(journal), None, &progress, &Interrupt::default()).unwrap();
+    for seq in 0..3 {
+        senders.send(batch(seq, 10));
+    }
+    let delivery = senders.finish();
+    assert_eq!((delivery.accepted, delivery.rejected["batch_refused"].count), (20, 10));
+    let kept = folder.path().join(format!("refused/{PRODUCER}-1.ndjson"));
+    assert_eq!(std::fs::read(kept).unwrap(), batch(1, 10).unpacked());
+}
+
 fn is_final(status: u16, body: &str, remedy: &str) -> bool {
-    matches!(judge(status, None, body, 10), Answer::Final { reason } if reason.contains(remedy))
+    matches!(judge(status, None, body, 10), Answer::Final { reason, .. } if reason.contains(remedy))
 }
 
 #[test]

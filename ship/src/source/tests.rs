@@ -1,4 +1,5 @@
 use std::io::Write as _;
+use std::path::Path;
 
 use super::*;
 
@@ -15,7 +16,7 @@ fn texts(messages: impl IntoIterator<Item = Message>) -> Vec<String> {
 
 fn read(path: &Path) -> Vec<String> {
     let input = Input { path: Some(path.to_owned()), service: "s".to_owned() };
-    texts(start(vec![input], None, Interrupt::default()).unwrap())
+    texts(start(vec![input]).unwrap())
 }
 
 #[test]
