@@ -28,9 +28,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr;
 
 use ngx::core::Status;
-use ngx::ffi::{
-    ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_uint_t, NGX_HTTP_MODULE,
-};
+use ngx::ffi::{ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_uint_t, NGX_HTTP_MODULE};
 use ngx::http::{HttpModule, HttpModuleMainConf};
 
 use conf::{LocationConf, MainConf};

@@ -24,10 +24,8 @@ use crate::{guarded, sender, Peep};
 /// Adds both hooks.
 pub(crate) fn register(cf: &mut ngx_conf_t) -> ngx_int_t {
     let Some(core) = NgxHttpCoreModule::main_conf_mut(cf) else { return Status::NGX_ERROR.into() };
-    let hooks: [(u32, ngx_http_handler_pt); 2] = [
-        (ngx_http_phases_NGX_HTTP_POST_READ_PHASE, Some(begin)),
-        (ngx_http_phases_NGX_HTTP_LOG_PHASE, Some(end)),
-    ];
+    let hooks: [(u32, ngx_http_handler_pt); 2] =
+        [(ngx_http_phases_NGX_HTTP_POST_READ_PHASE, Some(begin)), (ngx_http_phases_NGX_HTTP_LOG_PHASE, Some(end))];
     for (phase, hook) in hooks {
         // SAFETY: the array of handlers was made by the core module for exactly this.
         let place = unsafe { ngx_array_push(&mut core.phases[phase as usize].handlers) }.cast::<ngx_http_handler_pt>();
@@ -96,7 +94,11 @@ fn duration_us(request: &ngx_http_request_t, now_us: u64) -> u64 {
     // SAFETY: as in `begin`.
     let begun_us = unsafe { *request.ctx.add(Peep::module().ctx_index) }.addr() as u64;
     let fine = now_us.saturating_sub(begun_us);
-    if begun_us == 0 || coarse > fine + COARSE_US { coarse } else { fine }
+    if begun_us == 0 || coarse > fine + COARSE_US {
+        coarse
+    } else {
+        fine
+    }
 }
 
 /// By how much nginx's clock may be behind: a millisecond of its own and one of the loop.
@@ -128,5 +130,9 @@ fn header<'a>(request: &'a ngx_http_request_t, name: &[u8]) -> Option<&'a [u8]> 
 fn elements(part: *const ngx_list_part_t) -> usize {
     // SAFETY: the caller has a live part.
     let part = unsafe { &*part };
-    if part.elts.is_null() { 0 } else { part.nelts }
+    if part.elts.is_null() {
+        0
+    } else {
+        part.nelts
+    }
 }

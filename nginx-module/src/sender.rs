@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::ptr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nginx_sys::ngx_add_timer;
 use ngx::ffi::{ngx_connection_t, ngx_event_t, ngx_log_t, ngx_msec_t, NGX_LOG_WARN};
 use ngx::ngx_log_error;
-use nginx_sys::ngx_add_timer;
 use peep_nginx_record::{Buffer, Event};
 
 use crate::guarded;
