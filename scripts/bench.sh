@@ -38,7 +38,8 @@ stop_all() {
 make_log_dir
 require_tools curl compiler rust postgres kafka
 say "Benchmarks, about 30 minutes. A quiet machine, please; the ratios mean more than the absolute numbers."
-cargo build --release --package peep --package peep-benches
+# SKIP_BUILD=1 measures what is there.
+if [ "${SKIP_BUILD:-0}" != 1 ]; then cargo build --release --package peep --package peep-benches; fi
 BENCH=${CARGO_TARGET_DIR:-$ROOT/target}/release/peep-bench
 PROFILE=release private_stack
 trap 'stop_all' EXIT
