@@ -40,7 +40,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Log(LogCommand),
     /// Ship nginx or Apache access logs as events.
-    Ship(peep_ship::Args),
+    Ship(Box<peep_ship::Args>),
     /// Count the log again with independent code and compare every table with it. Reads only; may run beside the services.
     Verify(Verify),
     /// Check the configuration in the environment: prints OK, or one line for each problem.

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         cli::Command::LoginLink(link) => keys::login_link(&link),
         cli::Command::Rejects(command) => rejects::main(command),
         cli::Command::Log(command) => log::main(command),
-        cli::Command::Ship(args) => peep_ship::run(args),
+        cli::Command::Ship(args) => peep_ship::run(*args),
         cli::Command::Verify(arguments) => verify::main(&arguments),
         cli::Command::CheckConfig(check) => configuration::main(check.markdown),
     };
