@@ -52,7 +52,7 @@ struct Minute {
     rate: u64,
     outcome: Outcome,
     batch: usize,
-    /// In the books and in the tables at the end.
+    /// In the books, which know of probes as well, and in the tables at the end.
     counted: Counted,
     /// Seconds of load that were accepted but not yet in the tables, sampled.
     lags: Vec<f64>,
@@ -183,7 +183,7 @@ fn minute(args: &Args, rate: u64) -> anyhow::Result<Minute> {
     let (all, ended) = ((outcome.accepted * batch as u64) as i64, Instant::now());
     let counted = loop {
         let counted = runtime.block_on(counted(&pool))?;
-        if counted.books >= all || ended.elapsed() > DRAIN_WITHIN {
+        if counted.tables >= all || ended.elapsed() > DRAIN_WITHIN {
             break counted;
         }
         std::thread::sleep(SAMPLE_EVERY / 10);
@@ -191,7 +191,7 @@ fn minute(args: &Args, rate: u64) -> anyhow::Result<Minute> {
     let drained_in = ended.elapsed();
     // Once more, for what would be counted twice a little later.
     std::thread::sleep(SAMPLE_EVERY * 2);
-    let counted = if counted.books >= all { runtime.block_on(self::counted(&pool))? } else { counted };
+    let counted = if counted.tables >= all { runtime.block_on(self::counted(&pool))? } else { counted };
     let (peep, postgres) = (cpu::of_family(peep)? - peep_before, cpu::of_family(postgres)? - postgres_before);
     runtime.block_on(pool.close());
     Ok(Minute { rate, outcome, batch, counted, lags, drained_in, peep, postgres })
@@ -202,8 +202,11 @@ async fn counted(pool: &PgPool) -> anyhow::Result<Counted> {
         sqlx::query_as("select coalesce(sum(rolled_up), 0)::bigint, coalesce(sum(duplicate), 0)::bigint from ledger")
             .fetch_one(pool)
             .await?;
+    // Without the probes that peep sends to itself once a second, which are nobody's.
     let tables: i64 =
-        sqlx::query_scalar("select coalesce(sum(count), 0)::bigint from rollup_10s").fetch_one(pool).await?;
+        sqlx::query_scalar("select coalesce(sum(count), 0)::bigint from rollup_10s where project_id <> 0")
+            .fetch_one(pool)
+            .await?;
     Ok(Counted { books: books.0, duplicate: books.1, tables })
 }
 

@@ -379,8 +379,9 @@ impl Drain {
 const UNBOUNDED: usize = usize::MAX;
 /// A single slow commit is no backlog.
 const BACKLOG_BYTES_MIN: usize = 256 << 10;
-/// Four looks a second: two seconds, which is a few commits of a slow log.
-const LOOKS_MAX: usize = 8;
+/// Four looks a second: three seconds, which is a few commits of a slow log. In fewer there may be none, and a log without a pace takes
+/// from nobody.
+const LOOKS_MAX: usize = 12;
 const BEHIND_MIN: u32 = 2;
 /// As if it took no time: somebody who is told to wait for a second will soon hear better.
 const DRAIN_UNKNOWN: u64 = u64::MAX;

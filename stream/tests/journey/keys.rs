@@ -119,7 +119,12 @@ async fn a_key_shows_how_it_is_used_and_what_of_it_was_refused() {
     usage.used(u64::MAX >> 1, 1, || None);
     usage.add(&world.pool).await.expect("a key that nobody has is left out");
     let keys = world.anonymous().with_key(&world.keys.admin).get("/v1/keys").await.json();
-    let of = keys["keys"].as_array().expect("keys").iter().find(|one| one["id"] == json!(ingest.to_string())).expect("listed");
+    let of = keys["keys"]
+        .as_array()
+        .expect("keys")
+        .iter()
+        .find(|one| one["id"] == json!(ingest.to_string()))
+        .expect("listed");
     assert_eq!((&of["events_today"], &of["hosts"]), (&json!(80), &json!(["web-0", "web-1"])), "{of}");
     assert!(of["last_used_ms"].as_i64().is_some_and(|ms| ms > 0));
 
