@@ -30,6 +30,16 @@ pub const DURATION_US_MAX: u64 = 3_600_000_000;
 /// How far a reported quantile may lie above the exact nearest-rank value, as a fraction of it.
 pub const ERROR_BOUND: f64 = 0.001;
 
+/// The shortest duration that shares its bucket with this one: where a row of a heatmap may begin.
+pub fn bucket_start(duration_us: u64) -> u64 {
+    lowest_of(index_of(duration_us.min(DURATION_US_MAX)))
+}
+
+/// The shortest duration beyond the bucket of this one.
+pub fn bucket_end(duration_us: u64) -> u64 {
+    highest_of(index_of(duration_us.min(DURATION_US_MAX))) + 1
+}
+
 /// Durations of finished requests, by bucket.
 #[derive(Clone, Default)]
 pub struct Histogram {

@@ -176,6 +176,10 @@ pub struct EventHead<'a> {
     pub duration_us: Option<u64>,
     /// Whether there is an `error` text.
     pub has_error: bool,
+    /// Emitting instance, UTF-8; empty without one.
+    pub host: &'a [u8],
+    /// Release, UTF-8; empty without one.
+    pub version: &'a [u8],
     /// The event as it lies in the record, without its length: for [`EventRow::decode`].
     pub raw: &'a [u8],
 }
@@ -193,6 +197,8 @@ impl<'a> EventHead<'a> {
             ended_ms: received_ms,
             duration_us: None,
             has_error: false,
+            host: &[],
+            version: &[],
             raw,
         };
         while let Some((&field, rest)) = input.split_first() {
@@ -204,10 +210,12 @@ impl<'a> EventHead<'a> {
                 }
                 tag::DURATION_US => head.duration_us = Some(wide_number(&mut input)?),
                 tag::ERROR => {
-                    check_text(&mut input)?;
+                    checked_text(&mut input)?;
                     head.has_error = true;
                 }
-                tag::HOST | tag::VERSION | tag::SOURCE => check_text(&mut input)?,
+                tag::HOST => head.host = checked_text(&mut input)?,
+                tag::VERSION => head.version = checked_text(&mut input)?,
+                tag::SOURCE => _ = checked_text(&mut input)?,
                 tag::BYTES_IN | tag::BYTES_OUT => _ = wide_number(&mut input)?,
                 tag::TRACE_ID => _ = fixed::<16>(&mut input)?,
                 tag::SPAN_ID => _ = fixed::<8>(&mut input)?,
@@ -337,12 +345,12 @@ fn wide_number(input: &mut &[u8]) -> Result<u64, RecordError> {
     Ok((quads & 0x0fff_ffff) | ((quads & 0x0fff_ffff_0000_0000) >> 4))
 }
 
-/// A text that nobody reads now.
+/// A text as bytes: whoever compares it needs no more.
 #[inline]
-fn check_text(input: &mut &[u8]) -> Result<(), RecordError> {
+fn checked_text<'a>(input: &mut &'a [u8]) -> Result<&'a [u8], RecordError> {
     let bytes = text_bytes(input)?;
     if bytes.is_ascii() || std::str::from_utf8(bytes).is_ok() {
-        return Ok(());
+        return Ok(bytes);
     }
     Err(RecordError::Malformed("text is not UTF-8"))
 }

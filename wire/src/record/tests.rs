@@ -382,6 +382,10 @@ fn assert_same(raw: &[u8], received_ms: i64) {
     let head = EventHead::decode(raw, received_ms);
     let of_row = row.map(|row| (row.series, row.ended_ms, row.duration_us, row.error.is_some(), row.raw));
     assert_eq!(head.map(|head| (head.series, head.ended_ms, head.duration_us, head.has_error, head.raw)), of_row);
+    if let (Ok(head), Ok(row)) = (head, EventRow::decode(raw, received_ms)) {
+        let text = |text: Option<&str>| text.unwrap_or_default().to_owned().into_bytes();
+        assert_eq!((head.host.to_vec(), head.version.to_vec()), (text(row.host), text(row.version)));
+    }
 }
 
 #[test]
