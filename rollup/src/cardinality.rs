@@ -194,10 +194,9 @@ impl Cardinality {
     pub(crate) fn seen(&self) -> Vec<SeenSeries> {
         let mut all = Vec::new();
         for (&project, budget) in &self.projects {
-            let mut today: Vec<u64> = budget.today.iter().copied().collect();
-            today.sort_unstable();
+            let (today, before) = budget.seen();
             all.push(SeenSeries { day: self.day, project, hashes: today });
-            all.push(SeenSeries { day: self.day - 1, project, hashes: budget.before.to_vec() });
+            all.push(SeenSeries { day: self.day - 1, project, hashes: before });
         }
         all.retain(|seen| !seen.hashes.is_empty());
         all
@@ -280,11 +279,7 @@ impl Cardinality {
     #[cold]
     fn change_day(&mut self, day: i32, series: &mut SeriesTable) {
         let is_next = day == self.day.saturating_add(1);
-        for budget in self.projects.values_mut() {
-            let today = std::mem::take(&mut budget.today);
-            let before = if is_next { today.into_iter().collect() } else { Vec::new() };
-            *budget = Budget::of(Vec::new(), before);
-        }
+        self.projects.values_mut().for_each(|budget| budget.change_day(is_next));
         self.projects.retain(|_, budget| budget.len > 0);
         self.day = day;
         self.add_up();
@@ -301,9 +296,9 @@ impl Cardinality {
     }
 }
 
-/// The series of one project.
+/// What one project, or one service (`facet`), has seen on two days.
 #[derive(Debug, Default)]
-struct Budget {
+pub(crate) struct Budget {
     today: HashSet<u64, RandomState>,
     /// Ascending.
     before: Box<[u64]>,
@@ -312,7 +307,7 @@ struct Budget {
 }
 
 impl Budget {
-    fn of(today: Vec<u64>, mut before: Vec<u64>) -> Self {
+    pub(crate) fn of(today: Vec<u64>, mut before: Vec<u64>) -> Self {
         before.sort_unstable();
         before.dedup();
         let mut budget = Self { today: HashSet::default(), len: before.len(), before: before.into_boxed_slice() };
@@ -322,12 +317,32 @@ impl Budget {
         budget
     }
 
-    fn knows(&self, hash: u64) -> bool {
+    pub(crate) fn knows(&self, hash: u64) -> bool {
         self.today.contains(&hash) || self.before.binary_search(&hash).is_ok()
     }
 
+    /// Different ones on both days.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Today is over; `is_next`: and tomorrow is now.
+    pub(crate) fn change_day(&mut self, is_next: bool) {
+        let today = std::mem::take(&mut self.today);
+        let before = if is_next { today.into_iter().collect() } else { Vec::new() };
+        *self = Budget::of(Vec::new(), before);
+    }
+
+    /// Today's and yesterday's, ascending.
+    #[cfg(test)]
+    pub(crate) fn seen(&self) -> (Vec<u64>, Vec<u64>) {
+        let mut today: Vec<u64> = self.today.iter().copied().collect();
+        today.sort_unstable();
+        (today, self.before.to_vec())
+    }
+
     /// Whether it was not seen today.
-    fn see(&mut self, hash: u64) -> bool {
+    pub(crate) fn see(&mut self, hash: u64) -> bool {
         let is_new = self.today.insert(hash);
         if is_new && self.before.binary_search(&hash).is_err() {
             self.len += 1;
@@ -335,7 +350,7 @@ impl Budget {
         is_new
     }
 
-    fn memory_bytes(&self) -> usize {
+    pub(crate) fn memory_bytes(&self) -> usize {
         // A table is at most seven eighths full and has a control byte for each place.
         let places = self.today.capacity() / 7 * 8;
         MAP_ENTRY_BYTES + places * (size_of::<u64>() + 1) + self.before.len() * size_of::<u64>()
@@ -396,7 +411,7 @@ impl Aliases {
 }
 
 /// Days since 1970, UTC.
-fn day_of(ms: i64) -> i32 {
+pub(crate) fn day_of(ms: i64) -> i32 {
     i32::try_from(ms.div_euclid(DAY_MS)).unwrap_or(i32::MAX)
 }
 

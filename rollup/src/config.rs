@@ -6,6 +6,7 @@ use peep_chassis::config::Settings;
 
 use crate::cardinality::SeriesLimits;
 use crate::dedup::DedupLimits;
+use crate::facet::FacetLimits;
 use crate::level::leveler::LevelerLimits;
 use crate::partition::PartitionLimits;
 use crate::raw::RawLimits;
@@ -57,6 +58,9 @@ pub struct Config {
     pub series_max: u64,
     /// The same for all projects together: the memory.
     pub series_total_max: u64,
+    /// Versions, and likewise hosts, of a service and environment on one partition and on two days that have a place of their
+    /// own. More: more rows for services with many short-lived hosts.
+    pub facets_max: u64,
 }
 
 impl Config {
@@ -182,6 +186,14 @@ impl Config {
                 1..=10_000_000,
                 "the same for all projects together; about 24 bytes of memory each",
             ),
+            facets_max: settings.u64(
+                "PEEP_ROLLUP_FACETS_MAX",
+                1_000,
+                1..=100_000,
+                "versions, and likewise hosts, of one service and environment that a partition counts one by one within two \
+                 days; events of further ones are counted in `(other)`; of all together no more than \
+                 PEEP_ROLLUP_SERIES_TOTAL_MAX",
+            ),
         };
         if config.retention_1m < config.retention {
             settings.problem("PEEP_ROLLUP_RETENTION_1M", "is shorter than PEEP_ROLLUP_RETENTION");
@@ -243,6 +255,10 @@ impl Config {
                 series_max: usize::try_from(self.series_max).unwrap_or(usize::MAX),
                 total_max: usize::try_from(self.series_total_max).unwrap_or(usize::MAX),
                 folds_max: FOLDS_MAX,
+            },
+            facets: FacetLimits {
+                per_scope_max: usize::try_from(self.facets_max).unwrap_or(usize::MAX),
+                total_max: usize::try_from(self.series_total_max).unwrap_or(usize::MAX),
             },
         }
     }

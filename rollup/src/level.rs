@@ -26,6 +26,9 @@
 //!   offsets. So the number of pieces and their stamps say nothing beyond the rules above; their sum does.
 //! - `last_10s` of a coarse piece is the start of the last ten-second bucket that has an event in it.
 //!
+//! All of it holds for the pieces of facets ([`Family`]) too, whose tables are called `facet_10s`, `facet_1m` and `facet_1h`,
+//! with done offsets and touched buckets of their own; the horizons are the same.
+//!
 //! Promises: counts, errors, durations, sums, smallest, largest and every histogram bucket of what is read and of what is
 //! written are equal; an inequality fails the pass before anything is written. Merging is exact, so any order and any grouping
 //! give the same sums.
@@ -57,7 +60,7 @@ impl Level {
     /// From fine to coarse.
     pub const ALL: [Level; 3] = [Level::TenSeconds, Level::Minute, Level::Hour];
 
-    /// As the tables call it.
+    /// As `rollup_horizon` calls it, and the tables of series.
     pub fn name(self) -> &'static str {
         match self {
             Level::TenSeconds => "10s",
@@ -86,6 +89,30 @@ impl Level {
             Level::TenSeconds => Some(Level::Minute),
             Level::Minute => Some(Level::Hour),
             Level::Hour => None,
+        }
+    }
+}
+
+/// Whose pieces: each has levels of its own, made by the same rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// Of series.
+    Series,
+    /// Of versions and hosts.
+    Facets,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Family; 2] = [Family::Series, Family::Facets];
+
+    /// A level of the family, as `rollup_level` and `rollup_touched` call it.
+    pub fn level_name(self, level: Level) -> &'static str {
+        match (self, level) {
+            (Family::Series, level) => level.name(),
+            (Family::Facets, Level::TenSeconds) => "facet_10s",
+            (Family::Facets, Level::Minute) => "facet_1m",
+            (Family::Facets, Level::Hour) => "facet_1h",
         }
     }
 }

@@ -5,7 +5,7 @@
 //! - [`consumer`]: one partition at work: when to read, to publish and to flush;
 //! - [`partition`]: all state of one partition, a function of the log; [`dedup`]: what was counted before; [`poison`]: what
 //!   cannot be counted; [`books`]: what became of every event;
-//! - [`cardinality`]: how many series there may be; [`key`]: series; [`window`]: cells of counts and latencies; [`raw`]: the weighted sample of the events themselves;
+//! - [`cardinality`]: how many series there may be; [`key`]: series; [`window`]: cells of counts and latencies; [`facet`]: the same for versions and hosts; [`raw`]: the weighted sample of the events themselves;
 //! - [`publish`]: live frames to whoever streams them;
 //! - [`flush`]: slots and deadlines; [`store`]: the compare-and-swap that counts each flush once; [`postgres`]: the same as SQL;
 //! - [`level`]: minutes out of ten seconds, hours out of minutes;
@@ -37,6 +37,8 @@ pub mod cardinality;
 pub mod key;
 
 pub mod window;
+
+pub mod facet;
 
 pub mod raw;
 

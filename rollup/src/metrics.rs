@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use crate::books::Counts;
 use crate::cardinality::{OTHER, Overflow};
-use crate::level::Level;
+use crate::level::{Family, Level};
 use crate::partition::{Cut, Partition};
 use crate::poison::Reason;
 use crate::postgres::level::raise::Pass;
@@ -146,6 +146,7 @@ pub(crate) fn committed(cut: &Cut) {
     }
     let rows = [
         ("rollup_10s", cut.pieces.len()),
+        ("facet_10s", cut.facets.pieces.len()),
         ("raw_event", raw.rows.len()),
         ("dead_letter", letters.len()),
         ("duplicate_batch", cut.duplicates.len()),
@@ -238,17 +239,18 @@ pub(crate) fn table_partitions(action: &'static str, count: u64) {
     counter!(TABLE_PARTITIONS_TOTAL, "action" => action).increment(count);
 }
 
-pub(crate) fn level_made(level: Level, pass: &Pass, took: Duration) {
-    counter!(LEVEL_PASSES_TOTAL, "level" => level.name(), "outcome" => "made").increment(1);
+pub(crate) fn level_made((family, level): (Family, Level), pass: &Pass, took: Duration) {
+    counter!(LEVEL_PASSES_TOTAL, "level" => family.level_name(level), "outcome" => "made").increment(1);
     let rows = [("read", pass.rows_read), ("written", pass.rows_written), ("compacted", pass.rows_compacted)];
     for (action, rows) in rows {
-        counter!(LEVEL_ROWS_TOTAL, "level" => level.name(), "action" => action).increment(rows);
+        counter!(LEVEL_ROWS_TOTAL, "level" => family.level_name(level), "action" => action).increment(rows);
     }
     histogram!(LEVEL_SECONDS).record(took.as_secs_f64());
 }
 
-pub(crate) fn level_failed(level: Option<Level>, outcome: &'static str) {
-    counter!(LEVEL_PASSES_TOTAL, "level" => level.map_or("all", Level::name), "outcome" => outcome).increment(1);
+pub(crate) fn level_failed(target: Option<(Family, Level)>, outcome: &'static str) {
+    let level = target.map_or("all", |(family, level)| family.level_name(level));
+    counter!(LEVEL_PASSES_TOTAL, "level" => level, "outcome" => outcome).increment(1);
 }
 
 pub(crate) fn retention_failed() {

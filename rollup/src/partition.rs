@@ -27,6 +27,7 @@ use peep_wire::record::{Batch, EventHead, RecordError, open};
 use crate::books::{Books, Counts, OpenBooks, ledger_ms};
 use crate::cardinality::{Cardinality, Overflow, SeenSeries, SeriesLimits};
 use crate::dedup::{Dedup, DedupCut, DedupLimits, Moment, Producer, Verdict, Window};
+use crate::facet::{FacetCut, FacetKind, FacetLimits, Facets, Named, SeenFacets};
 use crate::key::{Series, SeriesTable};
 use crate::poison::{DeadLetter, Reason};
 use crate::raw::{Offered, Place, RawCut, RawLimits, Sampler};
@@ -47,6 +48,8 @@ pub struct PartitionLimits {
     pub dedup: DedupLimits,
     /// How many series there may be.
     pub series: SeriesLimits,
+    /// How many versions and hosts there may be.
+    pub facets: FacetLimits,
 }
 
 /// Windows, sample, dead letters and books of one partition since its last flush, and whom it has heard of before.
@@ -73,6 +76,7 @@ pub struct Partition {
     dirty: Cells,
     /// By series index: the window that its last events fell into, a guess that saves the look-up.
     recent: Vec<u32>,
+    facets: Facets,
     raw: Sampler,
     dead_letters: Vec<DeadLetter>,
     dead_letter_bytes: usize,
@@ -114,6 +118,8 @@ pub struct Restored {
     pub windows: Vec<Window>,
     /// Rows of `series_budget`, in any order; of days that do not matter any more may be among them.
     pub budgets: Vec<SeenSeries>,
+    /// Rows of `facet_budget`, likewise.
+    pub facet_budgets: Vec<SeenFacets>,
 }
 
 /// A live frame, encoded.
@@ -138,6 +144,8 @@ pub struct Cut {
     pub fingerprint: Option<Fingerprint>,
     /// One row of `rollup_10s` each.
     pub pieces: Vec<Piece>,
+    /// The same events by version and by host.
+    pub facets: FacetCut,
     /// Rows of `raw_event`.
     pub raw: RawCut,
     /// Rows of `dead_letter`.
@@ -198,7 +206,7 @@ impl Partition {
 
     /// A partition that goes on where another left off.
     pub fn restored(number: u32, next: Offset, limits: PartitionLimits, restored: Restored) -> Self {
-        let Restored { log_ms, windows, budgets } = restored;
+        let Restored { log_ms, windows, budgets, facet_budgets } = restored;
         Self {
             number,
             limits,
@@ -216,6 +224,7 @@ impl Partition {
             frame_bytes: 0,
             dirty: Cells::default(),
             recent: Vec::new(),
+            facets: Facets::restored(limits.facets, log_ms, facet_budgets),
             raw: Sampler::new(limits.raw),
             dead_letters: Vec::new(),
             dead_letter_bytes: 0,
@@ -247,6 +256,7 @@ impl Partition {
             log_ms => self.appended_ms.clamp(log_ms, log_ms + LOG_LEAP_MS_MAX),
         };
         self.cardinality.advance(self.log_ms, &mut self.series);
+        self.facets.advance(self.log_ms);
         match opened {
             Ok(opened) => {
                 self.books.open_record();
@@ -298,6 +308,7 @@ impl Partition {
     pub fn delta_bytes(&self) -> usize {
         self.fresh.waiting_bytes()
             + self.dirty.memory_bytes()
+            + self.facets.delta_bytes()
             + self.raw.memory_bytes()
             + self.dead_letter_bytes
             + self.duplicates.capacity() * size_of::<Duplicate>()
@@ -311,6 +322,7 @@ impl Partition {
         self.delta_bytes()
             + (self.fresh.memory_bytes() - self.fresh.waiting_bytes())
             + self.series.memory_bytes()
+            + self.facets.kept_bytes()
             + self.recent.capacity() * size_of::<u32>()
             + self.dedup.memory_bytes()
             + self.cardinality.memory_bytes()
@@ -368,7 +380,8 @@ impl Partition {
     }
 
     fn drain_fresh(&mut self, mut frame: Option<&mut FrameWriter>) {
-        let Self { series, fresh, dirty, recent, .. } = self;
+        let Self { series, fresh, dirty, recent, facets, .. } = self;
+        facets.drain(fresh);
         recent.resize(series.len(), u32::MAX);
         fresh.drain(|cell| {
             if let Some(frame) = &mut frame {
@@ -402,6 +415,7 @@ impl Partition {
             to: self.next,
             fingerprint: self.fingerprint.clone(),
             pieces: self.dirty.take().into_iter().map(piece).collect(),
+            facets: self.facets.cut(),
             raw: self.raw.cut(|at| Arc::clone(series.get(at))),
             dead_letters: std::mem::take(&mut self.dead_letters),
             duplicates: std::mem::take(&mut self.duplicates),
@@ -429,6 +443,7 @@ impl Partition {
         if !self.has_uncut() {
             self.series.clear();
             self.cardinality.shrink();
+            self.facets.shrink();
             self.recent = Vec::new();
             self.fresh.shrink();
             self.dirty = Cells::default();
@@ -545,6 +560,10 @@ impl Partition {
             self.raw.offer(&offered).map_err(|_| Reason::Malformed)?;
         }
         let slot_s = slot_of(event.ended_ms);
+        let EventHead { version, host, ended_ms, .. } = *event;
+        let is_timed = event.duration_us.is_some();
+        let named = Named { version, host, window_s: window_of(slot_s), ended_ms, is_timed, error };
+        self.facets.count(&self.series, series, &self.fresh, &named);
         let recent = self.series.recent_mut(series, slot_s);
         if self.fresh.record(recent, series, slot_s, event.duration_us, error) {
             self.frame_bytes += FRAME_BYTES_PER_CELL + self.series.key(series).1.len();
@@ -608,6 +627,7 @@ impl Cut {
         let total = &self.books.total;
         self.books.balance()
             && self.books.records == self.to - self.from
+            && FacetKind::ALL.iter().all(|kind| self.facets.events(*kind) == total.rolled_up)
             && (pieces, letters, duplicates) == (total.rolled_up, total.dead_lettered, total.duplicate)
     }
 }

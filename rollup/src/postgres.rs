@@ -1,8 +1,8 @@
 //! The store in Postgres.
 //!
 //! Arrives: calls of [`Store`]. Leaves: SQL. In the order of a partition's life: [`cursor`] leases it and moves its cursor;
-//! `dedup` and `budget` restore what it must know; [`write`](mod@write) is one flush, with the rows of `level`, `dedup`, `budget`
-//! and `ledger` in the same transaction; `copy` writes rows in Postgres' binary format; [`partitions`] are those of the tables.
+//! `dedup`, `budget` and `facet` restore what it must know; [`write`](mod@write) is one flush, with the rows of `level`, `dedup`,
+//! `budget`, `facet` and `ledger` in the same transaction; `copy` writes rows in Postgres' binary format; [`partitions`] are those of the tables.
 //!
 //! Promises: a flush has a connection that nobody else uses; after any error that connection is closed, so that no half-open
 //! transaction is ever reused. Whether a failed flush was committed after all (the connection broke while COMMIT was on its
@@ -23,6 +23,8 @@ pub(crate) mod level;
 pub(crate) mod dedup;
 
 pub(crate) mod budget;
+
+pub(crate) mod facet;
 
 mod ledger;
 
@@ -79,6 +81,7 @@ impl PostgresStore {
         // Owned by this future: dropped with it, which closes it, unless it is put back below.
         let mut connection = self.connection().await?;
         write::resolve_series(&mut connection, cut).await?;
+        facet::resolve(&mut connection, cut).await?;
         for _ in 0..HORIZON_ATTEMPTS {
             let horizons = self.horizons(&mut connection).await?;
             self.ensure_partitions(&mut connection, cut, &horizons).await?;
@@ -97,6 +100,7 @@ impl PostgresStore {
     pub async fn flush_rows_alone(&self, cut: &Cut) -> Result<(), StoreError> {
         let mut connection = self.connection().await?;
         write::resolve_series(&mut connection, cut).await?;
+        facet::resolve(&mut connection, cut).await?;
         let horizons = self.horizons(&mut connection).await?;
         self.ensure_partitions(&mut connection, cut, &horizons).await?;
         write::write_rows_alone(&mut connection, cut, &horizons).await?;
@@ -119,6 +123,7 @@ impl PostgresStore {
         let mut restored = Restored::default();
         dedup::restore(&mut connection, partition, &mut restored).await?;
         budget::restore(&mut connection, partition, &mut restored).await?;
+        facet::restore(&mut connection, partition, &mut restored).await?;
         self.put_back(connection);
         Ok(restored)
     }

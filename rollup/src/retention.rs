@@ -21,19 +21,19 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection, Row};
 use tokio::time::{sleep, timeout};
 
-use crate::level::{Horizons, Level};
+use crate::level::{Family, Horizons, Level};
 use crate::metrics;
 use crate::postgres::partitions::{TimeTable, ensure, execute};
-use crate::postgres::{budget, dedup, level};
+use crate::postgres::{budget, dedup, facet, level};
 
 /// How long things are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
-    /// `rollup_10s`.
+    /// `rollup_10s` and `facet_10s`.
     pub ten_seconds: Duration,
-    /// `rollup_1m`, `dead_letter`, `duplicate_batch` and `series_overflow`.
+    /// `rollup_1m`, `facet_1m`, `dead_letter`, `duplicate_batch` and `series_overflow`.
     pub minutes: Duration,
-    /// `rollup_1h` and the ledger.
+    /// `rollup_1h`, `facet_1h`, `facet_seen` and the ledger.
     pub hours: Duration,
     /// `raw_event`.
     pub raw: Duration,
@@ -98,9 +98,9 @@ pub async fn pass(options: &PgConnectOptions, retention: Retention) -> sqlx::Res
         }
         let wanted = retention.horizons(now_s);
         let horizons = move_horizons(&mut connection, wanted).await?;
-        for level in Level::ALL {
-            if is_raised(&mut connection, level, &horizons).await? {
-                done.dropped += drop_before(&mut connection, TimeTable::of(level), horizons.of(level)).await?;
+        for (family, level) in Family::ALL.into_iter().flat_map(|family| Level::ALL.map(|level| (family, level))) {
+            if is_raised(&mut connection, family, level, &horizons).await? {
+                done.dropped += drop_before(&mut connection, TimeTable::of(family, level), horizons.of(level)).await?;
             } else {
                 done.held_back += 1;
             }
@@ -134,9 +134,15 @@ async fn move_horizons(connection: &mut PgConnection, wanted: Horizons) -> sqlx:
 }
 
 /// Whether everything of a level that is older than its horizon is in the next one.
-async fn is_raised(connection: &mut PgConnection, level: Level, horizons: &Horizons) -> sqlx::Result<bool> {
+async fn is_raised(
+    connection: &mut PgConnection,
+    family: Family,
+    level: Level,
+    horizons: &Horizons,
+) -> sqlx::Result<bool> {
     // Also the levels below it: what the leveler is about to write there has to go on upwards first. Buckets are ascending.
-    let below: Vec<&str> = Level::ALL.iter().filter(|below| **below <= level).map(|below| below.name()).collect();
+    let below = Level::ALL.iter().filter(|below| **below <= level);
+    let below: Vec<&str> = below.map(|below| family.level_name(*below)).collect();
     let sql = "select not exists (select from rollup_touched where level = any ($1) and buckets[1] < $2)";
     sqlx::query_scalar(sql).bind(below).bind(horizons.of(level)).fetch_one(connection).await
 }
@@ -184,6 +190,7 @@ async fn sweep(connection: &mut PgConnection, retention: Retention, horizons: &H
     sqlx::query(days).bind(horizons.hour_s as f64).execute(&mut *connection).await?;
     dedup::sweep(connection, retention.dedup, retention.minutes).await?;
     budget::sweep(connection, retention.minutes).await?;
+    facet::sweep(connection, horizons.hour_s).await?;
     Ok(())
 }
 

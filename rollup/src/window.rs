@@ -19,6 +19,7 @@
 //! Does not: know which windows are old, sort (the store does, by row id), or talk to anybody.
 
 use std::hash::{BuildHasher, Hasher};
+use std::ops::Range;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -173,6 +174,18 @@ impl Fresh {
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.cells.is_empty()
+    }
+
+    /// Durations that wait: where the next one will be.
+    #[inline]
+    pub fn timed(&self) -> usize {
+        self.durations.len()
+    }
+
+    /// A stretch of the durations that wait, in the order they came.
+    pub fn copy_durations(&self, stretch: Range<usize>, into_us: &mut [u32]) {
+        let timed = &self.durations[stretch];
+        into_us.iter_mut().zip(timed).for_each(|(into_us, timed)| *into_us = timed.duration_us);
     }
 
     /// How many cells are open.
@@ -352,7 +365,7 @@ fn hash_of(hasher: &RandomState, series: u32, start_s: i64) -> u64 {
 }
 
 /// Places that are kept whatever the traffic.
-const ROOM_KEPT: usize = 1024;
+pub(crate) const ROOM_KEPT: usize = 1024;
 /// Room that is reserved ahead for the next interval: half a megabyte.
 const CELLS_RESERVED_MAX: usize = 4096;
 

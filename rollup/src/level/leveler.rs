@@ -19,7 +19,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection, Row};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Level;
+use super::{Family, Level};
 use crate::metrics;
 use crate::postgres::level::LevelError;
 use crate::postgres::level::raise::{RaiseLimits, Raised, raise};
@@ -107,7 +107,7 @@ impl Leveler {
     pub async fn round(&mut self, options: &PgConnectOptions, due: Due) -> Result<Round, LevelError> {
         let mut connection = options.connect().await?;
         let mut round = Round::default();
-        for target in [Level::Minute, Level::Hour] {
+        for target in TARGETS {
             for partition in self.due(&mut connection, target, due).await? {
                 if let Err(error) = self.catch_up(&mut connection, partition, target, &mut round).await {
                     self.known.clear();
@@ -122,22 +122,30 @@ impl Leveler {
     }
 
     /// Partitions whose level is behind, those that have waited longest first.
-    async fn due(&self, connection: &mut PgConnection, target: Level, due: Due) -> sqlx::Result<Vec<u32>> {
+    async fn due(
+        &self,
+        connection: &mut PgConnection,
+        (family, target): (Family, Level),
+        due: Due,
+    ) -> sqlx::Result<Vec<u32>> {
         let rows = "insert into rollup_level (log_partition, level, updated_at)
-            select log_partition, level, 'epoch' from rollup_cursor, (values ('1m'), ('1h')) as levels (level)
-            where not exists (select from rollup_level l where l.log_partition = rollup_cursor.log_partition)
+            select log_partition, level, 'epoch' from rollup_cursor, unnest($1::text[]) as levels (level)
+            where not exists (
+                select from rollup_level l where l.log_partition = rollup_cursor.log_partition and l.level = levels.level)
             on conflict do nothing";
-        sqlx::query(rows).execute(&mut *connection).await?;
+        let names = [Level::Minute, Level::Hour].map(|level| family.level_name(level));
+        sqlx::query(rows).bind(names).execute(&mut *connection).await?;
         let sql = match target {
             Level::Hour => {
                 "select l.log_partition from rollup_level l
-                join rollup_level m on m.log_partition = l.log_partition and m.level = '1m'
-                where l.level = '1h' and l.done_offset < m.done_offset and l.updated_at <= now() - $1 * interval '1 second'
+                join rollup_level m on m.log_partition = l.log_partition and m.level = $2
+                where l.level = $3 and l.done_offset < m.done_offset and l.updated_at <= now() - $1 * interval '1 second'
                 order by l.updated_at, l.log_partition"
             }
             _ => {
                 "select l.log_partition from rollup_level l join rollup_cursor c using (log_partition)
-                where l.level = '1m' and l.done_offset < c.next_offset and l.updated_at <= now() - $1 * interval '1 second'
+                where l.level = $2 and $3::text is not null and l.done_offset < c.next_offset
+                    and l.updated_at <= now() - $1 * interval '1 second'
                 order by l.updated_at, l.log_partition"
             }
         };
@@ -146,7 +154,9 @@ impl Leveler {
             _ => self.limits.interval,
         };
         let waited = if due == Due::Now { Duration::ZERO } else { interval };
-        let rows = sqlx::query(sql).bind(waited.as_secs_f64()).fetch_all(connection).await?;
+        let [minutes, hours] = names;
+        let query = sqlx::query(sql).bind(waited.as_secs_f64()).bind(minutes).bind(hours);
+        let rows = query.fetch_all(connection).await?;
         rows.iter().map(|row| Ok(row.try_get::<i32, _>(0)?.unsigned_abs())).collect()
     }
 
@@ -154,7 +164,7 @@ impl Leveler {
         &mut self,
         connection: &mut PgConnection,
         partition: u32,
-        target: Level,
+        target: (Family, Level),
         round: &mut Round,
     ) -> Result<(), LevelError> {
         let limits = RaiseLimits { bytes_max: self.limits.bytes_max, flushes_max: self.limits.flushes_max.into() };
@@ -163,7 +173,7 @@ impl Leveler {
             match raise(connection, partition, target, &self.known, limits).await? {
                 Raised::Current | Raised::Busy => return Ok(()),
                 Raised::Needs(starts_s) => {
-                    let table = TimeTable::of(target);
+                    let table = TimeTable::of(target.0, target.1);
                     let made = partitions::ensure(connection, table, &starts_s).await?;
                     metrics::table_partitions("made", u64::try_from(made).unwrap_or(0));
                     self.known.extend(starts_s.into_iter().map(|start_s| (table, start_s)));
@@ -171,7 +181,7 @@ impl Leveler {
                 Raised::Done(pass) => {
                     metrics::level_made(target, &pass, started.elapsed());
                     round.passes += 1;
-                    round.events += pass.events;
+                    round.events += if target.0 == Family::Series { pass.events } else { 0 };
                     round.rows_written += pass.rows_written;
                     round.rows_compacted += pass.rows_compacted;
                 }
@@ -180,16 +190,16 @@ impl Leveler {
     }
 }
 
-fn report(place: Option<(u32, Level)>, error: &LevelError) {
-    let level = place.map_or("", |(_, level)| level.name());
+fn report(place: Option<(u32, (Family, Level))>, error: &LevelError) {
+    let level = place.map_or("", |(_, (family, level))| family.level_name(level));
     let partition = place.map(|(partition, _)| partition);
     match error {
         LevelError::Database(error) => {
-            metrics::level_failed(place.map(|(_, level)| level), "failed");
+            metrics::level_failed(place.map(|(_, target)| target), "failed");
             tracing::warn!(partition, level, %error, "level not made; tried again at the next interval");
         }
         LevelError::Merge(_) | LevelError::Unbalanced { .. } => {
-            metrics::level_failed(place.map(|(_, level)| level), "refused");
+            metrics::level_failed(place.map(|(_, target)| target), "refused");
             tracing::error!(
                 partition,
                 level,
@@ -200,6 +210,13 @@ fn report(place: Option<(u32, Level)>, error: &LevelError) {
     }
 }
 
+/// A level after the one it is made from.
+const TARGETS: [(Family, Level); 4] = [
+    (Family::Series, Level::Minute),
+    (Family::Series, Level::Hour),
+    (Family::Facets, Level::Minute),
+    (Family::Facets, Level::Hour),
+];
 /// An hour is looked at ten times less often than a minute.
 const HOURS_EVERY: u32 = 10;
 /// Everything that a night without levelers has left should fit; if not, the next round goes on.

@@ -24,6 +24,7 @@ fn limits() -> PartitionLimits {
         raw: RawLimits { events_per_second_max: 1000, burst_events_max: 1000, bytes_max: 1 << 20 },
         dedup: DedupLimits { retention_ms: 24 * HOUR_MS, producers_max: 1000, bytes_max: 1 << 20 },
         series: SeriesLimits { series_max: 10_000, total_max: 100_000, folds_max: 1_000 },
+        facets: FacetLimits { per_scope_max: 3, total_max: 100 },
     }
 }
 
@@ -333,6 +334,26 @@ fn a_partition_that_goes_on_admits_what_its_predecessor_would_have() {
     }
 }
 
+/// Pieces of facets merged by facet and window, and when each was first and last heard of.
+type MergedFacets = BTreeMap<(FacetKind, String, i64), (u64, u64, Vec<(u64, u64)>)>;
+
+fn facets(cuts: &[Cut]) -> (MergedFacets, BTreeMap<(FacetKind, String), (i64, i64)>) {
+    let mut cells: BTreeMap<(FacetKind, String, i64), Cell> = BTreeMap::new();
+    let mut seen: BTreeMap<(FacetKind, String), (i64, i64)> = BTreeMap::new();
+    for cut in cuts {
+        for piece in &cut.facets.pieces {
+            let key = (piece.facet.kind, piece.facet.value.to_string(), piece.window_s);
+            cells.entry(key).or_default().merge(&piece.cell);
+        }
+        for of in &cut.facets.seen {
+            let known = seen.entry((of.facet.kind, of.facet.value.to_string())).or_insert((of.first_ms, of.last_ms));
+            *known = (known.0.min(of.first_ms), known.1.max(of.last_ms));
+        }
+    }
+    let flat = |(key, cell): (_, Cell)| (key, (cell.count, cell.errors, buckets(&cell.histogram)));
+    (cells.into_iter().map(flat).collect(), seen)
+}
+
 /// What the tables would hold: pieces merged by series and window.
 type Merged = BTreeMap<(Vec<u8>, i64), (u64, u64, Vec<(u64, u64)>)>;
 
@@ -404,6 +425,7 @@ struct Tables {
     log_ms: i64,
     windows: BTreeMap<(ProjectId, Producer), Window>,
     budgets: Vec<SeenSeries>,
+    facet_budgets: Vec<SeenFacets>,
 }
 
 impl Tables {
@@ -414,11 +436,13 @@ impl Tables {
         let windows = cut.dedup.windows.iter().map(|window| ((window.project, window.producer), window.clone()));
         self.windows.extend(windows);
         self.budgets.extend(cut.budgets.iter().cloned());
+        self.facet_budgets.extend(cut.facets.budgets.iter().cloned());
     }
 
     fn restored(&self) -> Restored {
         let windows = self.windows.values().cloned().collect();
-        Restored { log_ms: self.log_ms, windows, budgets: self.budgets.clone() }
+        let (budgets, facet_budgets) = (self.budgets.clone(), self.facet_budgets.clone());
+        Restored { log_ms: self.log_ms, windows, budgets, facet_budgets }
     }
 }
 
@@ -428,6 +452,9 @@ fn events_of(sent: &[Sent]) -> Vec<Event<'static>> {
         .map(|sent| Event {
             duration_us: sent.duration_us,
             error: sent.error.then_some("boom"),
+            // Hosts beyond their budget.
+            host: [None, Some("a"), Some("b"), Some("c"), Some("d")][sent.age_ms as usize / 100 % 5],
+            version: [Some("v1"), Some("v2")][usize::from(sent.route) % 2],
             ..event("shop", routes[usize::from(sent.route)], NOW_MS - sent.age_ms, 0)
         })
         .collect()
@@ -474,6 +501,7 @@ proptest! {
         });
         prop_assert_eq!(&merged(live), &expected);
 
+        prop_assert_eq!(facets(&cuts), facets(std::slice::from_ref(&whole)));
         prop_assert_eq!(added_up(&cuts), added_up(std::slice::from_ref(&whole)));
         prop_assert!(whole.balances() && cuts.iter().all(Cut::balances));
         let sent: u64 = batches.iter().map(|batch| batch.len() as u64).sum();
@@ -524,6 +552,8 @@ proptest! {
         }
         let whole = flush(&mut lives);
         prop_assert_eq!(added_up(&cuts), added_up(std::slice::from_ref(&whole)));
+        prop_assert_eq!(facets(&cuts), facets(std::slice::from_ref(&whole)));
+        prop_assert_eq!(dies.facets.places(), lives.facets.places());
         prop_assert_eq!(dies.log_ms(), lives.log_ms());
         prop_assert_eq!(dies.dedup().windows(dies.log_ms()), lives.dedup().windows(lives.log_ms()));
         let duplicates: Vec<_> = cuts.iter().flat_map(|cut| cut.duplicates.clone()).collect();

@@ -29,8 +29,9 @@ pub(super) async fn insert(connection: &mut PgConnection, owner: Owner, epoch: u
             from unnest($26::bigint[], $27::bigint[], $28::bigint[]) as m (project_id, day_s, rolled_up)
             on conflict (project_id, day, log_partition) do update set rolled_up = d.rolled_up + excluded.rolled_up)
         insert into ledger (log_partition, from_offset, to_offset, epoch, owner, fingerprint, appended_at,
-            records, records_unreadable, accepted, rolled_up, dead_lettered, duplicate, unidentified, uncertain, folded)
-        values ($1, $2, $3, $4, $5, $6, to_timestamp($7 / 1000.0), $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+            records, records_unreadable, accepted, rolled_up, dead_lettered, duplicate, unidentified, uncertain, folded,
+            has_facets)
+        values ($1, $2, $3, $4, $5, $6, to_timestamp($7 / 1000.0), $8, $9, $10, $11, $12, $13, $14, $15, $16, true)";
     let books = &cut.books;
     let Counts { accepted, rolled_up, dead_lettered, duplicate, unidentified, uncertain, folded } = books.total;
     let minutes =

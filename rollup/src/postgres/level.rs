@@ -16,14 +16,16 @@ mod compact;
 use std::collections::BTreeMap;
 
 use futures_util::TryStreamExt;
+use peep_wire::ProjectId;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::copy;
 use super::partitions::TimeTable;
 use super::write::copy_rows;
-use crate::level::{Horizons, Level, MergeError, Merged, Merger, Stored, Sums};
-use crate::partition::{Cut, Piece};
+use crate::level::{Family, Horizons, Level, MergeError, Merged, Merger, Stored, Sums};
+use crate::partition::Cut;
+use crate::window::Cell;
 
 /// Why a level could not be made. Nothing was written.
 #[derive(Debug, thiserror::Error)]
@@ -93,32 +95,65 @@ pub(crate) async fn move_horizons(connection: &mut PgConnection, wanted: Horizon
     horizons(connection).await
 }
 
+/// A piece of either family on its way into a table.
+#[derive(Debug, Clone, Copy)]
+struct Row10s<'c> {
+    project: u64,
+    series_id: i64,
+    window_s: i64,
+    cell: &'c Cell,
+}
+
+fn rows_of(cut: &Cut, family: Family) -> Vec<Row10s<'_>> {
+    let row = |project: ProjectId, row: Option<i64>, window_s, cell| {
+        let series_id = row.expect("ids were resolved before the transaction");
+        Row10s { project: project.0, series_id, window_s, cell }
+    };
+    match family {
+        Family::Series => {
+            let pieces = cut.pieces.iter();
+            pieces.map(|piece| row(piece.series.project, piece.series.row(), piece.window_s, &piece.cell)).collect()
+        }
+        Family::Facets => {
+            let pieces = cut.facets.pieces.iter();
+            pieces.map(|piece| row(piece.facet.project, piece.facet.row(), piece.window_s, &piece.cell)).collect()
+        }
+    }
+}
+
 /// Writes the pieces of a cut, each into the level that the horizons say.
 pub(super) async fn copy_pieces(connection: &mut PgConnection, cut: &Cut, horizons: &Horizons) -> sqlx::Result<()> {
+    for family in Family::ALL {
+        copy_family(connection, family, cut, horizons).await?;
+    }
+    Ok(())
+}
+
+async fn copy_family(
+    connection: &mut PgConnection,
+    family: Family,
+    cut: &Cut,
+    horizons: &Horizons,
+) -> sqlx::Result<()> {
     // In the order of the primary key: neighbours land on the same index page, and the same log gives the same rows.
-    let mut fine: Vec<&Piece> = Vec::with_capacity(cut.pieces.len());
+    let pieces = rows_of(cut, family);
+    let mut fine: Vec<Row10s<'_>> = Vec::with_capacity(pieces.len());
     let mut coarse: BTreeMap<(Level, u64, i64), Merger> = BTreeMap::new();
-    for piece in &cut.pieces {
+    for piece in pieces {
         match horizons.level_of(piece.window_s) {
             Level::TenSeconds => fine.push(piece),
             level => {
-                let place = (level, piece.series.project.0, level.start_of(piece.window_s));
-                coarse.entry(place).or_default().add_cell(series_id(piece), piece.window_s, &piece.cell);
+                let place = (level, piece.project, level.start_of(piece.window_s));
+                coarse.entry(place).or_default().add_cell(piece.series_id, piece.window_s, piece.cell);
             }
         }
     }
-    fine.sort_by_key(|piece| (piece.series.project, piece.window_s, piece.series.row()));
+    fine.sort_by_key(|piece| (piece.project, piece.window_s, piece.series_id));
     let partition = cut.partition;
     let mut histogram = Vec::new();
-    copy_rows(connection, &copy_sql(Level::TenSeconds), &fine, |piece, out| {
-        let key = Key {
-            project: piece.series.project.0,
-            bucket_s: piece.window_s,
-            series_id: series_id(piece),
-            partition,
-            up_to: cut.to,
-        };
-        encode(out, &key, &piece.cell, None, &mut histogram);
+    copy_rows(connection, &copy_sql(family, Level::TenSeconds), &fine, |piece, out| {
+        let Row10s { project, series_id, window_s: bucket_s, cell } = *piece;
+        encode(out, &Key { project, bucket_s, series_id, partition, up_to: cut.to }, cell, None, &mut histogram);
     })
     .await?;
     let mut rows: BTreeMap<Level, Vec<CoarseRow>> = BTreeMap::new();
@@ -127,7 +162,7 @@ pub(super) async fn copy_pieces(connection: &mut PgConnection, cut: &Cut, horizo
         rows.entry(level).or_default().extend(merger.into_series().map(row));
     }
     for (level, rows) in rows {
-        copy_coarse(connection, level, partition, &rows).await?;
+        copy_coarse(connection, family, level, partition, &rows).await?;
     }
     Ok(())
 }
@@ -136,20 +171,25 @@ pub(super) async fn copy_pieces(connection: &mut PgConnection, cut: &Cut, horizo
 pub(super) async fn touched(connection: &mut PgConnection, cut: &Cut, horizons: &Horizons) -> sqlx::Result<()> {
     let mut touched = Touched::default();
     for piece in &cut.pieces {
-        touched.add(horizons.level_of(piece.window_s), piece.series.project.0, piece.window_s, piece.cell.count);
+        let level = horizons.level_of(piece.window_s);
+        touched.add(Family::Series, level, piece.series.project.0, piece.window_s, piece.cell.count);
+    }
+    for piece in &cut.facets.pieces {
+        let level = horizons.level_of(piece.window_s);
+        touched.add(Family::Facets, level, piece.facet.project.0, piece.window_s, piece.cell.count);
     }
     touched.insert(connection, cut.partition, cut.to).await
 }
 
 /// Events by level, project and bucket of the next level.
 #[derive(Debug, Default)]
-struct Touched(BTreeMap<(Level, u64, i64), u64>);
+struct Touched(BTreeMap<(Family, Level, u64, i64), u64>);
 
 impl Touched {
     /// Events of a piece of `level`.
-    fn add(&mut self, level: Level, project: u64, bucket_s: i64, events: u64) {
+    fn add(&mut self, family: Family, level: Level, project: u64, bucket_s: i64, events: u64) {
         if let Some(next) = level.next() {
-            *self.0.entry((level, project, next.start_of(bucket_s))).or_default() += events;
+            *self.0.entry((family, level, project, next.start_of(bucket_s))).or_default() += events;
         }
     }
 
@@ -166,13 +206,13 @@ impl Touched {
             on conflict (level, log_partition, up_to_offset, project_id) do update set
                 buckets = array(select distinct unnest(known.buckets || excluded.buckets) as bucket order by bucket),
                 events = known.events + excluded.events";
-        let column = |field: fn(&(Level, u64, i64)) -> i64| self.0.keys().map(field).collect::<Vec<i64>>();
+        let column = |field: fn(&(Family, Level, u64, i64)) -> i64| self.0.keys().map(field).collect::<Vec<i64>>();
         sqlx::query(sql)
             .bind(partition as i32)
             .bind(signed(up_to))
-            .bind(self.0.keys().map(|(level, _, _)| level.name()).collect::<Vec<_>>())
-            .bind(column(|(_, project, _)| signed(*project)))
-            .bind(column(|(_, _, bucket_s)| *bucket_s))
+            .bind(self.0.keys().map(|(family, level, _, _)| family.level_name(*level)).collect::<Vec<_>>())
+            .bind(column(|(_, _, project, _)| signed(*project)))
+            .bind(column(|(_, _, _, bucket_s)| *bucket_s))
             .bind(self.0.values().map(|events| signed(*events)).collect::<Vec<_>>())
             .execute(connection)
             .await?;
@@ -191,12 +231,13 @@ struct CoarseRow {
 
 async fn copy_coarse(
     connection: &mut PgConnection,
+    family: Family,
     level: Level,
     partition: u32,
     rows: &[CoarseRow],
 ) -> sqlx::Result<()> {
     let mut histogram = Vec::new();
-    copy_rows(connection, &copy_sql(level), rows, |row, out| {
+    copy_rows(connection, &copy_sql(family, level), rows, |row, out| {
         let CoarseRow { project, bucket_s, series_id, up_to, ref merged } = *row;
         let key = Key { project, bucket_s, series_id, partition, up_to };
         let last_s = (level != Level::TenSeconds).then_some(merged.last_s);
@@ -205,8 +246,8 @@ async fn copy_coarse(
     .await
 }
 
-fn copy_sql(level: Level) -> String {
-    let table = TimeTable::of(level).name();
+fn copy_sql(family: Family, level: Level) -> String {
+    let table = TimeTable::of(family, level).name();
     let last = if level == Level::TenSeconds { "" } else { ", last_10s" };
     format!(
         "copy {table} (project_id, bucket, series_id, log_partition, up_to_offset, count, errors, latency_count, sum_us, \
@@ -223,7 +264,7 @@ struct Key {
     up_to: u64,
 }
 
-fn encode(out: &mut Vec<u8>, key: &Key, cell: &crate::window::Cell, last_s: Option<i64>, histogram: &mut Vec<u8>) {
+fn encode(out: &mut Vec<u8>, key: &Key, cell: &Cell, last_s: Option<i64>, histogram: &mut Vec<u8>) {
     let totals = cell.histogram.totals();
     copy::row(out, if last_s.is_some() { 13 } else { 12 });
     copy::uint8(out, key.project);
@@ -247,13 +288,10 @@ fn encode(out: &mut Vec<u8>, key: &Key, cell: &crate::window::Cell, last_s: Opti
     }
 }
 
-fn series_id(piece: &Piece) -> i64 {
-    piece.series.row().expect("ids were resolved before the transaction")
-}
-
 /// Pieces of one bucket and partition, by the offsets in their keys.
 #[derive(Debug, Clone, Copy)]
 struct Range<'a> {
+    family: Family,
     level: Level,
     partition: u32,
     project: i64,
@@ -269,8 +307,8 @@ async fn take_back(
     range: Range<'_>,
     merger: &mut Merger,
 ) -> Result<(BTreeMap<i64, i64>, u64), LevelError> {
-    let Range { level, partition, project, bucket_s, series, above, to } = range;
-    let (table, last) = (TimeTable::of(level).name(), last_of(level));
+    let Range { family, level, partition, project, bucket_s, series, above, to } = range;
+    let (table, last) = (TimeTable::of(family, level).name(), last_of(level));
     let sql = format!(
         "delete from {table}
         where project_id = $1 and bucket = to_timestamp($2) and series_id = any ($3) and log_partition = $4

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::level::{Horizons, Level};
+use crate::level::{Family, Horizons, Level};
 use crate::partition::Cut;
 
 /// A table that is partitioned by time.
@@ -18,6 +18,12 @@ pub enum TimeTable {
     Rollup1m,
     /// Rollups in hours, ten days to a partition: they are few and kept for long.
     Rollup1h,
+    /// The same three for versions and hosts.
+    Facet10s,
+    /// In minutes.
+    Facet1m,
+    /// In hours.
+    Facet1h,
     /// Raw events, six hours to a partition: the retention is short and should not overshoot by a day.
     RawEvent,
     /// Books by flush, ten days to a partition.
@@ -28,21 +34,27 @@ pub enum TimeTable {
 
 impl TimeTable {
     /// All of them.
-    pub const ALL: [TimeTable; 6] = [
+    pub const ALL: [TimeTable; 9] = [
         TimeTable::Rollup10s,
         TimeTable::Rollup1m,
         TimeTable::Rollup1h,
+        TimeTable::Facet10s,
+        TimeTable::Facet1m,
+        TimeTable::Facet1h,
         TimeTable::RawEvent,
         TimeTable::Ledger,
         TimeTable::LedgerProject,
     ];
 
     /// The table of a level.
-    pub fn of(level: Level) -> Self {
-        match level {
-            Level::TenSeconds => TimeTable::Rollup10s,
-            Level::Minute => TimeTable::Rollup1m,
-            Level::Hour => TimeTable::Rollup1h,
+    pub fn of(family: Family, level: Level) -> Self {
+        match (family, level) {
+            (Family::Series, Level::TenSeconds) => TimeTable::Rollup10s,
+            (Family::Series, Level::Minute) => TimeTable::Rollup1m,
+            (Family::Series, Level::Hour) => TimeTable::Rollup1h,
+            (Family::Facets, Level::TenSeconds) => TimeTable::Facet10s,
+            (Family::Facets, Level::Minute) => TimeTable::Facet1m,
+            (Family::Facets, Level::Hour) => TimeTable::Facet1h,
         }
     }
 
@@ -52,6 +64,9 @@ impl TimeTable {
             TimeTable::Rollup10s => "rollup_10s",
             TimeTable::Rollup1m => "rollup_1m",
             TimeTable::Rollup1h => "rollup_1h",
+            TimeTable::Facet10s => "facet_10s",
+            TimeTable::Facet1m => "facet_1m",
+            TimeTable::Facet1h => "facet_1h",
             TimeTable::RawEvent => "raw_event",
             TimeTable::Ledger => "ledger",
             TimeTable::LedgerProject => "ledger_project",
@@ -61,8 +76,8 @@ impl TimeTable {
     /// Length of a partition.
     pub fn width_s(self) -> i64 {
         match self {
-            TimeTable::Rollup10s | TimeTable::Rollup1m => DAY_S,
-            TimeTable::Rollup1h | TimeTable::Ledger | TimeTable::LedgerProject => 10 * DAY_S,
+            TimeTable::Rollup10s | TimeTable::Rollup1m | TimeTable::Facet10s | TimeTable::Facet1m => DAY_S,
+            TimeTable::Rollup1h | TimeTable::Facet1h | TimeTable::Ledger | TimeTable::LedgerProject => 10 * DAY_S,
             TimeTable::RawEvent => DAY_S / 4,
         }
     }
@@ -75,12 +90,14 @@ impl TimeTable {
 
 /// The partitions that the rows of a cut need, the horizons being what they are.
 pub(super) fn partitions_of(cut: &Cut, horizons: &Horizons) -> BTreeSet<(TimeTable, i64)> {
-    let table_of = |window_s: i64| TimeTable::of(horizons.level_of(window_s));
-    let pieces = cut.pieces.iter().map(|piece| (table_of(piece.window_s), piece.window_s));
+    let table_of = |family, window_s: i64| TimeTable::of(family, horizons.level_of(window_s));
+    let pieces = cut.pieces.iter().map(|piece| (table_of(Family::Series, piece.window_s), piece.window_s));
+    let facets = cut.facets.pieces.iter().map(|piece| (table_of(Family::Facets, piece.window_s), piece.window_s));
     let raw = cut.raw.rows.iter().map(|row| (TimeTable::RawEvent, row.ended_s));
     let ledger = [(TimeTable::Ledger, cut.appended_ms.div_euclid(1000))];
     let minutes = cut.books.minutes.iter().map(|minute| (TimeTable::LedgerProject, minute.minute_s));
-    pieces.chain(raw).chain(ledger).chain(minutes).map(|(table, second)| (table, table.start_of(second))).collect()
+    let all = pieces.chain(facets).chain(raw).chain(ledger).chain(minutes);
+    all.map(|(table, second)| (table, table.start_of(second))).collect()
 }
 
 /// Makes the partitions that are missing and answers how many.

@@ -21,7 +21,7 @@ use sqlx::{PgConnection, Row};
 
 use super::cursor::{self, Step};
 use super::partitions::execute;
-use super::{budget, copy, dedup, ledger, level};
+use super::{budget, copy, dedup, facet, ledger, level};
 use crate::key::Series;
 use crate::level::Horizons;
 use crate::partition::Cut;
@@ -90,6 +90,7 @@ pub(super) async fn write(
     level::touched(connection, cut, horizons).await?;
     dedup::upsert(connection, cut).await?;
     budget::upsert(connection, cut).await?;
+    facet::upsert(connection, cut).await?;
     ledger::insert(connection, owner, epoch, cut).await?;
     failpoint::hit("rollup.flush.before_commit");
     sqlx::raw_sql("commit").execute(&mut *connection).await?;
@@ -109,6 +110,7 @@ pub(super) async fn write_rows_alone(
     copy_dead_letters(connection, cut).await?;
     level::touched(connection, cut, horizons).await?;
     budget::upsert(connection, cut).await?;
+    facet::upsert(connection, cut).await?;
     sqlx::raw_sql("commit").execute(&mut *connection).await?;
     Ok(())
 }

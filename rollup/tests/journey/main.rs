@@ -461,7 +461,7 @@ async fn partitions_of_tables_are_made_ahead_and_dropped_by_retention() {
     let [ten_seconds, minutes, hours, raw, dedup] = [30, 35, 400, 2, 1].map(|days| Duration::from_hours(24 * days));
     let keep = Retention { ten_seconds, minutes, hours, raw, dedup };
     let pass = retention::pass(&options, keep).await.unwrap();
-    assert_eq!((pass.dropped, pass.made), (3, 18), "of six tables, three ahead of each");
+    assert_eq!((pass.dropped, pass.made), (3, 27), "of nine tables, three ahead of each");
     let (left,): (i64,) = sqlx::query_as("select count(*) from time_partition_list('rollup_10s')")
         .fetch_one(&mut connection)
         .await

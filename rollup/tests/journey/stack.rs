@@ -258,6 +258,20 @@ impl Stack {
             durations.iter().for_each(|duration| expected.record(*duration));
             assert_eq!(rollup.histogram, expected, "{name:?}");
         }
+        self.assert_facets_add_up().await;
+    }
+
+    /// Every event that is in a series is in one version and on one host.
+    async fn assert_facets_add_up(&self) {
+        let sql = "select count(*) from (
+                select s.service, s.env, sum(count) events, sum(errors) errors, sum(sum_us) sum_us
+                from rollup_10s join series s using (series_id) group by 1, 2) s
+            full join (
+                select f.service, f.env, kind, sum(count) events, sum(errors) errors, sum(sum_us) sum_us
+                from facet_10s join facet f on facet_id = series_id group by 1, 2, 3) f using (service, env)
+            where (s.events, s.errors, s.sum_us) is distinct from (f.events, f.errors, f.sum_us)";
+        let different: i64 = sqlx::query_scalar(sql).fetch_one(&self.pool).await.expect("compare facets with series");
+        assert_eq!(different, 0, "the facets of a service add up to the service");
     }
 }
 

@@ -95,7 +95,7 @@ async fn a_database_that_lost_its_last_commits_is_counted_again_although_nothing
     stack.wait_for_commit().await;
     // A failover to a replica that had seen nothing of it.
     let lose = "truncate rollup_10s, raw_event, ledger, ledger_project, ledger_day, dedup_window, series_budget,
-            rollup_touched;
+            rollup_touched, facet_10s, facet_seen, facet_budget;
         update rollup_cursor set next_offset = 0, fingerprint = null, log_ms = 0";
     sqlx::raw_sql(lose).execute(&stack.pool).await.unwrap();
     stack.wait_for_commit().await;

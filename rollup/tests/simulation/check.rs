@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use peep_log::{LogRecord, Offset};
 use peep_rollup::books::{Books, Counts};
+use peep_rollup::facet::FacetKind;
 use peep_rollup::partition::{Cut, Fingerprint, Partition, Restored};
 use peep_rollup::poison::{DeadLetter, Reason};
 use peep_rollup::position::Position;
@@ -192,6 +193,7 @@ pub(crate) fn restored<'c>(cuts: impl Iterator<Item = &'c Cut>) -> Restored {
     for cut in cuts {
         restored.log_ms = cut.log_ms;
         restored.budgets.extend(cut.budgets.iter().cloned());
+        restored.facet_budgets.extend(cut.facets.budgets.iter().cloned());
         for window in &cut.dedup.windows {
             windows.insert((window.project, window.producer), window.clone());
         }
@@ -218,6 +220,34 @@ fn rows<'c>(cuts: impl Iterator<Item = &'c Cut>) -> BTreeMap<RowKey, Row> {
     rows
 }
 
+/// One version or host and window, by what tells facets apart.
+type FacetKey = (ProjectId, String, String, FacetKind, String, i64);
+
+fn facet_rows<'c>(cuts: impl Iterator<Item = &'c Cut>) -> BTreeMap<FacetKey, Row> {
+    let mut rows: BTreeMap<FacetKey, Row> = BTreeMap::new();
+    for piece in cuts.flat_map(|cut| &cut.facets.pieces) {
+        let (project, env, service, kind, value) = piece.facet.key();
+        let key = (project, env.to_owned(), service.to_owned(), kind, value.to_owned(), piece.window_s);
+        let row = rows.entry(key).or_default();
+        row.0 += piece.cell.count;
+        row.1 += piece.cell.errors;
+        row.2.merge(&piece.cell.histogram);
+    }
+    rows
+}
+
+/// Since when and until when each facet had events.
+fn facets_seen<'c>(cuts: impl Iterator<Item = &'c Cut>) -> BTreeMap<FacetKey, (i64, i64)> {
+    let mut all: BTreeMap<FacetKey, (i64, i64)> = BTreeMap::new();
+    for seen in cuts.flat_map(|cut| &cut.facets.seen) {
+        let (project, env, service, kind, value) = seen.facet.key();
+        let key = (project, env.to_owned(), service.to_owned(), kind, value.to_owned(), 0);
+        let known = all.entry(key).or_insert((seen.first_ms, seen.last_ms));
+        *known = (known.0.min(seen.first_ms), known.1.max(seen.last_ms));
+    }
+    all
+}
+
 fn compare(world: &World, partition: u32, flushes: &[Arc<Committed>], replay: &Replay, state: &State) {
     let is = || flushes.iter().map(|flush| &*flush.cut);
     let should = || replay.cuts.iter();
@@ -231,6 +261,10 @@ fn compare(world: &World, partition: u32, flushes: &[Arc<Committed>], replay: &R
             let name = SeriesKey::parse(&key.1).and_then(|key| key.decode());
             world.trace.remark(|| format!("is {name:?} at {}: {row:?}, should be {should:?}", key.2));
         }
+    }
+    let is_facets = facet_rows(is());
+    if is_facets != facet_rows(should()) || facets_seen(is()) != facets_seen(should()) {
+        differs("versions and hosts");
     }
     let letters = |cut: &Cut| cut.dead_letters.clone();
     if is().flat_map(letters).ne(should().flat_map(letters)) {
@@ -252,6 +286,15 @@ fn compare(world: &World, partition: u32, flushes: &[Arc<Committed>], replay: &R
     let of_books = books(is()).0.rolled_up;
     if of_rows != of_books {
         world.violated(format!("partition {partition}: the rows hold {of_rows} events, the books {of_books}"));
+    }
+    for kind in FacetKind::ALL {
+        let of_facets: u64 = is_facets.iter().filter(|(key, _)| key.3 == kind).map(|(_, row)| row.0).sum();
+        if of_facets != of_books {
+            world.violated(format!(
+                "partition {partition}: the facets called {} hold {of_facets} events, the books {of_books}",
+                kind.name()
+            ));
+        }
     }
 }
 

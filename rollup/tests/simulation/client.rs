@@ -66,6 +66,8 @@ pub(crate) struct Heard {
 pub(crate) struct Sent {
     pub(crate) duration_us: u64,
     route: String,
+    host: Option<String>,
+    version: Option<&'static str>,
     method: &'static str,
     status: u16,
     error: bool,
@@ -93,8 +95,8 @@ impl Batch {
                 ended_ms: sent.ended_ms,
                 duration_us: Some(sent.duration_us),
                 error: sent.error.then_some("simulated"),
-                host: None,
-                version: None,
+                host: sent.host.as_deref(),
+                version: sent.version,
                 source: None,
                 bytes_in: None,
                 bytes_out: None,
@@ -145,6 +147,8 @@ pub(crate) async fn probe(world: &World, log: &dyn Log, journal: &Journal, parti
     let sent = Sent {
         duration_us: 0,
         route: "/probe".to_owned(),
+        host: None,
+        version: None,
         method: "GET",
         status: 200,
         error: false,
@@ -260,9 +264,18 @@ impl Producer {
             2..=9 => random.below(3 * DAY_MS as u64) as i64,
             _ => random.below(3_000) as i64,
         };
+        let host = match duration_us % 5 {
+            0 => None,
+            // Pods come and go.
+            _ if self.explodes => Some(format!("pod-{duration_us}")),
+            number => Some(format!("web-{number}")),
+        };
         Sent {
             duration_us,
             route,
+            host,
+            // A release now and then.
+            version: [None, Some("v1"), Some("v2")][(duration_us / 16 % 3) as usize],
             method: random.pick::<&str>(&["GET", "POST"]),
             status: *random.pick(&[200, 200, 200, 404, 500, 0]),
             error: random.chance(30),

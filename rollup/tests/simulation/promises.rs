@@ -42,6 +42,7 @@ impl Subject for Simulated {
         self.store.look(|state| {
             for flush in state.flushes_of(partition) {
                 kept.rolled_up += flush.cut.pieces.iter().map(|piece| piece.cell.count).sum::<u64>();
+                kept.in_facets += flush.cut.facets.pieces.iter().map(|piece| piece.cell.count).sum::<u64>();
                 kept.booked += flush.cut.books.total.rolled_up;
                 kept.duplicate += flush.cut.duplicates.iter().map(|duplicate| u64::from(duplicate.events)).sum::<u64>();
             }

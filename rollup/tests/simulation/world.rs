@@ -165,6 +165,7 @@ fn config(random: &mut Random) -> Config {
     if random.chance(400) {
         config.series_max = random.within(1..=20);
         config.series_total_max = random.within(5..=40);
+        config.facets_max = random.within(1..=6);
     }
     config
 }

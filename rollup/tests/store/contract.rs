@@ -39,6 +39,8 @@ pub(crate) trait Subject: Sync {
 pub(crate) struct Kept {
     /// In the rollups.
     pub(crate) rolled_up: u64,
+    /// In versions and on hosts, each of them twice.
+    pub(crate) in_facets: u64,
     /// Rolled up, by the books.
     pub(crate) booked: u64,
     /// Duplicate, by the rows of duplicates.
@@ -126,7 +128,7 @@ async fn only_the_holder(subject: &impl Subject) {
     assert_eq!(subject.kept(lease.partition).await, Kept::default(), "who is fenced leaves nothing");
 
     assert_eq!(store.flush(owner(2), lease.epoch, Arc::clone(&first)).await.unwrap(), Flushed::Committed);
-    let kept = Kept { rolled_up: 2 * EVENTS, booked: 2 * EVENTS, duplicate: 0 };
+    let kept = Kept { rolled_up: 2 * EVENTS, in_facets: 4 * EVENTS, booked: 2 * EVENTS, duplicate: 0 };
     assert_eq!(subject.kept(lease.partition).await, kept);
     assert_eq!(store.flush(owner(2), lease.epoch, first).await.unwrap(), Flushed::Fenced, "the cursor has moved on");
     let overlapping = cut(lease.partition, 1, None, &[7, 8]);
@@ -212,6 +214,7 @@ async fn restores(subject: &impl Subject) {
     let lease = claim_one(&*store, owner(1)).await;
     let nothing = store.restore(lease.partition).await.unwrap();
     assert!(nothing.windows.is_empty() && nothing.budgets.is_empty() && nothing.log_ms == 0);
+    assert!(nothing.facet_budgets.is_empty());
     flush(&*store, owner(1), &lease, &[0, 1]).await;
     subject.let_leases_expire().await;
     let next = claim_one(&*store, owner(2)).await;
@@ -220,10 +223,12 @@ async fn restores(subject: &impl Subject) {
     let restored = store.restore(next.partition).await.unwrap();
     assert_eq!(restored.log_ms, NOW_MS + 1, "the log's time at the cursor");
     // The first two came before, the third did not.
+    assert_eq!(restored.facet_budgets.len(), 2, "a version and a host have a place");
     let cut = cut(next.partition, 2, Some(restored), &[0, 1, 2]);
+    assert!(cut.facets.budgets.is_empty(), "and keep it");
     assert_eq!((cut.books.total.duplicate, cut.books.total.rolled_up), (2 * EVENTS, EVENTS));
     assert_eq!(store.flush(owner(2), next.epoch, cut).await.unwrap(), Flushed::Committed);
-    let kept = Kept { rolled_up: 3 * EVENTS, booked: 3 * EVENTS, duplicate: 2 * EVENTS };
+    let kept = Kept { rolled_up: 3 * EVENTS, in_facets: 6 * EVENTS, booked: 3 * EVENTS, duplicate: 2 * EVENTS };
     assert_eq!(subject.kept(next.partition).await, kept);
 }
 
@@ -300,8 +305,8 @@ fn batch(number: u64) -> Bytes {
             ended_ms: NOW_MS,
             duration_us: Some(1000 + n),
             error: None,
-            host: None,
-            version: None,
+            host: Some("web-1"),
+            version: Some("v1"),
             source: None,
             bytes_in: None,
             bytes_out: None,

@@ -54,7 +54,8 @@ impl Subject for Postgres {
             let rolled_up = self.number("select sum(count) from rollup_10s", partition).await;
             let booked = self.number("select sum(rolled_up) from ledger", partition).await;
             let duplicate = self.number("select sum(events) from duplicate_batch", partition).await;
-            Kept { rolled_up, booked, duplicate }
+            let in_facets = self.number("select sum(count) from facet_10s", partition).await;
+            Kept { rolled_up, in_facets, booked, duplicate }
         })
     }
 
@@ -91,6 +92,9 @@ async fn a_flush_that_fails_half_way_keeps_nothing() {
         "dedup_window",
         "duplicate_batch",
         "series_budget",
+        "facet_10s",
+        "facet_seen",
+        "facet_budget",
         "ledger",
         "ledger_project",
         "ledger_day",
@@ -117,7 +121,7 @@ async fn a_flush_that_fails_half_way_keeps_nothing() {
         subject.execute(&format!("drop trigger refuse on {refused}")).await;
     }
     assert_eq!(store.flush(owner(1), lease.epoch, cut).await.unwrap(), Flushed::Committed);
-    let kept = Kept { rolled_up: 2 * EVENTS, booked: 2 * EVENTS, duplicate: EVENTS };
+    let kept = Kept { rolled_up: 2 * EVENTS, in_facets: 4 * EVENTS, booked: 2 * EVENTS, duplicate: EVENTS };
     assert_eq!(subject.kept(lease.partition).await, kept);
 }
 
@@ -145,7 +149,7 @@ async fn a_flush_whose_connection_breaks_is_kept_whole_or_not_at_all() {
         let next: i64 = sqlx::query_scalar(sql).fetch_one(&subject.pool).await.unwrap();
         from = next as u64;
         let kept = subject.kept(0).await;
-        assert_eq!((kept.rolled_up, kept.booked), (from * EVENTS, from * EVENTS));
+        assert_eq!((kept.rolled_up, kept.booked, kept.in_facets), (from * EVENTS, from * EVENTS, 2 * from * EVENTS));
     }
     assert!(from > 0, "no flush was ever kept");
 }

@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::{CoarseRow, LevelError, Range, balance, copy_coarse, take_back};
-use crate::level::{Level, Merger, Sums};
+use crate::level::{Family, Level, Merger, Sums};
 use crate::postgres::partitions::TimeTable;
 
 /// Where to look.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
+    pub(super) family: Family,
     pub(super) level: Level,
     pub(super) partition: u32,
     pub(super) project: u64,
@@ -31,9 +32,9 @@ pub(super) async fn compact(connection: &mut PgConnection, place: Place) -> Resu
     let mut gone = 0;
     for (bucket_s, series) in crowded(connection, place).await? {
         for series in series.chunks(SERIES_PER_STATEMENT) {
-            let Place { level, partition, project, up_to, .. } = place;
-            let range =
-                Range { level, partition, project: super::signed(project), bucket_s, series, above: -1, to: up_to };
+            let Place { family, level, partition, project, up_to, .. } = place;
+            let project_id = super::signed(project);
+            let range = Range { family, level, partition, project: project_id, bucket_s, series, above: -1, to: up_to };
             let mut merger = Merger::default();
             let (newest, taken) = take_back(connection, range, &mut merger).await?;
             let expected = merger.taken();
@@ -45,7 +46,7 @@ pub(super) async fn compact(connection: &mut PgConnection, place: Place) -> Resu
                 })
                 .collect();
             balance("compacted pieces", expected, rows.iter().map(|row| Sums::of(&row.merged.cell)).sum())?;
-            copy_coarse(connection, level, partition, &rows).await?;
+            copy_coarse(connection, family, level, partition, &rows).await?;
             gone += taken.saturating_sub(rows.len() as u64);
         }
     }
@@ -54,7 +55,7 @@ pub(super) async fn compact(connection: &mut PgConnection, place: Place) -> Resu
 
 /// Series by bucket that have too many pieces.
 async fn crowded(connection: &mut PgConnection, place: Place) -> sqlx::Result<BTreeMap<i64, Vec<i64>>> {
-    let table = TimeTable::of(place.level).name();
+    let table = TimeTable::of(place.family, place.level).name();
     // Only columns of the primary key: no row is read for this.
     let sql = format!(
         "select date_part('epoch', bucket)::bigint, series_id from {table}

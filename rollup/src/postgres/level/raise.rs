@@ -20,7 +20,7 @@ use super::compact::{Place, compact};
 use super::{
     CoarseRow, LevelError, Range, Touched, balance, copy_coarse, horizons, last_of, signed, stored, take_back,
 };
-use crate::level::{Level, Merger, Sums};
+use crate::level::{Family, Level, Merger, Sums};
 use crate::postgres::partitions::TimeTable;
 
 /// How a pass ended.
@@ -62,14 +62,14 @@ pub(crate) struct RaiseLimits {
 pub(crate) async fn raise(
     connection: &mut PgConnection,
     partition: u32,
-    target: Level,
+    (family, target): (Family, Level),
     known: &HashSet<(TimeTable, i64)>,
     limits: RaiseLimits,
 ) -> Result<Raised, LevelError> {
     let begin = "begin; set local lock_timeout = '2s'; set local statement_timeout = '60s'; \
                  set local idle_in_transaction_session_timeout = '30s'";
     sqlx::raw_sql(begin).execute(&mut *connection).await?;
-    let raised = match Step::next(connection, partition, target, limits).await? {
+    let raised = match Step::next(connection, partition, (family, target), limits).await? {
         Found::Step(step) => step.take(connection, known, limits.bytes_max).await?,
         Found::Current => Raised::Current,
         Found::Busy => Raised::Busy,
@@ -95,6 +95,7 @@ enum Found {
 #[derive(Debug)]
 struct Step {
     partition: u32,
+    family: Family,
     source: Level,
     target: Level,
     /// `done_offset` before and after.
@@ -112,17 +113,19 @@ impl Step {
     async fn next(
         connection: &mut PgConnection,
         partition: u32,
-        target: Level,
+        (family, target): (Family, Level),
         limits: RaiseLimits,
     ) -> Result<Found, LevelError> {
         // Both rows: the two levels of a partition share the pieces of the minutes.
-        let sql = "select level, done_offset from rollup_level where log_partition = $1 for update skip locked";
-        let rows = sqlx::query(sql).bind(partition as i32).fetch_all(&mut *connection).await?;
+        let sql = "select level, done_offset from rollup_level where log_partition = $1 and level = any ($2)
+            for update skip locked";
+        let names = [Level::Minute, Level::Hour].map(|level| family.level_name(level));
+        let rows = sqlx::query(sql).bind(partition as i32).bind(names).fetch_all(&mut *connection).await?;
         let mut done: BTreeMap<String, i64> = BTreeMap::new();
         for row in &rows {
             done.insert(row.try_get(0)?, row.try_get(1)?);
         }
-        let (Some(&minute), Some(&hour)) = (done.get("1m"), done.get("1h")) else { return Ok(Found::Busy) };
+        let (Some(&minute), Some(&hour)) = (done.get(names[0]), done.get(names[1])) else { return Ok(Found::Busy) };
         let sql = "select next_offset, log_ms from rollup_cursor where log_partition = $1";
         let row = sqlx::query(sql).bind(partition as i32).fetch_one(&mut *connection).await?;
         let (cursor, log_s) = (row.try_get::<i64, _>(0)?, row.try_get::<i64, _>(1)?.div_euclid(1000));
@@ -130,7 +133,7 @@ impl Step {
         let (source, from, to, own_above) = match target {
             Level::Hour => (Level::Minute, hour, minute, -1),
             _ => {
-                let to = last_flush(connection, partition, minute, cursor, limits.flushes_max).await?;
+                let to = last_flush(connection, family, partition, minute, cursor, limits.flushes_max).await?;
                 (Level::TenSeconds, minute, to, hour)
             }
         };
@@ -138,7 +141,7 @@ impl Step {
             return Ok(Found::Current);
         }
         let straight_before_s = horizons.of(source);
-        Ok(Found::Step(Step { partition, source, target, from, to, own_above, log_s, straight_before_s }))
+        Ok(Found::Step(Step { partition, family, source, target, from, to, own_above, log_s, straight_before_s }))
     }
 
     async fn take(
@@ -148,7 +151,7 @@ impl Step {
         bytes_max: usize,
     ) -> Result<Raised, LevelError> {
         let (buckets, announced) = self.announced(connection).await?;
-        let table = TimeTable::of(self.target);
+        let table = TimeTable::of(self.family, self.target);
         let missing: BTreeSet<i64> = buckets
             .values()
             .flatten()
@@ -177,7 +180,7 @@ impl Step {
                     let of_unit = merger.taken();
                     gained = gained + of_unit;
                     if of_unit.count > 0 {
-                        touched.add(self.target, project, bucket_s, of_unit.count);
+                        touched.add(self.family, self.target, project, bucket_s, of_unit.count);
                     }
                     again = again + self.take_again(connection, unit, &mut merger, &mut writing.pass).await?;
                     writing.add(connection, unit, merger, bytes_max).await?;
@@ -206,7 +209,7 @@ impl Step {
         let sql = "select project_id, buckets, events from rollup_touched
             where level = $1 and log_partition = $2 and up_to_offset > $3 and up_to_offset <= $4";
         let mut rows = sqlx::query(sql)
-            .bind(self.source.name())
+            .bind(self.family.level_name(self.source))
             .bind(self.partition as i32)
             .bind(self.from)
             .bind(self.to)
@@ -227,7 +230,7 @@ impl Step {
         merger: &mut Merger,
         bytes_max: usize,
     ) -> Result<Read, LevelError> {
-        let (table, last) = (TimeTable::of(self.source).name(), last_of(self.source));
+        let (table, last) = (TimeTable::of(self.family, self.source).name(), last_of(self.source));
         let sql = format!(
             "select series_id, count, errors, latency_count, sum_us, min_us, max_us, histogram,
                 date_part('epoch', {last})::bigint
@@ -274,6 +277,7 @@ impl Step {
             series.extend(self.straight(connection, unit).await?);
         }
         let range = Range {
+            family: self.family,
             level: self.target,
             partition: self.partition,
             project: signed(unit.project),
@@ -289,7 +293,7 @@ impl Step {
 
     /// Series that the flush at the end of this step wrote into the target itself: their key is that of this step.
     async fn straight(&self, connection: &mut PgConnection, unit: Unit) -> sqlx::Result<Vec<i64>> {
-        let table = TimeTable::of(self.target).name();
+        let table = TimeTable::of(self.family, self.target).name();
         let sql = format!(
             "select series_id from {table}
             where project_id = $1 and bucket = to_timestamp($2) and series_id between $3 and $4 and log_partition = $5
@@ -312,7 +316,7 @@ impl Step {
         connection: &mut PgConnection,
         buckets: &BTreeMap<u64, BTreeSet<i64>>,
     ) -> sqlx::Result<Sums> {
-        let table = TimeTable::of(self.target).name();
+        let table = TimeTable::of(self.family, self.target).name();
         let sql = format!(
             "select coalesce(sum(count), 0)::bigint, coalesce(sum(errors), 0)::bigint,
                 coalesce(sum(latency_count), 0)::bigint, coalesce(sum(sum_us), 0)::text
@@ -343,7 +347,7 @@ impl Step {
             where log_partition = $1 and level = $2 and done_offset = $3";
         let moved = sqlx::query(sql)
             .bind(self.partition as i32)
-            .bind(self.target.name())
+            .bind(self.family.level_name(self.target))
             .bind(self.from)
             .bind(self.to)
             .execute(&mut *connection)
@@ -357,7 +361,7 @@ impl Step {
         }
         let sql = "delete from rollup_touched where level = $1 and log_partition = $2 and up_to_offset <= $3";
         sqlx::query(sql)
-            .bind(self.source.name())
+            .bind(self.family.level_name(self.source))
             .bind(self.partition as i32)
             .bind(self.to)
             .execute(&mut *connection)
@@ -381,8 +385,8 @@ impl Step {
             for &from_s in buckets {
                 let to_s = from_s + self.target.width_s();
                 if to_s + closed_after_s <= self.log_s {
-                    let (level, partition, up_to) = (self.source, self.partition, self.to);
-                    let place = Place { level, partition, project, from_s, to_s, up_to, pieces_min };
+                    let Self { family, source: level, partition, to: up_to, .. } = *self;
+                    let place = Place { family, level, partition, project, from_s, to_s, up_to, pieces_min };
                     gone += compact(connection, place).await?;
                 }
             }
@@ -394,6 +398,7 @@ impl Step {
 /// The offset of the last flush that one transaction takes on: the cursor, unless there are very many before it.
 async fn last_flush(
     connection: &mut PgConnection,
+    family: Family,
     partition: u32,
     from: i64,
     cursor: i64,
@@ -401,10 +406,16 @@ async fn last_flush(
 ) -> sqlx::Result<i64> {
     let sql = "select count(*), max(up_to_offset) from (
             select distinct up_to_offset from rollup_touched
-            where level = '10s' and log_partition = $1 and up_to_offset > $2 and up_to_offset <= $3
+            where level = $5 and log_partition = $1 and up_to_offset > $2 and up_to_offset <= $3
             order by up_to_offset limit $4) as flushes";
-    let row =
-        sqlx::query(sql).bind(partition as i32).bind(from).bind(cursor).bind(flushes_max).fetch_one(connection).await?;
+    let row = sqlx::query(sql)
+        .bind(partition as i32)
+        .bind(from)
+        .bind(cursor)
+        .bind(flushes_max)
+        .bind(family.level_name(Level::TenSeconds))
+        .fetch_one(connection)
+        .await?;
     let full = row.try_get::<i64, _>(0)? == flushes_max;
     Ok(if full { row.try_get(1)? } else { cursor })
 }
@@ -462,7 +473,7 @@ impl Writing<'_> {
     }
 
     async fn flush(&mut self, connection: &mut PgConnection) -> sqlx::Result<()> {
-        copy_coarse(connection, self.step.target, self.step.partition, &self.rows).await?;
+        copy_coarse(connection, self.step.family, self.step.target, self.step.partition, &self.rows).await?;
         self.written = self.written + self.rows.iter().map(|row| Sums::of(&row.merged.cell)).sum();
         self.pass.rows_written += self.rows.len() as u64;
         self.rows.clear();
