@@ -77,6 +77,8 @@ fn rules(config: &peep_rollup::Config, log: &Arc<dyn Log>) -> Rules {
         dedup_bytes_max: limits.dedup.bytes_max,
         series_max: limits.series.series_max,
         series_total_max: limits.series.total_max,
+        facets_max: limits.facets.per_scope_max,
+        facets_total_max: limits.facets.total_max,
         folds_max: limits.series.folds_max,
         letters_kept: config.retention_1m,
         books_kept: config.retention_1h,

@@ -7,6 +7,9 @@
 //! - a new one too while its project has room, and all projects together have;
 //! - otherwise it is folded into (service, env, `(other)`, method, class of its status), for which there is some more room;
 //! - without that room into (`(other)`, `(other)`, `(other)`, no method, class), which needs none and is not remembered.
+//!
+//! And of versions and hosts (`rollup/src/facet/budget.rs`): one that was seen on either day is counted as itself, a new one too
+//! while its service has room and all services together have, all others in `(other)`. That and the empty one need no room.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,6 +81,62 @@ impl Budgets {
             seen.today.insert(series.clone());
         }
         true
+    }
+}
+
+/// Versions and hosts of a partition.
+#[derive(Debug, Default)]
+pub(crate) struct FacetBudgets {
+    pub(crate) day: i64,
+    /// By project and by kind, environment and service.
+    pub(crate) scopes: BTreeMap<(i64, [String; 3]), SeenValues>,
+    total: usize,
+}
+
+/// The values of one scope.
+#[derive(Debug, Default)]
+pub(crate) struct SeenValues {
+    pub(crate) today: BTreeSet<String>,
+    pub(crate) before: BTreeSet<String>,
+}
+
+impl SeenValues {
+    fn len(&self) -> usize {
+        self.today.union(&self.before).count()
+    }
+}
+
+impl FacetBudgets {
+    /// The log's own time moves on.
+    pub(crate) fn advance(&mut self, log_ms: i64) {
+        let day = log_ms.div_euclid(DAY_MS);
+        if day == self.day {
+            return;
+        }
+        for seen in self.scopes.values_mut() {
+            let today = std::mem::take(&mut seen.today);
+            seen.before = if day == self.day + 1 { today } else { BTreeSet::new() };
+        }
+        self.scopes.retain(|_, seen| seen.len() > 0);
+        self.total = self.scopes.values().map(SeenValues::len).sum();
+        self.day = day;
+    }
+
+    /// The value that an event is counted under.
+    pub(crate) fn place(&mut self, rules: &Rules, project: i64, scope: [&str; 3], value: String) -> String {
+        if value.is_empty() || value == OTHER {
+            return value;
+        }
+        let scope = (project, scope.map(str::to_owned));
+        let empty = SeenValues::default();
+        let seen = self.scopes.get(&scope).unwrap_or(&empty);
+        let known = seen.today.contains(&value) || seen.before.contains(&value);
+        if !known && (seen.len() >= rules.facets_max || self.total >= rules.facets_total_max) {
+            return OTHER.to_owned();
+        }
+        self.total += usize::from(!known);
+        self.scopes.entry(scope).or_default().today.insert(value.clone());
+        value
     }
 }
 

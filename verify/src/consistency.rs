@@ -126,4 +126,34 @@ const RULES: &[Rule] = &[
             where d.rolled_up is distinct from r.rolled_up
                 and day >= (select (since at time zone 'UTC')::date from rollup_horizon where level = '1h')",
     },
+    Rule {
+        table: "facet_1h",
+        column: "events of all versions, and of all hosts, against ledger_day",
+        // Each event is in one version and on one host. Where a rollup that knew neither was at work, it may be in none.
+        sql: "
+            with done as (
+                select log_partition, coalesce(max(done_offset) filter (where level = 'facet_1m'), 0) as done_1m,
+                    coalesce(max(done_offset) filter (where level = 'facet_1h'), 0) as done_1h
+                from rollup_cursor left join rollup_level using (log_partition) group by 1),
+            pieces as (
+                select log_partition, bucket, series_id, count from facet_1h
+                union all
+                select log_partition, bucket, series_id, count from facet_1m join done using (log_partition)
+                where up_to_offset > done_1h
+                union all
+                select log_partition, bucket, series_id, count from facet_10s join done using (log_partition)
+                where up_to_offset > done_1m),
+            kinds as (
+                select log_partition, project_id, kind, (bucket at time zone 'UTC')::date as day, sum(count) events
+                from pieces join facet on facet_id = series_id group by 1, 2, 3, 4),
+            expected as (
+                select log_partition, project_id, kind, day, rolled_up
+                from ledger_day, (values ('version'), ('host')) as k (kind) where rolled_up > 0)
+            select log_partition, project_id, null::bigint, kind || ', ' || day::text, e.rolled_up::text, k.events::text
+            from expected e full join kinds k using (log_partition, project_id, kind, day)
+            where e.rolled_up is distinct from k.events
+                and day >= (select (since at time zone 'UTC')::date from rollup_horizon where level = '1h')
+                and not exists (select from ledger l where l.log_partition = coalesce(e.log_partition, k.log_partition)
+                    and not l.has_facets)",
+    },
 ];

@@ -8,8 +8,9 @@
 //! Does not: sample raw events.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
-use crate::budget::Budgets;
+use crate::budget::{Budgets, FacetBudgets};
 use crate::findings::Row;
 use crate::latency::Latencies;
 use crate::ledger::ledger_ms;
@@ -26,6 +27,14 @@ pub(crate) struct Counted {
     /// Ten-second windows, by series and start.
     pub(crate) cells: BTreeMap<(SeriesNumber, i64), Cell>,
     pub(crate) series: SeriesNumbers,
+    /// The same for versions and hosts, see [`Series::facet`].
+    pub(crate) facet_cells: BTreeMap<(SeriesNumber, i64), Cell>,
+    pub(crate) facets: SeriesNumbers,
+    /// When the first and the last event of each ended, Unix milliseconds.
+    pub(crate) facets_seen: BTreeMap<(i64, Series), FacetSeen>,
+    pub(crate) facet_budgets: FacetBudgets,
+    /// Whether versions and hosts can be told apart.
+    pub(crate) knows_facets: bool,
     pub(crate) dead_letters: BTreeMap<(u64, u32), DeadLetter>,
     pub(crate) duplicates: BTreeMap<(u64, u32), Duplicate>,
     /// Events rolled up, by project and day since 1970.
@@ -52,6 +61,13 @@ pub(crate) struct Cell {
     pub(crate) latencies: Latencies,
     /// Start of the last ten seconds with an event, Unix seconds.
     pub(crate) last_10s: i64,
+}
+
+/// A row of `facet_seen`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FacetSeen {
+    pub(crate) first_ms: i64,
+    pub(crate) last_ms: i64,
 }
 
 /// A series of a project, small.
@@ -109,6 +125,7 @@ pub(crate) struct Outcome {
 struct Placed {
     series: Series,
     folded: bool,
+    ended_ms: i64,
     ended_s: i64,
     error: bool,
 }
@@ -122,6 +139,8 @@ pub(crate) struct OtherFormat(pub(crate) u32);
 pub(crate) struct Counter {
     rules: Rules,
     past: Past,
+    /// Positions that were counted without versions and hosts, by a rollup that knew none.
+    pub(crate) facetless: Vec<Range<u64>>,
     pub(crate) counted: Counted,
     /// Where each event of the last record belongs, if anybody wants to know.
     pub(crate) witnesses: Option<Vec<Witness>>,
@@ -129,7 +148,7 @@ pub(crate) struct Counter {
 
 impl Counter {
     pub(crate) fn new(rules: Rules, past: Past) -> Self {
-        Self { rules, past, counted: Counted::default(), witnesses: None }
+        Self { rules, past, facetless: Vec::new(), counted: Counted::default(), witnesses: None }
     }
 
     /// One that tells where each event belongs.
@@ -167,6 +186,7 @@ impl Counter {
         let Self { past, mut counted, .. } = self;
         counted.is_whole = past.is_whole();
         counted.taken_together = past.folding().clone();
+        counted.knows_facets = past.knows_series();
         counted
     }
 
@@ -181,6 +201,7 @@ impl Counter {
             _ => ledger_ms(appended_ms).clamp(before, before + HOUR_MS),
         };
         self.counted.budgets.advance(self.counted.log_ms);
+        self.counted.facet_budgets.advance(self.counted.log_ms);
     }
 
     fn count_batch(&mut self, record: Logged<'_>, batch: &Batch<'_>) -> (i64, Books) {
@@ -251,7 +272,11 @@ impl Counter {
                 Ok(placed) => {
                     books.rolled_up += 1;
                     books.folded += u64::from(placed.folded);
-                    self.witness(record, header, batch.first_event + index, &event, &placed, false);
+                    let index = batch.first_event + index;
+                    self.witness(record, header, index, &event, &placed, false);
+                    if !self.facetless.iter().any(|range| range.contains(&record.position)) {
+                        self.add_facets(record, header, index, &event, &placed);
+                    }
                     self.add(project, &event, placed);
                 }
                 Err(reason) => {
@@ -296,7 +321,7 @@ impl Counter {
         } else {
             (own, false)
         };
-        Ok(Placed { series, folded, ended_s: ended_ms.div_euclid(1000), error })
+        Ok(Placed { series, folded, ended_ms, ended_s: ended_ms.div_euclid(1000), error })
     }
 
     fn add(&mut self, project: i64, event: &Event, placed: Placed) {
@@ -311,6 +336,38 @@ impl Counter {
             cell.latencies.record(duration_us);
         }
         *self.counted.days.entry((project, ended_s.div_euclid(DAY_S))).or_default() += 1;
+    }
+
+    /// Counts an event in its version and on its host.
+    fn add_facets(&mut self, record: Logged<'_>, header: &Header, index: u32, event: &Event, placed: &Placed) {
+        let project = header.project_id as i64;
+        for (kind, value) in [("version", &event.version), ("host", &event.host)] {
+            let Series { env, service, .. } = &placed.series;
+            let facet = if self.past.knows_series() {
+                let scope = [kind, env.as_str(), service.as_str()];
+                let value = self.counted.facet_budgets.place(&self.rules, project, scope, storable(value));
+                Series::facet(env, service, kind, &value)
+            } else {
+                Series::all()
+            };
+            let here = FacetSeen { first_ms: placed.ended_ms, last_ms: placed.ended_ms };
+            let seen = self.counted.facets_seen.entry((project, facet.clone())).or_insert(here);
+            seen.first_ms = seen.first_ms.min(placed.ended_ms);
+            seen.last_ms = seen.last_ms.max(placed.ended_ms);
+            if self.witnesses.is_some() {
+                let placed = Placed { series: facet.clone(), ..*placed };
+                self.witness(record, header, index, event, &placed, false);
+            }
+            let number = self.counted.facets.number(project, facet);
+            let bucket_s = placed.ended_s - placed.ended_s.rem_euclid(10);
+            let cell = self.counted.facet_cells.entry((number, bucket_s)).or_default();
+            cell.last_10s = bucket_s;
+            cell.count += 1;
+            cell.errors += u64::from(placed.error);
+            if let Some(duration_us) = event.duration_us {
+                cell.latencies.record(duration_us);
+            }
+        }
     }
 
     fn witness(
@@ -348,8 +405,12 @@ impl Counter {
                 continue;
             };
             let ended_s = batch.header.received_ms.wrapping_add(event.ended_delta_ms).div_euclid(1000);
-            let placed = Placed { series, folded: false, ended_s, error: false };
-            self.witness(record, &batch.header, batch.first_event + index as u32, &event, &placed, true);
+            let [version, host] = [("version", &event.version), ("host", &event.host)]
+                .map(|(kind, value)| Series::facet(&series.env, &series.service, kind, &storable(value)));
+            for series in [series, version, host] {
+                let placed = Placed { series, folded: false, ended_ms: ended_s * 1000, ended_s, error: false };
+                self.witness(record, &batch.header, batch.first_event + index as u32, &event, &placed, true);
+            }
         }
     }
 
@@ -400,6 +461,19 @@ impl Series {
     }
 }
 
+/// Without what no text of Postgres can hold.
+fn storable(value: &str) -> String {
+    value.replace('\0', "\u{fffd}")
+}
+
+impl Series {
+    /// A version or a host of a service, written like a series: no series has such a method.
+    pub(crate) fn facet(env: &str, service: &str, kind: &str, value: &str) -> Series {
+        let [env, service, method, route] = [env, service, kind, value].map(str::to_owned);
+        Series { service, env, route, method, status: 0 }
+    }
+}
+
 impl SeriesNumbers {
     fn number(&mut self, project: i64, series: Series) -> SeriesNumber {
         let key = (project, series);
@@ -435,6 +509,12 @@ impl Row for DeadLetter {
             ("length of bytes", self.bytes_len.to_string()),
             ("CRC-32 of bytes", format!("{:08x}", self.bytes_crc32)),
         ]
+    }
+}
+
+impl Row for FacetSeen {
+    fn columns(&self) -> Vec<(&'static str, String)> {
+        vec![("first_ms", self.first_ms.to_string()), ("last_ms", self.last_ms.to_string())]
     }
 }
 

@@ -108,6 +108,7 @@ pub async fn verify(
     let cursors = snapshot.cursors().await?;
     let breaks = snapshot.breaks().await?;
     let series = snapshot.series().await?;
+    let facets = snapshot.facets().await?;
     let wanted = |partition: u32| options.partitions.as_ref().is_none_or(|only| only.contains(&partition));
     let missing =
         options.partitions.iter().flatten().find(|only| !cursors.iter().any(|cursor| cursor.partition == **only));
@@ -118,7 +119,7 @@ pub async fn verify(
     let mut report = Report::default();
     for cursor in cursors.iter().filter(|cursor| wanted(cursor.partition)) {
         let breaks = breaks.iter().filter(|one| one.partition == cursor.partition).cloned().collect();
-        let verification = Verification { log, options, cursor, breaks, series: &series };
+        let verification = Verification { log, options, cursor, breaks, series: &series, facets: &facets };
         let of_partition = verification.run(snapshot, &mut findings, progress).await?;
         report.events.add(&of_partition.events);
         report.partitions.push(of_partition);

@@ -7,13 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 )]
 use std::hash::{Hasher, SipHasher};
 
-use crate::budget::Budgets;
+use crate::budget::{Budgets, FacetBudgets};
 use crate::findings::Row;
 use crate::producers::{Partial, Producer};
 use crate::record::Series;
 
 /// Days and projects, with the hashes of the series that were seen on the day.
 pub(crate) type SeenRows = BTreeMap<(i64, i64), SeenRow>;
+
+/// Days, projects and scopes, with the hashes of the versions or hosts that were seen on the day.
+pub(crate) type SeenFacets = BTreeMap<(i64, i64, u64), SeenRow>;
 
 /// What the rows of `series_budget` of one day and project say together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,10 +77,31 @@ pub(crate) fn seen_rows(budgets: &Budgets) -> SeenRows {
     rows
 }
 
-#[allow(deprecated, reason = "see the import")]
+/// The same for versions and hosts.
+pub(crate) fn seen_facets(budgets: &FacetBudgets) -> SeenFacets {
+    let mut rows = SeenFacets::new();
+    for ((project, scope), seen) in &budgets.scopes {
+        let scope = sip(scope.join("\0").as_bytes());
+        for (day, values) in [(budgets.day, &seen.today), (budgets.day - 1, &seen.before)] {
+            if !values.is_empty() {
+                rows.insert(
+                    (day, *project, scope),
+                    SeenRow(values.iter().map(|value| sip(value.as_bytes())).collect()),
+                );
+            }
+        }
+    }
+    rows
+}
+
 fn hash_of(series: &Series) -> u64 {
+    sip(&series.to_bytes())
+}
+
+#[allow(deprecated, reason = "see the import")]
+fn sip(bytes: &[u8]) -> u64 {
     let mut hasher = SipHasher::new();
-    hasher.write(&series.to_bytes());
+    hasher.write(bytes);
     hasher.finish()
 }
 
@@ -108,6 +132,6 @@ impl Row for Producer {
 impl Row for SeenRow {
     fn columns(&self) -> Vec<(&'static str, String)> {
         let digest = self.0.iter().fold(0, |digest, hash| digest ^ hash);
-        vec![("hashes", format!("{} series, together {digest:016x}", self.0.len()))]
+        vec![("hashes", format!("{} values, together {digest:016x}", self.0.len()))]
     }
 }

@@ -17,6 +17,10 @@ pub struct Rules {
     pub series_max: usize,
     /// The same for all projects of a partition together.
     pub series_total_max: usize,
+    /// Versions, and hosts, with a place of their own per service and partition. `PEEP_ROLLUP_FACETS_MAX`.
+    pub facets_max: usize,
+    /// The same for all services of a partition together.
+    pub facets_total_max: usize,
     /// Room for folded series beyond both.
     pub folds_max: usize,
     /// Bytes that a partition's memory of producers may take. Where they may have been exceeded, the tables are believed.
@@ -36,6 +40,8 @@ impl Rules {
         producers_max: 20_000,
         series_max: 10_000,
         series_total_max: 100_000,
+        facets_max: 1_000,
+        facets_total_max: 100_000,
         folds_max: 1_000,
         dedup_bytes_max: 16 << 20,
         letters_kept: Duration::from_hours(35 * 24),

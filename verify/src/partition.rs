@@ -6,7 +6,7 @@ use std::time::Duration;
 use peep_log::{Log, Partition, Watermarks};
 
 use crate::VerifyError;
-use crate::count::{CLOCK_SKEW_MS_MAX, Cell, Counted, Counter, Logged, SeriesNumber, fingerprint_of};
+use crate::count::{CLOCK_SKEW_MS_MAX, Cell, Counted, Counter, FacetSeen, Logged, SeriesNumber, fingerprint_of};
 use crate::findings::Findings;
 use crate::ledger::{self, DayRow, Ledger, ProjectRow};
 use crate::memory;
@@ -27,6 +27,7 @@ pub(crate) struct Verification<'a> {
     /// In the order of positions.
     pub(crate) breaks: Vec<LogBreak>,
     pub(crate) series: &'a BTreeMap<i64, (i64, Series)>,
+    pub(crate) facets: &'a BTreeMap<i64, (i64, Series)>,
 }
 
 /// The positions that can be read again.
@@ -90,6 +91,7 @@ impl Verification<'_> {
         let past = if range.whole { Past::none(told) } else { Past::unknown(told, folding(&found_by_project)) };
 
         let mut counter = Counter::new(self.options.rules, past.clone());
+        counter.facetless = snapshot.facetless(partition).await?;
         let mut ledger = Ledger::over(&found_ledger);
         let mut swept = Swept::at(snapshot.taken_ms, &self.options.rules);
         self.read(range, &mut counter, &mut ledger, &mut swept, findings, progress).await?;
@@ -124,16 +126,26 @@ impl Verification<'_> {
             self.compare_memory(snapshot, &counted, findings).await?;
         }
         let cells = std::mem::take(&mut counted.cells);
+        let facet_cells = std::mem::take(&mut counted.facet_cells);
         self.compare_rollups(snapshot, range, &counted, cells, first_s, findings).await?;
+        self.compare_facets(snapshot, range, &counted, facet_cells, first_s, findings).await?;
         if let Some(search) = Search::of(&mut findings.kept[known..]) {
-            self.search(range, past, search).await?;
+            let facetless = snapshot.facetless(partition).await?;
+            self.search(range, past, facetless, search).await?;
         }
         Ok(counted)
     }
 
     /// Reads the range again and asks each event whether it is what a difference is about.
-    async fn search(&self, range: Range, past: Past, mut search: Search<'_>) -> Result<(), VerifyError> {
+    async fn search(
+        &self,
+        range: Range,
+        past: Past,
+        facetless: Vec<std::ops::Range<u64>>,
+        mut search: Search<'_>,
+    ) -> Result<(), VerifyError> {
         let mut counter = Counter::with_witnesses(self.options.rules, past);
+        counter.facetless = facetless;
         let mut reading = Reading::new(self.log, self.cursor.partition, range.from, range.to);
         loop {
             let records = reading.next().await?;
@@ -203,6 +215,13 @@ impl Verification<'_> {
             bucket: Some(instant(day * 86_400)),
             ..Place::of(partition)
         });
+        let found = snapshot.facets_budgeted(partition, counted.facet_budgets.day).await?;
+        let expected = memory::seen_facets(&counted.facet_budgets);
+        findings.compare("facet_budget", &expected, &found, |(day, project, _)| Place {
+            project: Some(*project),
+            bucket: Some(instant(day * 86_400)),
+            ..Place::of(partition)
+        });
         Ok(())
     }
 
@@ -211,35 +230,22 @@ impl Verification<'_> {
         snapshot: &mut Snapshot,
         range: Range,
         counted: &Counted,
-        mut cells: BTreeMap<(SeriesNumber, i64), Cell>,
+        cells: BTreeMap<(SeriesNumber, i64), Cell>,
         first_s: i64,
         findings: &mut Findings,
     ) -> Result<(), VerifyError> {
         let partition = self.cursor.partition;
-        let horizons = snapshot.horizons().await?;
-        let done = snapshot.done(partition).await?;
-        if done.minute > self.cursor.next || done.hour > done.minute {
-            let found = format!("1m up to {}, 1h up to {}", done.minute, done.hour);
-            let column = Column::new("done_offset", format!("1h <= 1m <= {}", self.cursor.next), found);
-            findings.differs("rollup_level", Place::of(partition), vec![column]);
-        }
-        let scope = |buckets, exactly| Scope { partition, cursor: range.to, series: self.series, buckets, exactly };
-        if !range.whole {
-            // Earlier buckets hold events of before the range too, in the same pieces as far as they were compacted.
-            let scope = scope(horizons.ten_seconds_s..first_s, false);
-            let source = Source::ten_seconds(range.from);
-            rollups::compare(&mut snapshot.transaction, &source, &scope, counted, &cells, findings).await?;
-        }
-        let levels = [
-            (Source::ten_seconds(0), 10, horizons.ten_seconds_s),
-            (Source::minutes(done), 60, horizons.minute_s),
-            (Source::hours(done), 3600, horizons.hour_s),
-        ];
-        for (source, width_s, since_s) in levels {
-            cells = rollups::widen(cells, width_s);
-            let scope = scope(since_s.max(first_s)..i64::MAX, true);
-            rollups::compare(&mut snapshot.transaction, &source, &scope, counted, &cells, findings).await?;
-        }
+        let scope = Scope {
+            partition,
+            cursor: range.to,
+            series: self.series,
+            numbers: &counted.series,
+            together: Some(&counted.taken_together),
+            buckets: 0..0,
+            exactly: true,
+        };
+        let family = (rollups::ROLLUPS, ["1m", "1h"]);
+        self.compare_family(snapshot, range, family, scope, cells, first_s, findings).await?;
         let (touched, pieces) = (snapshot.touched(partition).await?, snapshot.untouched(partition).await?);
         findings.compare("rollup_touched", &pieces, &touched, |(level, project, up_to)| Place {
             project: Some(*project),
@@ -247,6 +253,84 @@ impl Verification<'_> {
             level: Some(level.clone()),
             ..Place::of(partition)
         });
+        Ok(())
+    }
+
+    /// Versions and hosts.
+    async fn compare_facets(
+        &self,
+        snapshot: &mut Snapshot,
+        range: Range,
+        counted: &Counted,
+        cells: BTreeMap<(SeriesNumber, i64), Cell>,
+        first_s: i64,
+        findings: &mut Findings,
+    ) -> Result<(), VerifyError> {
+        let partition = self.cursor.partition;
+        let none = BTreeSet::new();
+        let scope = Scope {
+            partition,
+            cursor: range.to,
+            series: self.facets,
+            numbers: &counted.facets,
+            together: counted.knows_facets.then_some(&none),
+            buckets: 0..0,
+            exactly: true,
+        };
+        let family = (rollups::FACETS, ["facet_1m", "facet_1h"]);
+        self.compare_family(snapshot, range, family, scope, cells, first_s, findings).await?;
+        if range.whole && counted.knows_facets {
+            // Whoever has had no event for as long as anything is kept may be forgotten.
+            let kept_since_ms = snapshot.horizons().await?.hour_s * 1000;
+            let is_kept = |seen: &FacetSeen| seen.last_ms >= kept_since_ms;
+            let mut found = snapshot.facets_seen(partition, self.facets).await?;
+            found.retain(|_, seen| is_kept(seen));
+            let expected = counted.facets_seen.iter().filter(|(_, seen)| is_kept(seen));
+            let expected: BTreeMap<(i64, Series), FacetSeen> =
+                expected.map(|(facet, seen)| (facet.clone(), *seen)).collect();
+            let place = |(project, facet): &(i64, Series)| Place::of(partition).series(*project, facet);
+            findings.compare("facet_seen", &expected, &found, place);
+        }
+        Ok(())
+    }
+
+    /// All levels of series, or all of facets.
+    #[allow(clippy::too_many_arguments, reason = "two callers, and no two of them belong together")]
+    async fn compare_family(
+        &self,
+        snapshot: &mut Snapshot,
+        range: Range,
+        (tables, levels): (rollups::Tables, [&str; 2]),
+        scope: Scope<'_>,
+        mut cells: BTreeMap<(SeriesNumber, i64), Cell>,
+        first_s: i64,
+        findings: &mut Findings,
+    ) -> Result<(), VerifyError> {
+        let partition = self.cursor.partition;
+        let horizons = snapshot.horizons().await?;
+        let done = snapshot.done(partition, levels).await?;
+        if done.minute > self.cursor.next || done.hour > done.minute {
+            let found = format!("{} up to {}, {} up to {}", levels[0], done.minute, levels[1], done.hour);
+            let expected = format!("{} <= {} <= {}", levels[1], levels[0], self.cursor.next);
+            let column = Column::new("done_offset", expected, found);
+            findings.differs("rollup_level", Place::of(partition), vec![column]);
+        }
+        if !range.whole {
+            // Earlier buckets hold events of before the range too, in the same pieces as far as they were compacted.
+            let scope = Scope { buckets: horizons.ten_seconds_s..first_s, exactly: false, ..scope.clone() };
+            let source = Source::ten_seconds(tables, range.from);
+            rollups::compare(&mut snapshot.transaction, &source, &scope, &cells, findings).await?;
+        }
+        let sources = [
+            (Source::ten_seconds(tables, 0), 10, horizons.ten_seconds_s),
+            (Source::minutes(tables, done), 60, horizons.minute_s),
+            (Source::hours(tables, done), 3600, horizons.hour_s),
+        ];
+        for (source, width_s, since_s) in sources {
+            cells = rollups::widen(cells, width_s);
+            let scope = Scope { buckets: since_s.max(first_s)..i64::MAX, ..scope.clone() };
+            rollups::compare(&mut snapshot.transaction, &source, &scope, &cells, findings).await?;
+        }
         Ok(())
     }
 
@@ -280,7 +364,7 @@ impl Verification<'_> {
                 }
             }
             let cells_max = self.options.cells_max;
-            if counter.counted.cells.len() > cells_max {
+            if counter.counted.cells.len() + counter.counted.facet_cells.len() > cells_max {
                 let (partition, position) = (self.cursor.partition, reading.next);
                 return Err(VerifyError::TooManyCells { partition, position, cells_max });
             }

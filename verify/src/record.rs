@@ -78,9 +78,9 @@ pub(crate) struct Event {
     #[prost(string, tag = "4")]
     pub(crate) error: String,
     #[prost(string, tag = "5")]
-    host: String,
+    pub(crate) host: String,
     #[prost(string, tag = "6")]
-    version: String,
+    pub(crate) version: String,
     #[prost(string, tag = "7")]
     source: String,
     #[prost(uint64, optional, tag = "8")]

@@ -9,7 +9,7 @@ use std::ops::Range;
 use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
-use crate::count::{Cell, Counted, SeriesNumber};
+use crate::count::{Cell, SeriesNumber, SeriesNumbers};
 use crate::findings::Findings;
 use crate::latency::{Latencies, decode_v2};
 use crate::record::Series;
@@ -26,26 +26,35 @@ pub(crate) struct Source {
     sql: String,
 }
 
+/// The tables of a family, from fine to coarse.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tables([&'static str; 3]);
+
+/// Of series.
+pub(crate) const ROLLUPS: Tables = Tables(["rollup_10s", "rollup_1m", "rollup_1h"]);
+/// Of versions and hosts.
+pub(crate) const FACETS: Tables = Tables(["facet_10s", "facet_1m", "facet_1h"]);
+
 impl Source {
     /// The pieces of ten seconds above a position.
-    pub(crate) fn ten_seconds(above: u64) -> Source {
-        Source { table: "rollup_10s", width_s: 10, sql: ordered(&[select("rollup_10s", "bucket", 10, above)]) }
+    pub(crate) fn ten_seconds(Tables([fine, _, _]): Tables, above: u64) -> Source {
+        Source { table: fine, width_s: 10, sql: ordered(&[select(fine, "bucket", 10, above)]) }
     }
 
     /// Everything there is of minutes: the level itself, and what it has not got yet.
-    pub(crate) fn minutes(done: Done) -> Source {
-        let parts = [select("rollup_1m", "last_10s", 60, 0), select("rollup_10s", "bucket", 60, done.minute)];
-        Source { table: "rollup_1m", width_s: 60, sql: ordered(&parts) }
+    pub(crate) fn minutes(Tables([fine, minutes, _]): Tables, done: Done) -> Source {
+        let parts = [select(minutes, "last_10s", 60, 0), select(fine, "bucket", 60, done.minute)];
+        Source { table: minutes, width_s: 60, sql: ordered(&parts) }
     }
 
     /// Everything there is of hours.
-    pub(crate) fn hours(done: Done) -> Source {
+    pub(crate) fn hours(Tables([fine, minutes, hours]): Tables, done: Done) -> Source {
         let parts = [
-            select("rollup_1h", "last_10s", 3600, 0),
-            select("rollup_1m", "last_10s", 3600, done.hour),
-            select("rollup_10s", "bucket", 3600, done.minute),
+            select(hours, "last_10s", 3600, 0),
+            select(minutes, "last_10s", 3600, done.hour),
+            select(fine, "bucket", 3600, done.minute),
         ];
-        Source { table: "rollup_1h", width_s: 3600, sql: ordered(&parts) }
+        Source { table: hours, width_s: 3600, sql: ordered(&parts) }
     }
 }
 
@@ -86,7 +95,12 @@ struct Piece {
 pub(crate) struct Scope<'a> {
     pub(crate) partition: u32,
     pub(crate) cursor: u64,
+    /// By row id.
     pub(crate) series: &'a BTreeMap<i64, (i64, Series)>,
+    /// As the log has them.
+    pub(crate) numbers: &'a SeriesNumbers,
+    /// Projects whose series cannot be told apart; `None`: all of them.
+    pub(crate) together: Option<&'a BTreeSet<i64>>,
     /// Buckets that begin here, Unix seconds.
     pub(crate) buckets: Range<i64>,
     /// Whether everything in them is known; otherwise there may be more in the table.
@@ -98,11 +112,10 @@ pub(crate) async fn compare(
     connection: &mut PgConnection,
     source: &Source,
     scope: &Scope<'_>,
-    counted: &Counted,
     expected: &BTreeMap<(SeriesNumber, i64), Cell>,
     findings: &mut Findings,
 ) -> sqlx::Result<()> {
-    let mut comparison = Comparison { source, scope, counted, expected, findings, met: BTreeSet::new() };
+    let mut comparison = Comparison { source, scope, expected, findings, met: BTreeSet::new() };
     let mut rows = sqlx::query(AssertSqlSafe(source.sql.clone())).bind(scope.partition as i32).fetch(connection);
     let mut open: Option<(Key, Result<Cell, String>)> = None;
     while let Some(row) = rows.try_next().await? {
@@ -110,7 +123,7 @@ pub(crate) async fn compare(
         if piece.up_to > scope.cursor {
             comparison.beyond_the_cursor(&piece);
         }
-        let together = counted.taken_together.contains(&piece.project);
+        let together = scope.together.is_none_or(|projects| projects.contains(&piece.project));
         let Piece { project, bucket_s, series_id, cell, .. } = piece;
         let key = Key { project, bucket_s, series_id: (!together).then_some(series_id) };
         open = match open {
@@ -141,7 +154,6 @@ struct Key {
 struct Comparison<'a> {
     source: &'a Source,
     scope: &'a Scope<'a>,
-    counted: &'a Counted,
     expected: &'a BTreeMap<(SeriesNumber, i64), Cell>,
     findings: &'a mut Findings,
     /// Expected cells that were found.
@@ -176,7 +188,7 @@ impl Comparison<'_> {
                 return self.findings.differs(self.source.table, place, vec![column]);
             }
         };
-        let key = self.counted.series.find(named).map(|number| (number, bucket_s));
+        let key = self.scope.numbers.find(named).map(|number| (number, bucket_s));
         match key.and_then(|key| self.expected.get_key_value(&key)) {
             Some((key, expected)) => {
                 self.met.insert(*key);
@@ -215,14 +227,14 @@ impl Comparison<'_> {
 
     /// What the log has and the table has not.
     fn finish(mut self) {
-        let Self { scope, counted, expected, .. } = self;
+        let Self { scope, expected, .. } = self;
         for (key, cell) in expected.iter().filter(|(key, _)| scope.buckets.contains(&key.1)) {
             if self.met.contains(key) {
                 continue;
             }
             self.findings.compared(self.source.table, 1);
             let (number, bucket_s) = *key;
-            let named = counted.series.name(number);
+            let named = scope.numbers.name(number);
             let place = Place { bucket: Some(instant(bucket_s)), ..Place::of(scope.partition) };
             self.differs(named, bucket_s, place.series(named.0, &named.1), cell, &Cell::default());
         }

@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::{PgPool, Postgres, Row as _, Transaction};
 
-use crate::count::{DeadLetter, Duplicate};
+use crate::count::{DeadLetter, Duplicate, FacetSeen};
 use crate::findings::Row;
 use crate::ledger::{DayRow, LedgerRow, ProjectRow};
-use crate::memory::SeenRows;
+use crate::memory::{SeenFacets, SeenRows};
 use crate::producers::{Producer, Verdict};
 use crate::record::Series;
 use crate::report::{Books, instant};
@@ -51,7 +51,8 @@ impl Snapshot {
             // Between two queries the log is read, which takes as long as it takes.
             "set local idle_in_transaction_session_timeout = 0",
             "set local statement_timeout = 0",
-            "lock table rollup_10s, rollup_1m, rollup_1h, ledger, ledger_project in access share mode",
+            "lock table rollup_10s, rollup_1m, rollup_1h, facet_10s, facet_1m, facet_1h, ledger, ledger_project
+                in access share mode",
         ] {
             sqlx::query(sql).execute(&mut *transaction).await?;
         }
@@ -103,6 +104,55 @@ impl Snapshot {
             Ok((row.try_get(0)?, (row.try_get(1)?, series)))
         };
         rows.into_iter().map(series).collect()
+    }
+
+    /// Every version and host by its id, with its project.
+    pub(crate) async fn facets(&mut self) -> sqlx::Result<BTreeMap<i64, (i64, Series)>> {
+        let sql = "select facet_id, project_id, env, service, kind, value from facet";
+        let rows = sqlx::query(sql).fetch_all(&mut *self.transaction).await?;
+        let facet = |row: sqlx::postgres::PgRow| {
+            let facet = Series::facet(row.try_get(2)?, row.try_get(3)?, row.try_get(4)?, row.try_get(5)?);
+            Ok((row.try_get(0)?, (row.try_get(1)?, facet)))
+        };
+        rows.into_iter().map(facet).collect()
+    }
+
+    /// Rows of `facet_seen`, by facet.
+    pub(crate) async fn facets_seen(
+        &mut self,
+        partition: u32,
+        facets: &BTreeMap<i64, (i64, Series)>,
+    ) -> sqlx::Result<BTreeMap<(i64, Series), FacetSeen>> {
+        let sql = "select facet_id, first_ms, last_ms from facet_seen where log_partition = $1";
+        let mut seen = BTreeMap::new();
+        for row in sqlx::query(sql).bind(partition as i32).fetch_all(&mut *self.transaction).await? {
+            let id: i64 = row.try_get(0)?;
+            let unknown = || (0, Series::facet("", "", "facet", &id.to_string()));
+            let facet = facets.get(&id).cloned().unwrap_or_else(unknown);
+            seen.insert(facet, FacetSeen { first_ms: row.try_get(1)?, last_ms: row.try_get(2)? });
+        }
+        Ok(seen)
+    }
+
+    /// Rows of `facet_budget` of a day and the day before, by day, project and scope.
+    pub(crate) async fn facets_budgeted(&mut self, partition: u32, day: i64) -> sqlx::Result<SeenFacets> {
+        let sql = "select day::bigint, project_id, scope, hashes from facet_budget
+            where log_partition = $1 and day between $2 - 1 and $2";
+        let mut seen = SeenFacets::new();
+        for row in sqlx::query(sql).bind(partition as i32).bind(day).fetch_all(&mut *self.transaction).await? {
+            let hashes: &[u8] = row.try_get(3)?;
+            let hashes = hashes.as_chunks::<8>().0.iter().map(|hash| u64::from_be_bytes(*hash));
+            let scope = row.try_get::<i64, _>(2)? as u64;
+            seen.entry((row.try_get(0)?, row.try_get(1)?, scope)).or_default().0.extend(hashes);
+        }
+        Ok(seen)
+    }
+
+    /// Ranges that were counted without versions and hosts.
+    pub(crate) async fn facetless(&mut self, partition: u32) -> sqlx::Result<Vec<std::ops::Range<u64>>> {
+        let sql = "select from_offset, to_offset from ledger where log_partition = $1 and not has_facets";
+        let rows = sqlx::query(sql).bind(partition as i32).fetch_all(&mut *self.transaction).await?;
+        rows.iter().map(|row| Ok(row.try_get::<i64, _>(0)? as u64..row.try_get::<i64, _>(1)? as u64)).collect()
     }
 
     /// Rows of `ledger` of a partition that end after a position, by where they end.
@@ -270,14 +320,16 @@ impl Snapshot {
         Ok(horizons)
     }
 
-    /// How far the levels of a partition are made.
-    pub(crate) async fn done(&mut self, partition: u32) -> sqlx::Result<Done> {
+    /// How far the levels of series, or those of facets, of a partition are made.
+    pub(crate) async fn done(&mut self, partition: u32, [minute, hour]: [&str; 2]) -> sqlx::Result<Done> {
         let mut done = Done::default();
         let sql = "select level, done_offset from rollup_level where log_partition = $1";
         for row in sqlx::query(sql).bind(partition as i32).fetch_all(&mut *self.transaction).await? {
-            match row.try_get(0)? {
-                "1m" => done.minute = row.try_get::<i64, _>(1)? as u64,
-                _ => done.hour = row.try_get::<i64, _>(1)? as u64,
+            let (level, offset): (&str, i64) = (row.try_get(0)?, row.try_get(1)?);
+            if level == minute {
+                done.minute = offset as u64;
+            } else if level == hour {
+                done.hour = offset as u64;
             }
         }
         Ok(done)
@@ -305,6 +357,20 @@ impl Snapshot {
             from rollup_1m
             where log_partition = $1 and up_to_offset >
                 coalesce((select done_offset from rollup_level where log_partition = $1 and level = '1h'), 0)
+            group by project_id, up_to_offset
+            union all
+            select 'facet_10s', project_id, up_to_offset,
+                array_agg(distinct floor(extract(epoch from bucket) / 60)::bigint * 60), sum(count)::bigint
+            from facet_10s
+            where log_partition = $1 and up_to_offset >
+                coalesce((select done_offset from rollup_level where log_partition = $1 and level = 'facet_1m'), 0)
+            group by project_id, up_to_offset
+            union all
+            select 'facet_1m', project_id, up_to_offset,
+                array_agg(distinct floor(extract(epoch from bucket) / 3600)::bigint * 3600), sum(count)::bigint
+            from facet_1m
+            where log_partition = $1 and up_to_offset >
+                coalesce((select done_offset from rollup_level where log_partition = $1 and level = 'facet_1h'), 0)
             group by project_id, up_to_offset";
         self.touched_rows(sql, partition).await
     }

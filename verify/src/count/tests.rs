@@ -3,13 +3,14 @@ use std::time::Duration;
 use peep_log::{LogRecord, Offset};
 use peep_rollup::cardinality::SeriesLimits;
 use peep_rollup::dedup::DedupLimits;
+use peep_rollup::facet::FacetLimits;
 use peep_rollup::partition::{Cut, Partition, PartitionLimits};
 use peep_rollup::raw::RawLimits;
 use proptest::prelude::*;
 use prost::Message;
 
 use super::*;
-use crate::memory::{self, SeenRow, SeenRows};
+use crate::memory::{self, SeenFacets, SeenRow, SeenRows};
 use crate::producers::Producer;
 use crate::record::tests::{Sealed, event, series};
 
@@ -21,6 +22,8 @@ const RULES: Rules = Rules {
     producers_max: 3,
     series_max: 6,
     series_total_max: 9,
+    facets_max: 2,
+    facets_total_max: 7,
     folds_max: 3,
     dedup_bytes_max: 1 << 20,
     ..Rules::DEFAULT
@@ -42,6 +45,7 @@ fn limits() -> PartitionLimits {
             total_max: RULES.series_total_max,
             folds_max: RULES.folds_max,
         },
+        facets: FacetLimits { per_scope_max: RULES.facets_max, total_max: RULES.facets_total_max },
     }
 }
 
@@ -61,6 +65,9 @@ impl std::fmt::Debug for Made {
 /// The same log through the rollup's partition, with a flush after every few records, and its tables after the last.
 struct Tables {
     cells: BTreeMap<(i64, Series, i64), Cell>,
+    facet_cells: BTreeMap<(i64, Series, i64), Cell>,
+    facets_seen: BTreeMap<(i64, Series), FacetSeen>,
+    facets_budgeted: SeenFacets,
     dead_letters: BTreeMap<(u64, u32), DeadLetter>,
     duplicates: BTreeMap<(u64, u32), Duplicate>,
     windows: BTreeMap<(i64, [u8; 16]), Producer>,
@@ -74,6 +81,9 @@ fn through_the_rollup(log: &[Made], flush_every: usize) -> Tables {
     let mut partition = Partition::restored(0, Offset(0), limits(), Default::default());
     let mut tables = Tables {
         cells: BTreeMap::new(),
+        facet_cells: BTreeMap::new(),
+        facets_seen: BTreeMap::new(),
+        facets_budgeted: SeenFacets::new(),
         dead_letters: BTreeMap::new(),
         duplicates: BTreeMap::new(),
         windows: BTreeMap::new(),
@@ -99,19 +109,27 @@ impl Tables {
         for piece in &cut.pieces {
             let series = Series::read(piece.series.key()).expect("the rollup writes canonical keys");
             let key = (piece.series.project.0 as i64, series, piece.window_s);
-            let histogram = &piece.cell.histogram;
-            let mut stored = Vec::new();
-            histogram.encode_v2(&mut stored);
-            let buckets = crate::latency::decode_v2(&stored).expect("the rollup writes HdrHistogram V2");
-            let latencies = Latencies {
-                count: histogram.count(),
-                sum_us: histogram.sum_us(),
-                min_us: histogram.min_us(),
-                max_us: histogram.max_us(),
-                buckets,
-            };
-            let cell = Cell { count: piece.cell.count, errors: piece.cell.errors, latencies, last_10s: piece.window_s };
+            let cell = stored(&piece.cell, piece.window_s);
             self.cells.entry(key).or_default().merge(&cell);
+        }
+        let named = |facet: &peep_rollup::facet::Facet| {
+            let series = Series::facet(&facet.env, &facet.service, facet.kind.name(), &facet.value);
+            (facet.project.0 as i64, series)
+        };
+        for piece in &cut.facets.pieces {
+            let (project, facet) = named(&piece.facet);
+            let cell = stored(&piece.cell, piece.window_s);
+            self.facet_cells.entry((project, facet, piece.window_s)).or_default().merge(&cell);
+        }
+        for seen in &cut.facets.seen {
+            let here = FacetSeen { first_ms: seen.first_ms, last_ms: seen.last_ms };
+            let known = self.facets_seen.entry(named(&seen.facet)).or_insert(here);
+            known.first_ms = known.first_ms.min(seen.first_ms);
+            known.last_ms = known.last_ms.max(seen.last_ms);
+        }
+        for seen in &cut.facets.budgets {
+            let key = (i64::from(seen.day), seen.project.0 as i64, seen.scope);
+            self.facets_budgeted.entry(key).or_default().0.extend(&seen.hashes);
         }
         for letter in &cut.dead_letters {
             let row = DeadLetter {
@@ -162,6 +180,21 @@ impl Tables {
         });
         self.log_ms = cut.log_ms;
     }
+}
+
+/// A cell as the tables would give it back.
+fn stored(cell: &peep_rollup::window::Cell, window_s: i64) -> Cell {
+    let histogram = &cell.histogram;
+    let mut stored = Vec::new();
+    histogram.encode_v2(&mut stored);
+    let latencies = Latencies {
+        count: histogram.count(),
+        sum_us: histogram.sum_us(),
+        min_us: histogram.min_us(),
+        max_us: histogram.max_us(),
+        buckets: crate::latency::decode_v2(&stored).expect("the rollup writes HdrHistogram V2"),
+    };
+    Cell { count: cell.count, errors: cell.errors, latencies, last_10s: window_s }
 }
 
 fn count(log: &[Made]) -> Counted {
@@ -259,15 +292,16 @@ proptest! {
         prop_assert_eq!(counted.events, tables.events);
         prop_assert_eq!(&counted.days, &tables.days);
         prop_assert_eq!(counted.log_ms, tables.log_ms);
-        let cells: BTreeMap<(i64, Series, i64), Cell> = counted
-            .cells
-            .iter()
-            .map(|((number, bucket_s), cell)| {
-                let (project, series) = counted.series.name(*number).clone();
+        let by_name = |cells: &BTreeMap<(SeriesNumber, i64), Cell>, numbers: &SeriesNumbers| {
+            let named = |((number, bucket_s), cell): (&(SeriesNumber, i64), &Cell)| {
+                let (project, series) = numbers.name(*number).clone();
                 ((project, series, *bucket_s), cell.clone())
-            })
-            .collect();
-        prop_assert_eq!(cells, tables.cells);
+            };
+            cells.iter().map(named).collect::<BTreeMap<(i64, Series, i64), Cell>>()
+        };
+        prop_assert_eq!(by_name(&counted.cells, &counted.series), tables.cells);
+        prop_assert_eq!(by_name(&counted.facet_cells, &counted.facets), tables.facet_cells);
+        prop_assert_eq!(&counted.facets_seen, &tables.facets_seen);
         let living = counted.producers.living(&RULES, counted.log_ms);
         let mut windows = tables.windows;
         windows.retain(|_, window| !window.is_expired(&RULES, counted.log_ms));
@@ -276,6 +310,9 @@ proptest! {
         let mut seen = tables.seen;
         seen.retain(|(of, _), _| (day - 1..=day).contains(of));
         prop_assert_eq!(memory::seen_rows(&counted.budgets), seen);
+        let mut facets_budgeted = tables.facets_budgeted;
+        facets_budgeted.retain(|(of, _, _), _| (day - 1..=day).contains(of));
+        prop_assert_eq!(memory::seen_facets(&counted.facet_budgets), facets_budgeted);
     }
 }
 
@@ -297,5 +334,5 @@ fn whoever_asks_is_told_where_each_event_belongs_and_which_came_again() {
         counter.count(Logged { position, appended_ms: 1_700_000_000_000, payload: &payload }).unwrap();
     }
     let came_again: Vec<bool> = counter.witnesses.iter().flatten().map(|witness| witness.came_again).collect();
-    assert_eq!(came_again, [false, true]);
+    assert_eq!(came_again, [false, false, false, true, true, true], "in its series, its version and its host");
 }

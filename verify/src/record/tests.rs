@@ -39,7 +39,8 @@ impl Sealed {
         for (series, ended_delta_ms, duration_us, failed) in &self.events {
             let error = if *failed { "timeout".to_owned() } else { String::new() };
             let (series, ended_delta_ms, duration_us) = (series.clone(), *ended_delta_ms, *duration_us);
-            let event = Event { series, ended_delta_ms, duration_us, error, host: "h".into(), ..Event::default() };
+            let [host, version] = facets_of(ended_delta_ms);
+            let event = Event { series, ended_delta_ms, duration_us, error, host, version, ..Event::default() };
             prost::encoding::bytes::encode(EVENTS_FIELD, &event.encode_to_vec(), &mut body);
         }
         let mut record = sealed(&body);
@@ -57,6 +58,14 @@ impl Sealed {
         }
         record
     }
+}
+
+/// More than there is room for, and all that is special.
+fn facets_of(ended_delta_ms: i64) -> [String; 2] {
+    let hosts = ["", "a", "b", "c", "(other)", "\0", "d"];
+    let versions = ["v1", "v2", "", "v3", "a"];
+    let one_of = |all: &[&str], number: i64| all[number.rem_euclid(all.len() as i64) as usize].to_owned();
+    [one_of(&hosts, ended_delta_ms), one_of(&versions, ended_delta_ms / 7)]
 }
 
 /// Puts the checksum in front.

@@ -19,7 +19,19 @@ async fn the_rollup_and_the_oracle_agree() {
     assert!(report.equal && report.complete, "{report}");
     assert_eq!(report.events.accepted, sent);
     assert!(report.events.duplicate > 0 && report.events.dead_lettered > 0 && report.events.records_unreadable > 0);
-    for table in ["rollup_10s", "rollup_1m", "rollup_1h", "ledger", "ledger_project", "ledger_day", "dead_letter"] {
+    for table in [
+        "rollup_10s",
+        "rollup_1m",
+        "rollup_1h",
+        "facet_10s",
+        "facet_1m",
+        "facet_1h",
+        "facet_seen",
+        "ledger",
+        "ledger_project",
+        "ledger_day",
+        "dead_letter",
+    ] {
         assert!(report.compared.get(table).is_some_and(|rows| *rows > 0), "{table} was compared");
     }
 }
@@ -79,6 +91,16 @@ async fn whatever_is_changed_behind_the_rollups_back_is_found() {
         ("rollup_cursor", "update rollup_cursor set fingerprint = 'x' where log_partition = 1"),
         ("rollup_cursor", "update rollup_cursor set log_ms = log_ms - 1 where log_partition = 0"),
         ("rollup_touched", "delete from rollup_touched"),
+        ("rollup_touched", "delete from rollup_touched where level = 'facet_10s'"),
+        ("facet_10s", "update facet_10s set count = count + 1 where ctid = (select min(ctid) from facet_10s)"),
+        (
+            "facet_10s",
+            "update facet_10s set max_us = max_us + 1 where series_id = (select max(series_id) from facet_10s)",
+        ),
+        ("facet_10s", "delete from facet_10s where series_id = (select min(series_id) from facet_10s)"),
+        ("facet_seen", "update facet_seen set first_ms = first_ms - 1"),
+        ("facet_seen", "delete from facet_seen where facet_id = (select max(facet_id) from facet_seen)"),
+        ("facet_budget", "delete from facet_budget where project_id = 2"),
     ] {
         let report = world.verify_with(table, sql).await;
         assert!(report.differences_total > 0, "not found: {sql}");
@@ -107,6 +129,9 @@ async fn minutes_and_hours_are_judged_with_what_they_have_not_got_yet() {
             "update rollup_1h set last_10s = last_10s + interval '10s' where ctid = (select max(ctid) from rollup_1h)",
         ),
         ("rollup_level", "update rollup_level set done_offset = done_offset + 1000 where level = '1h'"),
+        ("facet_1m", "update facet_1m set count = count + 1 where ctid = (select min(ctid) from facet_1m)"),
+        ("facet_1h", "update facet_1h set errors = errors + 1 where ctid = (select min(ctid) from facet_1h)"),
+        ("rollup_level", "update rollup_level set done_offset = done_offset + 1000 where level = 'facet_1h'"),
     ] {
         let report = world.verify_with(table, sql).await;
         assert!(report.differences.iter().any(|difference| difference.table == table), "{sql}\n{report}");

@@ -63,8 +63,9 @@ impl World {
 
     /// Where the levels are asked for: until the hours have everything.
     async fn wait_for_levels(&self, deadline: Instant) {
-        let behind = "select count(*) from rollup_cursor c left join rollup_level l using (log_partition)
-            where l.level is distinct from '1m' and next_offset > coalesce(done_offset, 0)";
+        let behind = "select count(*) from rollup_cursor c cross join (values ('1h'), ('facet_1h')) as hours (level)
+            left join rollup_level l on l.log_partition = c.log_partition and l.level = hours.level
+            where next_offset > coalesce(done_offset, 0)";
         let asked = self.settings.get("PEEP_ROLLUP_LEVEL_INTERVAL") == Some(&"100ms");
         while asked && self.number(behind).await > 0 {
             assert!(Instant::now() < deadline, "the levels are not made");
@@ -94,6 +95,8 @@ impl World {
             producers_max: limits.dedup.producers_max,
             series_max: limits.series.series_max,
             series_total_max: limits.series.total_max,
+            facets_max: limits.facets.per_scope_max,
+            facets_total_max: limits.facets.total_max,
             folds_max: limits.series.folds_max,
             letters_kept: config.retention_1m,
             books_kept: config.retention_1h,
@@ -152,6 +155,8 @@ impl World {
         sent.status = [200, 200, 200, 204, 404, 500][random.below(6) as usize];
         sent.error = (random.below(50) == 0).then_some("timeout");
         sent.has_duration = random.below(10) > 0;
+        sent.host = [None, Some("web-1"), Some("web-2"), Some("web-3")][random.below(4) as usize];
+        sent.version = [None, Some("v1"), Some("v2"), Some("(other)")][random.below(4) as usize];
         sent
     }
 
@@ -215,12 +220,15 @@ pub(crate) struct Sent {
     pub(crate) duration_us: u64,
     pub(crate) has_duration: bool,
     pub(crate) error: Option<&'static str>,
+    pub(crate) host: Option<&'static str>,
+    pub(crate) version: Option<&'static str>,
 }
 
 impl Sent {
     pub(crate) fn now(route: &str, duration_us: u64) -> Self {
         let route = route.to_owned();
-        Self { route, status: 200, ended_ms: now_ms(), duration_us, has_duration: true, error: None }
+        let (host, version) = (Some("host-1"), None);
+        Self { route, status: 200, ended_ms: now_ms(), duration_us, has_duration: true, error: None, host, version }
     }
 }
 
@@ -241,8 +249,8 @@ fn records(project: u64, identity: Option<Identity>, events: &[Sent], record_byt
             ended_ms: sent.ended_ms,
             duration_us: sent.has_duration.then_some(sent.duration_us),
             error: sent.error,
-            host: Some("host-1"),
-            version: None,
+            host: sent.host,
+            version: sent.version,
             source: None,
             bytes_in: None,
             bytes_out: Some(17),
