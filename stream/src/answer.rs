@@ -5,6 +5,7 @@
 //! each partition exactly once, also what is not committed yet; at most a configured number of questions run at once,
 //! the others wait briefly and are then told to come back. Does not: parse, authenticate or stream.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,12 +22,13 @@ use crate::columns::{Columns, Totals};
 use crate::error::ApiError;
 use crate::feed::Feed;
 use crate::figures::Figures;
-use crate::grouped::{Group, Grouped, Question, Room};
-use crate::history::{self, Cursors, HistoryLimits};
-use crate::labels::{Dimension, Filters, GroupBy};
+use crate::grouped::{Group, Grouped, Origin, Question, Room};
+use crate::history::{self, Cursors, HistoryLimits, Reached};
+use crate::labels::{Dimension, Filters, GroupBy, Source};
 use crate::levels::Horizons;
 use crate::metrics;
 use crate::query::{Asked, Quantiles, SeriesQuery, ServicesQuery, SummaryQuery, Window};
+use crate::releases::{self, ServiceFacets};
 
 /// The bounds of one answer, and of all together.
 #[derive(Debug, Clone, Copy)]
@@ -74,17 +76,19 @@ impl Answers {
         env_shown: Option<&str>,
     ) -> Result<Vec<u8>, ApiError> {
         let group_by = GroupBy::new([Dimension::Service]);
-        let answer = self.asked(project, query.asked, query.filters, group_by).await?;
+        let filters = query.filters.clone();
+        let answer = self.ask(project, query.asked, query.filters, group_by).await?;
+        let facets = releases::of_services(&self.pool, project, &filters, answer.question().window).await?;
         let envs: Vec<String> =
             answer.envs().iter().filter(|env| env_shown.is_none_or(|shown| shown == *env)).cloned().collect();
         let quantiles = Quantiles::usual();
-        self.table(answer, &quantiles, "services", Some(&envs))
+        self.table(answer, &quantiles, "services", Some((envs.as_slice(), &facets)))
     }
 
     /// `GET /v1/summary`
     pub async fn summary(&self, project: ProjectId, query: SummaryQuery) -> Result<Vec<u8>, ApiError> {
         let SummaryQuery { asked, filters, group_by, quantiles } = query;
-        let answer = self.asked(project, asked, filters, group_by).await?;
+        let answer = self.ask(project, asked, filters, group_by).await?;
         self.table(answer, &quantiles, "rows", None)
     }
 
@@ -93,14 +97,17 @@ impl Answers {
         answer: Grouped,
         quantiles: &Quantiles,
         name: &'static str,
-        envs: Option<&[String]>,
+        of_services: Option<(&[String], &BTreeMap<String, ServiceFacets>)>,
     ) -> Result<Vec<u8>, ApiError> {
-        let window = answer.question().window;
+        let (window, origin) = (answer.question().window, answer.origin());
         let elapsed_s = window.elapsed_s(self.clock.now_ms());
         let groups = answer.into_groups(self.limits.groups_max);
-        let rows: Vec<Row<'_>> =
-            groups.iter().map(|group| Row { group, total: group.total(), elapsed_s, quantiles }).collect();
-        to_json(&Table { window, name, envs, rows })
+        let row = |group| {
+            let facets = of_services.map(|(_, facets)| facets);
+            Row { group, total: Group::total(group), elapsed_s, quantiles, facets }
+        };
+        let rows: Vec<Row<'_>> = groups.iter().map(row).collect();
+        to_json(&Table { window, origin, name, envs: of_services.map(|(envs, _)| envs), rows })
     }
 
     /// `GET /v1/series`
@@ -108,39 +115,33 @@ impl Answers {
         let SeriesQuery { asked, filters, group_by, quantiles } = query;
         let is_grouped = group_by.is_some();
         let group_by = group_by.unwrap_or_default();
-        let answer = self.asked(project, asked, filters, group_by).await?;
-        let window = answer.question().window;
+        let answer = self.ask(project, asked, filters, group_by).await?;
+        let (window, origin) = (answer.question().window, answer.origin());
+        // Of versions and hosts nobody counted statuses.
+        let has_statuses = !matches!(answer.question().source(), Source::Facets(_));
         let groups = answer.into_groups(self.limits.groups_max);
         let columns = |group: Option<&Group>| {
             let mut columns = Columns::new(&quantiles);
             let steps = (window.from_s..window.to_s).step_by(window.step_s.unsigned_abs() as usize);
             steps.for_each(|at| columns.push(at, group.and_then(|group| group.steps.get(&at))));
+            if !has_statuses {
+                columns.forget_statuses();
+            }
             columns
         };
         if is_grouped {
             let empty = columns(None);
             let groups: Vec<KeyedColumns<'_>> =
                 groups.iter().map(|group| KeyedColumns { group, columns: columns(Some(group)) }).collect();
-            return to_json(&Series { window, t: empty.t(), columns: None, groups: Some(groups) });
+            return to_json(&Series { window, origin, t: empty.t(), columns: None, groups: Some(groups) });
         }
         let columns = columns(groups.first());
-        to_json(&Series { window, t: columns.t(), columns: Some(&columns), groups: None })
+        to_json(&Series { window, origin, t: columns.t(), columns: Some(&columns), groups: None })
     }
 
     /// The figures of history and of everything beyond it that has been announced, with the offsets they reach.
     pub async fn stitched(&self, question: Question) -> Result<(Grouped, Cursors), ApiError> {
         self.answered(question, None).await
-    }
-
-    /// The figures behind `/v1/summary` and `/v1/series`.
-    pub async fn ask(
-        &self,
-        project: ProjectId,
-        asked: Asked,
-        filters: Filters,
-        group_by: GroupBy,
-    ) -> Result<Grouped, ApiError> {
-        self.asked(project, asked, filters, group_by).await
     }
 
     /// The groups of a question, most requests first, and the window that they are about.
@@ -152,11 +153,12 @@ impl Answers {
         group_by: GroupBy,
         groups_max: usize,
     ) -> Result<(Window, Vec<Group>), ApiError> {
-        let answer = self.asked(project, asked, filters, group_by).await?;
+        let answer = self.ask(project, asked, filters, group_by).await?;
         Ok((answer.question().window, answer.into_groups(groups_max)))
     }
 
-    async fn asked(
+    /// The figures behind `/v1/summary` and `/v1/series`: in whole buckets of what is kept of that time.
+    pub async fn ask(
         &self,
         project: ProjectId,
         asked: Asked,
@@ -192,8 +194,8 @@ impl Answers {
         for attempt in 1.. {
             let mut answer = Grouped::within(question.clone(), self.limits.bytes_max, self.room.clone());
             let read = history::read(&self.pool, &mut answer, self.clock.now_ms(), self.limits.history).await;
-            let cursors = match (read, asked) {
-                (Ok(cursors), _) => cursors,
+            let Reached { cursors, log_ms } = match (read, asked) {
+                (Ok(reached), _) => reached,
                 // Less is kept than was believed: with other steps it can be answered, unless they were asked for.
                 (Err(history::HistoryError::TooFine(error)), Some(asked)) if attempt < STITCH_ATTEMPTS => {
                     *self.horizons.lock() = error.horizons;
@@ -211,6 +213,17 @@ impl Answers {
             };
             self.feed.learn_committed(&cursors);
             let continued = self.feed.continue_from(&cursors);
+            if question.source() != Source::Series {
+                // Frames know neither versions nor hosts: the answer is that of the last flush, and says so.
+                let reaches = |partition: &u32, positions: &Cursors| positions.get(partition).map(|at| at.offset);
+                let is_behind = |partition: &u32, has_more: bool| {
+                    has_more || reaches(partition, &continued.positions) > reaches(partition, &cursors)
+                };
+                let behind = log_ms.iter().filter(|(partition, (_, has_more))| is_behind(partition, *has_more));
+                let as_of_ms = behind.map(|(_, (log_ms, _))| *log_ms).min();
+                answer.set_as_of(as_of_ms.unwrap_or_else(|| self.clock.now_ms()));
+                return Ok((answer, cursors));
+            }
             if (continued.gap || continued.superseded) && attempt < STITCH_ATTEMPTS {
                 // The next commit closes a gap; so does a frame that is still on its way.
                 metrics::stitch_retried();
@@ -234,6 +247,11 @@ impl Answers {
         }
     }
 
+    /// For reads that are part of an answer, and the longest time for a statement.
+    pub fn pool(&self) -> (&PgPool, Duration) {
+        (&self.pool, self.limits.history.statement_timeout)
+    }
+
     /// For other reads of the database that count as a question.
     pub async fn a_turn(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         self.turn().await
@@ -248,18 +266,23 @@ fn log(error: &history::HistoryError) {
         HistoryError::Pour(cause @ crate::grouped::PourError::Histogram(_)) => {
             tracing::error!(%cause, "a stored histogram is unreadable");
         }
-        HistoryError::TooManyRows { .. } | HistoryError::TooFine(_) | HistoryError::Pour(_) => {
+        HistoryError::TooManyRows { .. }
+        | HistoryError::TooFine(_)
+        | HistoryError::NotExact(_)
+        | HistoryError::Pour(_) => {
             tracing::debug!(%error, "refused a question")
         }
     }
 }
 
-fn to_json(body: &impl Serialize) -> Result<Vec<u8>, ApiError> {
+/// The body of an answer.
+pub fn to_json(body: &impl Serialize) -> Result<Vec<u8>, ApiError> {
     Ok(serde_json::to_vec(body).expect("maps with text keys and finite numbers are always JSON"))
 }
 
 struct Table<'a> {
     window: Window,
+    origin: Origin,
     name: &'static str,
     envs: Option<&'a [String]>,
     rows: Vec<Row<'a>>,
@@ -269,6 +292,7 @@ impl Serialize for Table<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         serialize_range(&mut map, self.window)?;
+        self.origin.serialize_into(&mut map)?;
         if let Some(envs) = self.envs {
             map.serialize_entry("envs", envs)?;
         }
@@ -282,6 +306,8 @@ struct Row<'a> {
     total: Figures,
     elapsed_s: f64,
     quantiles: &'a Quantiles,
+    /// By service, in the list of services.
+    facets: Option<&'a BTreeMap<String, ServiceFacets>>,
 }
 
 impl Serialize for Row<'_> {
@@ -290,13 +316,25 @@ impl Serialize for Row<'_> {
         self.group.key.serialize_into(&mut map)?;
         let totals = Totals { figures: &self.total, elapsed_s: self.elapsed_s, quantiles: self.quantiles };
         totals.serialize_into(&mut map)?;
-        map.serialize_entry("last_seen_ms", &self.group.last_seen_ms)?;
+        match self.group.seen_ms {
+            Some((first_ms, last_ms)) => {
+                map.serialize_entry("first_seen_ms", &first_ms)?;
+                map.serialize_entry("last_seen_ms", &last_ms)?;
+            }
+            None => map.serialize_entry("last_seen_ms", &self.group.last_seen_ms)?,
+        }
+        if let Some(facets) = self.facets {
+            let none = ServiceFacets::default();
+            let service = self.group.key.texts().into_iter().next().unwrap_or_default();
+            facets.get(&service).unwrap_or(&none).serialize_into(&mut map, self.group.seen_ms.is_none())?;
+        }
         map.end()
     }
 }
 
 struct Series<'a> {
     window: Window,
+    origin: Origin,
     t: &'a [i64],
     columns: Option<&'a Columns>,
     groups: Option<Vec<KeyedColumns<'a>>>,
@@ -307,6 +345,7 @@ impl Serialize for Series<'_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("step_ms", &(self.window.step_s * 1000))?;
         serialize_range(&mut map, self.window)?;
+        self.origin.serialize_into(&mut map)?;
         map.serialize_entry("t", self.t)?;
         if let Some(columns) = self.columns {
             columns.serialize_values_into(&mut map)?;
@@ -333,7 +372,7 @@ impl Serialize for KeyedColumns<'_> {
 }
 
 /// What was answered, which may be wider than what was asked: whole buckets.
-fn serialize_range<M: SerializeMap>(map: &mut M, window: Window) -> Result<(), M::Error> {
+pub fn serialize_range<M: SerializeMap>(map: &mut M, window: Window) -> Result<(), M::Error> {
     map.serialize_entry("from_ms", &(window.from_s * 1000))?;
     map.serialize_entry("to_ms", &(window.to_s * 1000))?;
     map.serialize_entry("error_bound", &ERROR_BOUND)

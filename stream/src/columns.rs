@@ -101,6 +101,11 @@ impl Columns {
         );
     }
 
+    /// Of some requests nobody knows how many had which status.
+    pub fn forget_statuses(&mut self) {
+        self.statuses.iter_mut().flatten().for_each(|count| *count = None);
+    }
+
     /// Instants, Unix milliseconds.
     pub fn t(&self) -> &[i64] {
         &self.t
@@ -120,6 +125,11 @@ impl Columns {
         map.serialize_entry("mean_ms", &self.mean_ms)?;
         map.serialize_entry("max_ms", &self.max_ms)?;
         map.serialize_entry("status", &Entries(StatusClass::NAMES.iter().zip(&self.statuses)))?;
+        self.serialize_quantiles_into(map)
+    }
+
+    /// Only the quantiles.
+    pub fn serialize_quantiles_into<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
         map.serialize_entry("quantiles_ms", &Entries(self.quantiles.as_slice().iter().zip(&self.quantiles_ms)))
     }
 }

@@ -15,7 +15,7 @@ use futures_util::TryStreamExt;
 use peep_wire::ProjectId;
 use peep_wire::histogram::{ERROR_BOUND, Histogram, Quantile};
 use serde_json::{Map, Value, json};
-use sqlx::{PgPool, Row};
+use sqlx::{PgPool, QueryBuilder, Row};
 
 use crate::answer::Answers;
 use crate::error::ApiError;
@@ -23,6 +23,7 @@ use crate::history::set_statement_timeout;
 use crate::labels::{Dimension, Filters, GroupBy};
 use crate::query::{Asked, CompareQuery, Side};
 use crate::rows::Rows;
+use crate::sampled::{push_filters, push_range};
 use crate::significance::{self, Compared, Interval, Sample};
 
 /// One side as it was found.
@@ -132,32 +133,16 @@ impl Reader<'_> {
     ) -> Result<Vec<Event>, sqlx::Error> {
         let mut snapshot = self.pool.begin_with("begin isolation level repeatable read, read only").await?;
         set_statement_timeout(&mut snapshot, self.time_max).await?;
-        // The dimension is one of two words of ours.
-        let sql = format!(
-            "select method, route, (coalesce(status, 0) >= 500 or error is not null), duration_us, weight from raw_event
-            where project_id = $1 and ts >= to_timestamp($2) and ts < to_timestamp($3) and {dimension} = $4
-                and (cardinality($5::text[]) = 0 or env = any ($5))
-                and (cardinality($6::text[]) = 0 or service = any ($6))
-                and (cardinality($7::text[]) = 0 or route = any ($7))
-                and (cardinality($8::text[]) = 0 or method = any ($8))
-                and (cardinality($9::smallint[]) + cardinality($10::smallint[]) = 0
-                    or coalesce(status, 0) = any ($9) or coalesce(status, 0) / 100 = any ($10))
-            order by ts desc limit $11"
+        let mut sql = QueryBuilder::new(
+            "select method, route, (coalesce(status, 0) >= 500 or error is not null), duration_us, weight
+            from raw_event where ",
         );
-        let filters = &self.filters;
-        let mut rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(self.project.0.cast_signed())
-            .bind(from_s as f64)
-            .bind(to_s as f64)
-            .bind(value)
-            .bind(&filters.env)
-            .bind(&filters.service)
-            .bind(&filters.route)
-            .bind(&filters.method)
-            .bind(filters.statuses())
-            .bind(filters.status_classes())
-            .bind(EVENTS_MAX)
-            .fetch(&mut *snapshot);
+        push_range(&mut sql, self.project, from_s * 1000, to_s * 1000);
+        // The dimension is one of two words of ours.
+        sql.push(format!(" and {dimension} = ")).push_bind(value.to_owned());
+        push_filters(&mut sql, &self.filters);
+        sql.push(" order by ts desc limit ").push_bind(EVENTS_MAX);
+        let mut rows = sql.build().fetch(&mut *snapshot);
         let mut events = Vec::new();
         while let Some(row) = rows.try_next().await? {
             let duration_us: Option<i64> = row.try_get(3)?;

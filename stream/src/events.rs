@@ -20,14 +20,15 @@ use peep_wire::ProjectId;
 use peep_wire::histogram::Histogram;
 use peep_wire::receipt::{Receipt, Share};
 use serde_json::{Value, json};
-use sqlx::postgres::{PgPool, PgRow};
-use sqlx::{PgConnection, Row};
+use sqlx::postgres::{PgPool, PgRow, Postgres};
+use sqlx::{PgConnection, QueryBuilder, Row};
 
 use crate::error::ApiError;
 use crate::history::set_statement_timeout;
 use crate::position;
 use crate::query::EventsQuery;
 use crate::rows::Rows;
+use crate::sampled::{push_filters, push_range};
 
 /// A page of events as JSON, the first with its counts. Must run to its end, like [`crate::history::read`].
 pub async fn search(
@@ -122,22 +123,17 @@ async fn read_counts(
     let mut transaction = pool.begin_with("begin isolation level repeatable read, read only").await?;
     set_statement_timeout(&mut transaction, time_max).await?;
     // Durations to four digits: finer than any row that is drawn.
-    let sql = format!(
-        "with seen as (
-            select duration_us, weight, coalesce({MATCHES}, false) as is_match from raw_event
-            where project_id = $1
-                and ts >= to_timestamp($14::double precision / 1000) and ts < to_timestamp($15::double precision / 1000)
-        )
-        select case when is_match and duration_us is not null
+    let mut sql = QueryBuilder::new(
+        "select case when is_match and duration_us is not null
                 then round(duration_us::numeric, 3 - floor(log(greatest(duration_us, 1)::double precision))::int)::bigint end,
             is_match, sum(weight)::double precision
-        from seen group by 1, 2"
+        from (select duration_us, weight, coalesce(true",
     );
-    let rows = bind_filters(sqlx::query(sqlx::AssertSqlSafe(sql)), project, query)
-        .bind(query.from_ms as f64)
-        .bind(query.to_ms as f64)
-        .fetch_all(&mut *transaction)
-        .await?;
+    push_matches(&mut sql, query);
+    sql.push(", false) as is_match from raw_event where ");
+    push_range(&mut sql, project, query.from_ms, query.to_ms);
+    sql.push(") seen group by 1, 2");
+    let rows = sql.build().fetch_all(&mut *transaction).await?;
     transaction.commit().await?;
     let (mut matched, mut total, mut durations) = (0.0, 0.0, Histogram::new());
     for row in &rows {
@@ -261,64 +257,40 @@ async fn slice(
     before: Place,
     limit: usize,
 ) -> Result<Vec<PgRow>, sqlx::Error> {
-    let sql = format!(
+    let mut sql = QueryBuilder::new(
         "select (extract(epoch from ts) * 1000000)::bigint as ts_us, service, env, route, method, status, duration_us,
             error, host, version, trace_id, span_id, source, attrs::text as attrs, weight,
             log_partition, log_offset, event_index
-        from raw_event
-        where project_id = $1
-            and ts >= to_timestamp($14::double precision / 1000000)
-            and ts <= to_timestamp($15::double precision / 1000000)
-            and (ts, log_partition, log_offset, event_index)
-                < (to_timestamp($15::double precision / 1000000), $16::int, $17::bigint, $18::int)
-            and {MATCHES}
-        order by ts desc, log_partition desc, log_offset desc, event_index desc
-        limit $19"
+        from raw_event where project_id = ",
     );
-    bind_filters(sqlx::query(sqlx::AssertSqlSafe(sql)), project, query)
-        .bind(from_us as f64)
-        .bind(before.ts_us as f64)
-        .bind(before.partition)
-        .bind(before.offset)
-        .bind(before.index)
-        .bind(limit as i64)
-        .fetch_all(connection)
-        .await
+    let seconds = |us: i64| us as f64 / 1_000_000.0;
+    sql.push_bind(project.0.cast_signed());
+    sql.push(" and ts >= to_timestamp(").push_bind(seconds(from_us));
+    sql.push(") and ts <= to_timestamp(").push_bind(seconds(before.ts_us));
+    sql.push(") and (ts, log_partition, log_offset, event_index) < (to_timestamp(").push_bind(seconds(before.ts_us));
+    sql.push("), ").push_bind(before.partition).push(", ").push_bind(before.offset);
+    sql.push(", ").push_bind(before.index).push(")");
+    push_matches(&mut sql, query);
+    sql.push(" order by ts desc, log_partition desc, log_offset desc, event_index desc limit ").push_bind(limit as i64);
+    sql.build().fetch_all(connection).await
 }
 
-/// Which events are asked for: parameters 2 to 13.
-const MATCHES: &str = "(cardinality($2::text[]) = 0 or env = any ($2))
-    and (cardinality($3::text[]) = 0 or service = any ($3))
-    and (cardinality($4::text[]) = 0 or route = any ($4))
-    and (cardinality($5::text[]) = 0 or method = any ($5))
-    and (cardinality($6::smallint[]) + cardinality($7::smallint[]) = 0
-        or coalesce(status, 0) = any ($6) or coalesce(status, 0) / 100 = any ($7))
-    and (cardinality($8::text[]) = 0 or version = any ($8))
-    and (cardinality($9::text[]) = 0 or host = any ($9))
-    and ($10::bigint is null or duration_us >= $10)
-    and ($11::bigint is null or duration_us <= $11)
-    and ($12::bytea is null or trace_id = $12)
-    and ($13::text is null
-        or strpos(lower(concat_ws(' ', route, error, host, version, attrs::text)), lower($13)) > 0)";
-
-type PgQuery<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
-
-/// Parameters 1 to 13.
-fn bind_filters<'q>(sql: PgQuery<'q>, project: ProjectId, query: &'q EventsQuery) -> PgQuery<'q> {
-    let filters = &query.filters;
-    sql.bind(project.0.cast_signed())
-        .bind(&filters.env)
-        .bind(&filters.service)
-        .bind(&filters.route)
-        .bind(&filters.method)
-        .bind(filters.statuses())
-        .bind(filters.status_classes())
-        .bind(&query.versions)
-        .bind(&query.hosts)
-        .bind(query.duration_us_min)
-        .bind(query.duration_us_max)
-        .bind(query.trace_id.as_ref().map(|id| id.as_slice()))
-        .bind(query.text.as_deref())
+/// Which events are asked for: further conditions on the columns of `raw_event`. Values are bound, never text.
+fn push_matches(sql: &mut QueryBuilder<Postgres>, query: &EventsQuery) {
+    push_filters(sql, &query.filters);
+    if let Some(duration_us) = query.duration_us_min {
+        sql.push(" and duration_us >= ").push_bind(duration_us);
+    }
+    if let Some(duration_us) = query.duration_us_max {
+        sql.push(" and duration_us <= ").push_bind(duration_us);
+    }
+    if let Some(trace_id) = &query.trace_id {
+        sql.push(" and trace_id = ").push_bind(trace_id.to_vec());
+    }
+    if let Some(text) = &query.text {
+        sql.push(" and strpos(lower(concat_ws(' ', route, error, host, version, attrs::text)), lower(");
+        sql.push_bind(text.clone()).push(")) > 0");
+    }
 }
 
 fn event(row: &PgRow, place: Place, weight: f32, project: ProjectId) -> Result<Value, sqlx::Error> {

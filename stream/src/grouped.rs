@@ -14,9 +14,10 @@ use peep_wire::ProjectId;
 use peep_wire::histogram::{HistogramError, Totals};
 use peep_wire::live::{LiveCell, LiveFrame};
 use peep_wire::record::SeriesKey;
+use serde::ser::SerializeMap;
 
 use crate::figures::Figures;
-use crate::labels::{Filters, GroupBy, GroupKey, Labels};
+use crate::labels::{Filters, GroupBy, GroupKey, Labels, Source};
 use crate::metrics;
 use crate::query::{BUCKET_S, Window};
 
@@ -33,6 +34,40 @@ pub struct Question {
     pub group_by: GroupBy,
 }
 
+impl Question {
+    /// What knows the answer.
+    pub fn source(&self) -> Source {
+        Source::of(&self.filters, &self.group_by)
+    }
+}
+
+/// Where an answer comes from, and how far it reaches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// How many kept events it is an estimate from; `None`: it is exact.
+    pub kept: Option<u64>,
+    /// What the log took later is not in it, Unix milliseconds; `None`: it reaches to the present.
+    pub as_of_ms: Option<i64>,
+    /// What the log took earlier may be missing; `None`: nothing is.
+    pub complete_since_ms: Option<i64>,
+}
+
+impl Origin {
+    /// Writes its entries into an open map.
+    pub fn serialize_into<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        map.serialize_entry("origin", if self.kept.is_some() { "sampled" } else { "exact" })?;
+        for (name, value) in [("as_of_ms", self.as_of_ms), ("complete_since_ms", self.complete_since_ms)] {
+            if let Some(ms) = value {
+                map.serialize_entry(name, &ms)?;
+            }
+        }
+        match self.kept {
+            Some(kept) => map.serialize_entry("kept", &kept),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Figures of one group.
 #[derive(Debug, Clone)]
 pub struct Group {
@@ -42,6 +77,8 @@ pub struct Group {
     pub steps: BTreeMap<i64, Figures>,
     /// When its newest request ended, as exactly as is known: to the second while live, else to the bucket.
     pub last_seen_ms: i64,
+    /// When its first request ever ended, and its last: known of versions and hosts.
+    pub seen_ms: Option<(i64, i64)>,
 }
 
 impl Group {
@@ -57,6 +94,14 @@ impl Group {
             self.steps.entry(at).or_default().merge(&figures);
         }
         self.last_seen_ms = self.last_seen_ms.max(other.last_seen_ms);
+        if let Some((first_ms, last_ms)) = other.seen_ms {
+            self.learn_seen(first_ms, last_ms);
+        }
+    }
+
+    fn learn_seen(&mut self, first_ms: i64, last_ms: i64) {
+        let (first, last) = self.seen_ms.unwrap_or((first_ms, last_ms));
+        self.seen_ms = Some((first.min(first_ms), last.max(last_ms)));
     }
 }
 
@@ -75,6 +120,21 @@ pub struct Piece<'a> {
     pub latency: Option<(&'a [u8], Totals)>,
 }
 
+/// One kept event.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept {
+    /// When it ended, Unix milliseconds.
+    pub ended_ms: i64,
+    /// HTTP status, 0 when none was sent.
+    pub status: u16,
+    /// Whether it failed.
+    pub error: bool,
+    /// How long it took.
+    pub duration_us: Option<u64>,
+    /// How many events it stands for.
+    pub weight: u64,
+}
+
 /// The answer to a question, growing.
 #[derive(Debug)]
 pub struct Grouped {
@@ -84,6 +144,7 @@ pub struct Grouped {
     by_series: HashMap<Vec<u8>, Option<usize>>,
     envs: BTreeSet<String>,
     newest_event_ms: Option<i64>,
+    origin: Origin,
     bytes: usize,
     bytes_max: usize,
     share: Share,
@@ -160,6 +221,7 @@ impl Grouped {
             by_series: HashMap::default(),
             envs: BTreeSet::new(),
             newest_event_ms: None,
+            origin: Origin::default(),
             bytes: 0,
             bytes_max,
             share: Share { room, bytes: 0 },
@@ -181,7 +243,7 @@ impl Grouped {
             return Some(group);
         }
         self.bytes += 2 * key.memory_bytes() + size_of::<Group>();
-        self.groups.push(Group { key: key.clone(), steps: BTreeMap::new(), last_seen_ms: i64::MIN });
+        self.groups.push(Group { key: key.clone(), steps: BTreeMap::new(), last_seen_ms: i64::MIN, seen_ms: None });
         self.by_key.insert(key, self.groups.len() - 1);
         Some(self.groups.len() - 1)
     }
@@ -198,6 +260,45 @@ impl Grouped {
         }
         let grown = cell.memory_bytes().saturating_sub(before);
         self.grow(grown)
+    }
+
+    /// Adds a kept event of a series that passes the filters, which stands for `weight` of them.
+    pub fn add_kept(&mut self, group: usize, kept: &Kept) -> Result<(), PourError> {
+        let Some(step) = self.question.window.step_of(bucket_of(kept.ended_ms.div_euclid(1000))) else { return Ok(()) };
+        let cell = self.cell(group, step, kept.ended_ms);
+        let before = cell.memory_bytes();
+        cell.add(kept.status, kept.weight, if kept.error { kept.weight } else { 0 }, &Default::default());
+        if let Some(duration_us) = kept.duration_us {
+            cell.latency.record_n(duration_us, kept.weight);
+        }
+        let grown = cell.memory_bytes().saturating_sub(before);
+        self.grow(grown)
+    }
+
+    /// When the first and the last request of a group ended.
+    pub fn learn_seen(&mut self, group: usize, first_ms: i64, last_ms: i64) {
+        self.groups[group].learn_seen(first_ms, last_ms);
+    }
+
+    /// Where the answer comes from.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Its figures are an estimate from so many events.
+    pub fn set_kept(&mut self, kept: u64) {
+        self.origin.kept = Some(kept);
+    }
+
+    /// What the log took later is missing.
+    pub fn set_as_of(&mut self, as_of_ms: i64) {
+        self.origin.as_of_ms = Some(as_of_ms);
+    }
+
+    /// What the log took earlier may be missing, which only matters when it was asked for.
+    pub fn set_complete_since(&mut self, since_ms: Option<i64>) {
+        let from_ms = self.question.window.from_s * 1000;
+        self.origin.complete_since_ms = since_ms.filter(|since_ms| *since_ms > from_ms);
     }
 
     /// Adds what a live frame says about the question.
@@ -282,7 +383,7 @@ impl Grouped {
         let mut groups: Vec<Group> = groups.into_iter().map(|(_, group)| group).collect();
         if groups.len() > groups_max {
             let other_key = self.question.group_by.other_key();
-            let mut other = Group { key: other_key, steps: BTreeMap::new(), last_seen_ms: i64::MIN };
+            let mut other = Group { key: other_key, steps: BTreeMap::new(), last_seen_ms: i64::MIN, seen_ms: None };
             groups.split_off(groups_max - 1).into_iter().for_each(|group| other.absorb(group));
             // The rollup has a budget of its own and may have sent a group of the same name.
             match groups.iter_mut().find(|group| group.key.is_other()) {

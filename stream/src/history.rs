@@ -31,7 +31,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use crate::error::ApiError;
 use crate::grouped::{Grouped, Piece, PourError, Question};
-use crate::labels::Labels;
+use crate::labels::{Dimension, Labels, Source};
 use crate::levels::{Horizons, Level, Segment, TooFine, plan, spans};
 use crate::query::{Window, show_span};
 use crate::stitch::Position;
@@ -66,6 +66,9 @@ pub enum HistoryError {
     /// Older than what is kept in steps this fine.
     #[error(transparent)]
     TooFine(#[from] TooFine),
+    /// Neither the rollups nor the events that were kept can tell.
+    #[error(transparent)]
+    NotExact(#[from] crate::sampled::NotExact),
 }
 
 impl HistoryError {
@@ -88,6 +91,7 @@ impl HistoryError {
             }
             Self::Database(_) => ApiError::unavailable(),
             Self::TooFine(error) => error.to_api(),
+            Self::NotExact(error) => error.to_api(),
             Self::Pour(PourError::NoRoom) => {
                 ApiError::overloaded("too many large questions at once; try again in a moment, or use a shorter range")
             }
@@ -100,6 +104,16 @@ impl HistoryError {
     }
 }
 
+/// How far an answer reaches.
+#[derive(Debug)]
+pub struct Reached {
+    /// Everything below is in it.
+    pub cursors: Cursors,
+    /// For answers that live frames cannot continue: the log's own time at the cursor of each partition, Unix milliseconds, and
+    /// whether its owner has seen records beyond.
+    pub log_ms: BTreeMap<u32, (i64, bool)>,
+}
+
 /// Pours the committed part of the answer into `grouped`.
 ///
 /// Must run to its end: sqlx 0.9.0 puts a connection back into the pool with its transaction open when `begin` is
@@ -109,22 +123,50 @@ pub async fn read(
     grouped: &mut Grouped,
     now_ms: i64,
     limits: HistoryLimits,
-) -> Result<Cursors, HistoryError> {
+) -> Result<Reached, HistoryError> {
     let mut snapshot = pool.begin_with("begin isolation level repeatable read, read only").await?;
     set_statement_timeout(&mut snapshot, limits.statement_timeout).await?;
     let cursors = read_cursors(&mut *snapshot).await?;
     let question = grouped.question().clone();
-    let segments = plan(question.window, read_horizons(&mut snapshot).await?)?;
     for env in envs(&mut snapshot, question.project).await? {
         grouped.add_env(&env);
     }
-    let series = matching_series(&mut snapshot, grouped).await?;
-    if !series.is_empty() {
-        let parts = parts(&mut snapshot, question.project, &segments).await?;
-        pour_pieces(&mut snapshot, grouped, &series, &parts, now_ms, limits).await?;
+    let source = question.source();
+    let log_ms = match source {
+        Source::Series => BTreeMap::new(),
+        Source::Facets(_) | Source::Kept => read_log_times(&mut snapshot).await?,
+    };
+    if source == Source::Kept {
+        crate::sampled::pour(&mut snapshot, grouped, limits.rows_max).await?;
+    } else {
+        let segments = plan(question.window, read_horizons(&mut snapshot).await?)?;
+        let (tables, series) = match source {
+            Source::Facets(kind) => {
+                grouped.set_complete_since(facets_since(&mut snapshot).await?);
+                (Tables::FACETS, matching_facets(&mut snapshot, grouped, kind).await?)
+            }
+            _ => (Tables::SERIES, matching_series(&mut snapshot, grouped).await?),
+        };
+        if !series.is_empty() {
+            let parts = parts(&mut snapshot, tables, question.project, &segments).await?;
+            pour_pieces(&mut snapshot, tables, grouped, &series, &parts, now_ms, limits).await?;
+        }
     }
     snapshot.commit().await?;
-    Ok(cursors)
+    Ok(Reached { cursors, log_ms })
+}
+
+/// When the log took the newest record that is counted, by partition, and whether there are newer ones.
+async fn read_log_times(connection: &mut PgConnection) -> Result<BTreeMap<u32, (i64, bool)>, sqlx::Error> {
+    let sql = "select log_partition, log_ms, coalesce(log_high > next_offset, false) from rollup_cursor";
+    let rows = sqlx::query(sql).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.try_get::<i32, _>(0)?.unsigned_abs(), (row.try_get(1)?, row.try_get(2)?)))).collect()
+}
+
+/// Unix milliseconds of the log up to which a rollup was at work that knew neither versions nor hosts.
+async fn facets_since(connection: &mut PgConnection) -> Result<Option<i64>, sqlx::Error> {
+    let sql = "select floor(extract(epoch from max(appended_at)) * 1000)::bigint from ledger where not has_facets";
+    sqlx::query_scalar(sql).fetch_one(connection).await
 }
 
 /// How far every partition is committed.
@@ -196,12 +238,53 @@ async fn matching_series(connection: &mut PgConnection, grouped: &mut Grouped) -
             route: row.try_get(3)?,
             method: row.try_get(4)?,
             status: status.unsigned_abs(),
+            version: "",
+            host: "",
         };
         if let Some(group) = grouped.group_of(&labels) {
             series.insert(row.try_get(0)?, (group, labels.status));
         }
     }
     Ok(series)
+}
+
+/// Versions or hosts that pass the filters; none of them has a status of its own.
+async fn matching_facets(
+    connection: &mut PgConnection,
+    grouped: &mut Grouped,
+    kind: Dimension,
+) -> Result<MatchingSeries, sqlx::Error> {
+    let Question { project, filters, .. } = grouped.question().clone();
+    let mut rows = sqlx::query(
+        "select f.facet_id, f.env, f.service, f.value, s.first_ms, s.last_ms from facet f
+        left join lateral (
+            select min(first_ms) first_ms, max(last_ms) last_ms from facet_seen s where s.facet_id = f.facet_id) s on true
+        where f.project_id = $1 and f.kind = $2
+            and (cardinality($3::text[]) = 0 or f.env = any ($3))
+            and (cardinality($4::text[]) = 0 or f.service = any ($4))
+            and (cardinality($5::text[]) = 0 or f.value = any ($5))",
+    )
+    .bind(signed(project.0))
+    .bind(kind.name())
+    .bind(filters.env.clone())
+    .bind(filters.service.clone())
+    .bind(filters.texts(kind).to_vec())
+    .fetch(connection);
+    let mut facets = MatchingSeries::default();
+    while let Some(row) = rows.try_next().await? {
+        let value: &str = row.try_get(3)?;
+        let (version, host) = if kind == Dimension::Version { (value, "") } else { ("", value) };
+        let (env, service) = (row.try_get(1)?, row.try_get(2)?);
+        let labels = Labels { env, service, route: "", method: "", status: 0, version, host };
+        if let Some(group) = grouped.group_of(&labels) {
+            let seen: (Option<i64>, Option<i64>) = (row.try_get(4)?, row.try_get(5)?);
+            if let (Some(first_ms), Some(last_ms)) = seen {
+                grouped.learn_seen(group, first_ms, last_ms);
+            }
+            facets.insert(row.try_get(0)?, (group, NO_STATUS));
+        }
+    }
+    Ok(facets)
 }
 
 /// Since when each level is complete.
@@ -230,11 +313,11 @@ pub async fn events_by_day(
 ) -> Result<BTreeMap<(i64, u32), u64>, sqlx::Error> {
     let hours = [Segment { level: Level::Hour, from_s, to_s }];
     let mut days: BTreeMap<(i64, u32), u64> = BTreeMap::new();
-    for part in parts(connection, project, &hours).await? {
+    for part in parts(connection, Tables::SERIES, project, &hours).await? {
         let sql = format!(
             "select floor(extract(epoch from bucket) / 86400)::bigint * 86400, log_partition, sum(count)::bigint
             from {} where {} group by 1, 2",
-            table(part.level),
+            Tables::SERIES.of(part.level),
             part.condition()
         );
         let rows = part.bind(sqlx::query(AssertSqlSafe(sql)), project).fetch_all(&mut *connection).await?;
@@ -316,6 +399,7 @@ impl Part {
 /// What has to be read for some segments: their own tables, and of the finer ones what these do not have yet.
 async fn parts(
     connection: &mut PgConnection,
+    tables: Tables,
     project: ProjectId,
     segments: &[Segment],
 ) -> Result<Vec<Part>, sqlx::Error> {
@@ -334,7 +418,7 @@ async fn parts(
         }
         let buckets: Vec<i64> = sqlx::query_scalar(sql)
             .bind(signed(project.0))
-            .bind(source.name())
+            .bind(tables.level_name(source))
             .bind(first.from_s)
             .bind(last.to_s)
             .fetch_all(&mut *connection)
@@ -342,7 +426,7 @@ async fn parts(
         if buckets.is_empty() {
             continue;
         }
-        let above = done_offsets(connection, target).await?;
+        let above = done_offsets(connection, tables.level_name(target)).await?;
         for segment in coarse.iter().filter(|segment| segment.level >= target) {
             let inside: Vec<i64> =
                 buckets.iter().copied().filter(|bucket| (segment.from_s..segment.to_s).contains(bucket)).collect();
@@ -353,11 +437,11 @@ async fn parts(
 }
 
 /// Up to which offset each partition is in a level, by the partition's number; 0 where nothing is.
-async fn done_offsets(connection: &mut PgConnection, level: Level) -> Result<Vec<i64>, sqlx::Error> {
+async fn done_offsets(connection: &mut PgConnection, level: &str) -> Result<Vec<i64>, sqlx::Error> {
     let sql = "select c.log_partition, coalesce(l.done_offset, 0) from rollup_cursor c
         left join rollup_level l on l.log_partition = c.log_partition and l.level = $1";
     let mut offsets = Vec::new();
-    for row in sqlx::query(sql).bind(level.name()).fetch_all(connection).await? {
+    for row in sqlx::query(sql).bind(level).fetch_all(connection).await? {
         let partition = row.try_get::<i32, _>(0)?.unsigned_abs() as usize;
         if offsets.len() <= partition {
             offsets.resize(partition + 1, 0);
@@ -367,16 +451,31 @@ async fn done_offsets(connection: &mut PgConnection, level: Level) -> Result<Vec
     Ok(offsets)
 }
 
-fn table(level: Level) -> &'static str {
-    match level {
-        Level::TenSeconds => "rollup_10s",
-        Level::Minute => "rollup_1m",
-        Level::Hour => "rollup_1h",
+/// The tables of series, or those of versions and hosts.
+#[derive(Debug, Clone, Copy)]
+struct Tables {
+    names: [&'static str; 3],
+    /// As `rollup_touched` and `rollup_level` call them.
+    levels: [&'static str; 3],
+}
+
+impl Tables {
+    const SERIES: Tables = Tables { names: ["rollup_10s", "rollup_1m", "rollup_1h"], levels: ["10s", "1m", "1h"] };
+    const FACETS: Tables =
+        Tables { names: ["facet_10s", "facet_1m", "facet_1h"], levels: ["facet_10s", "facet_1m", "facet_1h"] };
+
+    fn of(self, level: Level) -> &'static str {
+        self.names[level as usize]
+    }
+
+    fn level_name(self, level: Level) -> &'static str {
+        self.levels[level as usize]
     }
 }
 
 async fn pour_pieces(
     connection: &mut PgConnection,
+    tables: Tables,
     grouped: &mut Grouped,
     series: &MatchingSeries,
     parts: &[Part],
@@ -387,13 +486,14 @@ async fn pour_pieces(
     let (project, window) = (question.project, question.window);
     // Without filters the list would name every series: the primary key's prefix does the work alone. With filters the
     // list must be a condition of its own, not part of an `or`, for the index to skip other series without their rows.
-    let ids: Option<Vec<i64>> = (!question.filters.is_empty()).then(|| series.keys().copied().collect());
+    let is_part = !question.filters.is_empty() || question.source() != Source::Series;
+    let ids: Option<Vec<i64>> = is_part.then(|| series.keys().copied().collect());
     let mut left = limits.rows_max;
     for part in parts {
-        match pour_part(connection, grouped, project, series, part, ids.as_deref(), left, now_ms).await? {
+        match pour_part(connection, tables, grouped, project, series, part, ids.as_deref(), left, now_ms).await? {
             Some(rows) => left -= rows,
             None => {
-                let all = count_pieces(connection, project, parts, ids, limits.rows_max).await?;
+                let all = count_pieces(connection, tables, project, parts, ids, limits.rows_max).await?;
                 return Err(HistoryError::TooManyRows { fitting_s: fitting_s(window, limits.rows_max, all) });
             }
         }
@@ -406,6 +506,7 @@ async fn pour_pieces(
 #[allow(clippy::too_many_arguments, reason = "one caller, and no two of them belong together")]
 async fn pour_part(
     connection: &mut PgConnection,
+    tables: Tables,
     grouped: &mut Grouped,
     project: ProjectId,
     series: &MatchingSeries,
@@ -419,7 +520,7 @@ async fn pour_part(
         "select date_part('epoch', bucket)::bigint, series_id, count, errors, sum_us, min_us, max_us, histogram,
             date_part('epoch', {last})::bigint
         from {} where {} {} limit $6",
-        table(part.level),
+        tables.of(part.level),
         part.condition(),
         ids.map_or("", |_| "and series_id = any ($7)")
     );
@@ -449,6 +550,7 @@ async fn pour_part(
 /// Only when the answer failed already: how many rows there would have been, counted to a bound.
 async fn count_pieces(
     connection: &mut PgConnection,
+    tables: Tables,
     project: ProjectId,
     parts: &[Part],
     ids: Option<Vec<i64>>,
@@ -460,7 +562,7 @@ async fn count_pieces(
             "select count(*) from (
                 select from {} where {} and ($6::bigint[] is null or series_id = any ($6)) limit $7
             ) counted",
-            table(part.level),
+            tables.of(part.level),
             part.condition()
         );
         let row = part
@@ -519,6 +621,8 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// Of a facet: not in any class.
+const NO_STATUS: u16 = 0;
 const QUERY_CANCELED: &str = "57014";
 /// Usually there are two: the last minutes, and a late straggler's.
 const SPANS_MAX: usize = 16;

@@ -36,13 +36,13 @@ use crate::freshness::Freshness;
 use crate::hub::Hub;
 use crate::labels::Filters;
 use crate::query::{
-    CompareQuery, EventsQuery, FindingsQuery, FreshnessQuery, Parameters, ReconcileQuery, RejectsQuery,
-    RejectsSummaryQuery, SeriesQuery, ServicesQuery, SuggestQuery, SummaryQuery,
+    CompareQuery, DiffersQuery, EventsQuery, FindingsQuery, FreshnessQuery, HeatmapQuery, Parameters, ReconcileQuery,
+    RejectsQuery, RejectsSummaryQuery, ReleasesQuery, SeriesQuery, ServicesQuery, SuggestQuery, SummaryQuery,
 };
 use crate::session::{self, Gate};
 use crate::{
-    assets, books, cardinality, compare, events, keys, live, metrics, openapi, query, receipts, rejects, suggest,
-    tickets,
+    assets, books, cardinality, compare, differs, events, heatmap, keys, live, metrics, openapi, query, receipts,
+    rejects, releases, suggest, tickets,
 };
 
 /// Everything a handler needs. Cheap to clone.
@@ -155,6 +155,9 @@ pub fn router(service: Service) -> Router {
         .route("/v1/series", get(series))
         .route("/v1/findings", get(findings_of))
         .route("/v1/compare", get(compared))
+        .route("/v1/heatmap", get(heat))
+        .route("/v1/differs", get(differing))
+        .route("/v1/releases", get(released))
         .route("/v1/events", get(raw_events))
         .route("/v1/suggest", get(suggested))
         .route("/v1/suggest/routes", get(suggested_routes))
@@ -213,6 +216,29 @@ async fn compared(State(service): State<Service>, headers: HeaderMap, uri: Uri) 
     viewer.restrict(&mut query.filters)?;
     let (parts, time_max) = (Arc::clone(&service.parts), service.parts.limits.search_time_max);
     in_a_task(async move { compare::compare(&parts.answers, &parts.pool, viewer.project, query, time_max).await }).await
+}
+
+async fn heat(State(service): State<Service>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+    let viewer = service.gate().viewer(&headers).await?;
+    let mut query = HeatmapQuery::parse(&Parameters::of(&uri)?, service.now_ms())?;
+    viewer.restrict(&mut query.filters)?;
+    heatmap::draw(&service.parts.answers, viewer.project, query).await.map(json_body)
+}
+
+async fn differing(State(service): State<Service>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+    let viewer = service.gate().viewer(&headers).await?;
+    let mut query = DiffersQuery::parse(&Parameters::of(&uri)?, service.now_ms())?;
+    viewer.restrict(&mut query.filters)?;
+    let answer = differs::compare(&service.parts.answers, viewer.project, query).await?;
+    Ok(Json(answer).into_response())
+}
+
+async fn released(State(service): State<Service>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+    let viewer = service.gate().viewer(&headers).await?;
+    let mut query = ReleasesQuery::parse(&Parameters::of(&uri)?, service.now_ms())?;
+    viewer.restrict(&mut query.filters)?;
+    let (pool, time_max) = (service.parts.pool.clone(), service.parts.limits.search_time_max);
+    in_turn(&service, async move { releases::list(&pool, viewer.project, &query, time_max).await }).await
 }
 
 async fn raw_events(State(service): State<Service>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {

@@ -24,6 +24,10 @@ pub struct Labels<'a> {
     pub method: &'a str,
     /// HTTP status, 0 when none was sent.
     pub status: u16,
+    /// Release, empty when none was sent. Only known of versions (`facet`) and of single events.
+    pub version: &'a str,
+    /// Emitting instance, likewise.
+    pub host: &'a str,
 }
 
 impl<'a> From<Series<'a>> for Labels<'a> {
@@ -34,6 +38,8 @@ impl<'a> From<Series<'a>> for Labels<'a> {
             route: series.route,
             method: series.method,
             status: series.status,
+            version: "",
+            host: "",
         }
     }
 }
@@ -51,11 +57,18 @@ pub enum Dimension {
     Method,
     /// `status`
     Status,
+    /// `version`
+    Version,
+    /// `host`
+    Host,
 }
 
 impl Dimension {
     /// All, as a message lists them.
-    pub const NAMES: &'static str = "env, service, route, method, status";
+    pub const NAMES: &'static str = "env, service, route, method, status, version, host";
+    /// The same as values.
+    pub const ALL: [Dimension; 7] =
+        [Self::Env, Self::Service, Self::Route, Self::Method, Self::Status, Self::Version, Self::Host];
 
     /// The name in queries and answers.
     pub fn name(self) -> &'static str {
@@ -65,14 +78,14 @@ impl Dimension {
             Self::Route => "route",
             Self::Method => "method",
             Self::Status => "status",
+            Self::Version => "version",
+            Self::Host => "host",
         }
     }
 
     /// The dimension of that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Env, Self::Service, Self::Route, Self::Method, Self::Status]
-            .into_iter()
-            .find(|dimension| dimension.name() == name)
+        Self::ALL.into_iter().find(|dimension| dimension.name() == name)
     }
 }
 
@@ -100,8 +113,15 @@ impl GroupBy {
             Dimension::Route => Value::text(labels.route),
             Dimension::Method => Value::text(labels.method),
             Dimension::Status => Value::Status(labels.status),
+            Dimension::Version => Value::text(labels.version),
+            Dimension::Host => Value::text(labels.host),
         };
         GroupKey { by: self.clone(), values: self.0.iter().map(value).collect() }
+    }
+
+    /// Whether it is one of the labels.
+    pub fn has(&self, dimension: Dimension) -> bool {
+        self.0.contains(&dimension)
     }
 
     /// The group that takes what does not fit any more.
@@ -175,10 +195,23 @@ impl GroupKey {
         size_of::<Self>() + self.values.iter().map(|value| size_of::<Value>() + text(value)).sum::<usize>()
     }
 
-    /// Writes each label as an entry of an open map; a status that is unknown is `null`.
+    /// What its members share, as text, in the order of the labels; empty when they have none.
+    pub fn texts(&self) -> Vec<String> {
+        let text = |value: &Value| match value {
+            Value::Text(text) => text.to_string(),
+            Value::Status(0) => String::new(),
+            Value::Status(status) => status.to_string(),
+        };
+        self.values.iter().map(text).collect()
+    }
+
+    /// Writes each label as an entry of an open map; a status, version or host that is unknown is `null`.
     pub fn serialize_into<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
         for (dimension, value) in self.by.0.iter().zip(&self.values) {
             match value {
+                Value::Text(text) if text.is_empty() && matches!(dimension, Dimension::Version | Dimension::Host) => {
+                    map.serialize_entry(dimension.name(), &None::<&str>)?;
+                }
                 Value::Text(text) => map.serialize_entry(dimension.name(), &**text)?,
                 Value::Status(0) => map.serialize_entry(dimension.name(), &None::<u16>)?,
                 Value::Status(status) => map.serialize_entry(dimension.name(), status)?,
@@ -209,6 +242,12 @@ pub struct Filters {
     pub method: Vec<String>,
     /// Statuses and status classes.
     pub status: Vec<StatusFilter>,
+    /// Releases; the empty one stands for events that named none.
+    pub version: Vec<String>,
+    /// Emitting instances, likewise.
+    pub host: Vec<String>,
+    /// What must not match: none of any of its lists. It has no such list itself.
+    pub without: Option<Box<Filters>>,
 }
 
 /// `502`, `5xx` or `unknown`.
@@ -220,24 +259,88 @@ pub enum StatusFilter {
     Class(u8),
 }
 
+/// What knows the answer to a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The rollups of series.
+    Series,
+    /// The rollups of versions, or those of hosts.
+    Facets(Dimension),
+    /// Nothing but the events that were kept.
+    Kept,
+}
+
+impl Source {
+    /// Versions and hosts are exact per service and environment, and crossed with nothing else.
+    pub fn of(filters: &Filters, group_by: &GroupBy) -> Self {
+        let asks = |dimension| filters.mentions(dimension) || group_by.has(dimension);
+        let crosses = [Dimension::Route, Dimension::Method, Dimension::Status].into_iter().any(asks);
+        match (asks(Dimension::Version), asks(Dimension::Host)) {
+            (false, false) => Self::Series,
+            (true, false) if !crosses => Self::Facets(Dimension::Version),
+            (false, true) if !crosses => Self::Facets(Dimension::Host),
+            _ => Self::Kept,
+        }
+    }
+}
+
 impl Filters {
     /// Whether a series takes part.
     pub fn matches(&self, labels: &Labels<'_>) -> bool {
-        let passes = |wanted: &[String], value: &str| wanted.is_empty() || wanted.iter().any(|one| one == value);
-        let status = |filter: &StatusFilter| match *filter {
-            StatusFilter::Exact(status) => status == labels.status,
-            StatusFilter::Class(class) => u16::from(class) == labels.status / 100,
-        };
-        passes(&self.env, labels.env)
-            && passes(&self.service, labels.service)
-            && passes(&self.route, labels.route)
-            && passes(&self.method, labels.method)
-            && (self.status.is_empty() || self.status.iter().any(status))
+        let is_wanted = |dimension| !self.limits(dimension) || self.names(dimension, labels);
+        let is_refused =
+            |without: &Filters| Dimension::ALL.into_iter().any(|dimension| without.names(dimension, labels));
+        Dimension::ALL.into_iter().all(is_wanted) && !self.without.as_deref().is_some_and(is_refused)
     }
 
     /// Whether every series passes.
     pub fn is_empty(&self) -> bool {
         self == &Self::default()
+    }
+
+    /// Whether a dimension has a say, for or against.
+    pub fn mentions(&self, dimension: Dimension) -> bool {
+        self.limits(dimension) || self.without.as_deref().is_some_and(|without| without.limits(dimension))
+    }
+
+    /// Whether there is a list for the dimension.
+    fn limits(&self, dimension: Dimension) -> bool {
+        match dimension {
+            Dimension::Status => !self.status.is_empty(),
+            _ => !self.texts(dimension).is_empty(),
+        }
+    }
+
+    /// Whether the list of the dimension names what a series has.
+    fn names(&self, dimension: Dimension, labels: &Labels<'_>) -> bool {
+        let value = match dimension {
+            Dimension::Env => labels.env,
+            Dimension::Service => labels.service,
+            Dimension::Route => labels.route,
+            Dimension::Method => labels.method,
+            Dimension::Version => labels.version,
+            Dimension::Host => labels.host,
+            Dimension::Status => {
+                return self.status.iter().any(|filter| match *filter {
+                    StatusFilter::Exact(status) => status == labels.status,
+                    StatusFilter::Class(class) => u16::from(class) == labels.status / 100,
+                });
+            }
+        };
+        self.texts(dimension).iter().any(|one| one == value)
+    }
+
+    /// The list of a dimension; the statuses are not texts.
+    pub fn texts(&self, dimension: Dimension) -> &[String] {
+        match dimension {
+            Dimension::Env => &self.env,
+            Dimension::Service => &self.service,
+            Dimension::Route => &self.route,
+            Dimension::Method => &self.method,
+            Dimension::Version => &self.version,
+            Dimension::Host => &self.host,
+            Dimension::Status => &[],
+        }
     }
 
     /// Statuses that are asked for exactly, as the database stores them.
@@ -277,7 +380,8 @@ const OTHER: &str = "(other)";
 mod tests {
     use super::*;
 
-    const BUY: Labels<'_> = Labels { env: "default", service: "shop", route: "/buy", method: "POST", status: 502 };
+    const BUY: Labels<'_> =
+        Labels { env: "default", service: "shop", route: "/buy", method: "POST", status: 502, version: "v2", host: "" };
 
     #[test]
     fn a_filter_passes_what_it_names_and_nothing_else() {
@@ -289,6 +393,37 @@ mod tests {
         assert!(filters(&[StatusFilter::Class(0)]).matches(&Labels { status: 0, ..BUY }));
         let routes = Filters { route: vec!["/".into()], ..Filters::default() };
         assert!(!routes.matches(&BUY));
+    }
+
+    #[test]
+    fn what_is_excluded_does_not_pass_whatever_else_is_asked() {
+        let without = |without: Filters| Filters { without: Some(Box::new(without)), ..Filters::default() };
+        let of_version = |version: &str| Filters { version: vec![version.into()], ..Filters::default() };
+        assert!(of_version("v2").matches(&BUY) && !of_version("v1").matches(&BUY));
+        assert!(without(of_version("v1")).matches(&BUY) && !without(of_version("v2")).matches(&BUY));
+        let both = Filters { status: vec![StatusFilter::Class(5)], ..without(of_version("v2")) };
+        assert!(!both.matches(&BUY) && both.matches(&Labels { version: "v1", ..BUY }));
+        // Either of several is enough to be refused, and so is one of another label.
+        let several = Filters { route: vec!["/buy".into()], ..of_version("v9") };
+        assert!(!without(several).matches(&BUY));
+        let no_host = Filters { host: vec![String::new()], ..Filters::default() };
+        assert!(no_host.matches(&BUY) && !without(no_host).matches(&BUY));
+    }
+
+    #[test]
+    fn versions_and_hosts_are_exact_until_they_are_crossed() {
+        let version = Filters { version: vec!["v2".into()], service: vec!["shop".into()], ..Filters::default() };
+        let source =
+            |filters: &Filters, group_by: &[Dimension]| Source::of(filters, &GroupBy::new(group_by.iter().copied()));
+        let nothing = Filters::default();
+        assert_eq!(source(&nothing, &[Dimension::Route]), Source::Series);
+        assert_eq!(source(&nothing, &[Dimension::Service, Dimension::Host]), Source::Facets(Dimension::Host));
+        assert_eq!(source(&version, &[Dimension::Env]), Source::Facets(Dimension::Version));
+        assert_eq!(source(&version, &[Dimension::Route]), Source::Kept);
+        assert_eq!(source(&version, &[Dimension::Host]), Source::Kept);
+        let not_failed = Filters { status: vec![StatusFilter::Class(5)], ..Filters::default() };
+        let without = Filters { without: Some(Box::new(not_failed)), ..version };
+        assert_eq!(source(&without, &[]), Source::Kept);
     }
 
     #[test]

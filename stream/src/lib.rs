@@ -9,10 +9,10 @@
 //! - [`config`], [`app`]: every knob; building and ending;
 //! - [`listener`], [`http`], [`session`], [`tickets`], [`standing`]: the socket, the paths, who may look and for how long;
 //! - [`query`], [`labels`]: what is asked, in types that cannot be wrong;
-//! - [`levels`], [`history`]: which table answers which part of a range, and its rows;
+//! - [`levels`], [`history`], [`sampled`]: which table answers which part of a range, and its rows; kept events where none does;
 //! - [`feed`], [`stitch`]: live frames, and the seam between them and committed rows;
 //! - [`figures`], [`grouped`], [`columns`]: sums, sums by group and step, and the shape charts draw;
-//! - [`answer`], [`events`]: questions answered once;
+//! - [`answer`], [`heatmap`], [`differs`], [`releases`], [`events`]: questions answered once;
 //! - [`findings`], [`verdict`], [`words`]: what needs attention, by which rules, in which words;
 //! - [`compare`], [`significance`], [`rows`]: whether one is worse than the other, and whether that is certain;
 //! - [`suggest`]: what could be asked for;
@@ -51,6 +51,8 @@ pub mod levels;
 
 pub mod history;
 
+pub mod sampled;
+
 pub mod feed;
 
 pub mod stitch;
@@ -62,6 +64,12 @@ pub mod grouped;
 pub mod columns;
 
 pub mod answer;
+
+pub mod heatmap;
+
+pub mod differs;
+
+pub mod releases;
 
 pub mod events;
 

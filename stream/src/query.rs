@@ -9,6 +9,8 @@ mod books;
 
 mod compare;
 
+mod distributions;
+
 mod findings;
 
 mod parameters;
@@ -28,6 +30,7 @@ use crate::levels::Horizons;
 
 pub use self::books::{FiringsQuery, ReconcileQuery, RejectsQuery, RejectsSummaryQuery};
 pub use self::compare::{CompareQuery, Side};
+pub use self::distributions::{DiffersQuery, HeatmapQuery, ReleasesQuery, Selection};
 pub use self::findings::FindingsQuery;
 pub use self::parameters::Parameters;
 pub use self::suggest::{SuggestQuery, Suggested};
@@ -120,7 +123,7 @@ impl Asked {
 pub struct ServicesQuery {
     /// One step: the whole window.
     pub asked: Asked,
-    /// Only `env` can be set.
+    /// `env`, `version` and `host` can be set.
     pub filters: Filters,
 }
 
@@ -176,10 +179,6 @@ pub struct EventsQuery {
     pub to_ms: i64,
     /// Which series take part.
     pub filters: Filters,
-    /// Only of these releases; empty = all.
-    pub versions: Vec<String>,
-    /// Only of these instances; empty = all.
-    pub hosts: Vec<String>,
     /// Only events at least this long.
     pub duration_us_min: Option<i64>,
     /// Only events at most this long.
@@ -209,6 +208,11 @@ impl Quantiles {
         Self([Quantile::P50, Quantile::P95, Quantile::P99].into())
     }
 
+    /// What a heatmap draws on top unless told otherwise.
+    pub fn of_a_heatmap() -> Self {
+        Self([Quantile::P50, Quantile::P99].into())
+    }
+
     /// In the order asked.
     pub fn as_slice(&self) -> &[Quantile] {
         &self.0
@@ -216,11 +220,11 @@ impl Quantiles {
 }
 
 impl ServicesQuery {
-    /// Reads `from`, `to`, `env`.
+    /// Reads `from`, `to`, `env`, `version`, `host`.
     pub fn parse(parameters: &Parameters, now_ms: i64) -> Result<Self, ApiError> {
-        parameters.only(&["from", "to", "env"])?;
+        parameters.only(&["from", "to", "env", "version", "host"])?;
         let asked = Asked { range: Range::parse(parameters, now_ms)?, steps: Steps::One };
-        let filters = Filters { env: texts(parameters, "env")?, ..Filters::default() };
+        let filters = filters(parameters)?;
         Ok(Self { asked, filters })
     }
 }
@@ -228,7 +232,19 @@ impl ServicesQuery {
 impl SummaryQuery {
     /// Reads the range, the filters, `group_by` and `quantiles`.
     pub fn parse(parameters: &Parameters, now_ms: i64) -> Result<Self, ApiError> {
-        parameters.only(&["from", "to", "env", "service", "route", "method", "status", "group_by", "quantiles"])?;
+        parameters.only(&[
+            "from",
+            "to",
+            "env",
+            "service",
+            "route",
+            "method",
+            "status",
+            "version",
+            "host",
+            "group_by",
+            "quantiles",
+        ])?;
         Ok(Self {
             asked: Asked { range: Range::parse(parameters, now_ms)?, steps: Steps::One },
             filters: filters(parameters)?,
@@ -250,6 +266,8 @@ impl SeriesQuery {
             "route",
             "method",
             "status",
+            "version",
+            "host",
             "group_by",
             "quantiles",
         ])?;
@@ -301,6 +319,11 @@ impl LiveQuery {
             "since",
             "ticket",
         ])?;
+        let group_by = group_by(parameters)?.unwrap_or_else(|| GroupBy::new([Dimension::Service]));
+        if group_by.has(Dimension::Version) || group_by.has(Dimension::Host) {
+            let why = "versions and hosts are counted with each flush and not live; ask `/v1/series`";
+            return Err(ApiError::invalid_parameter("group_by", why));
+        }
         let step_s = step_s(parameters)?.unwrap_or(BUCKET_S);
         let window_ms = match parameters.one("window")? {
             None => 900_000,
@@ -320,7 +343,7 @@ impl LiveQuery {
         }
         Ok(Self {
             filters: filters(parameters)?,
-            group_by: group_by(parameters)?.unwrap_or_else(|| GroupBy::new([Dimension::Service])),
+            group_by,
             step_s,
             window_s: window_ms / 1000,
             quantiles: quantiles(parameters)?.unwrap_or_else(Quantiles::of_a_chart),
@@ -373,8 +396,6 @@ impl EventsQuery {
             from_ms: range.from_ms,
             to_ms: range.to_ms,
             filters: filters(parameters)?,
-            versions: texts(parameters, "version")?,
-            hosts: texts(parameters, "host")?,
             duration_us_min: duration_us(parameters, "min_duration_ms")?.map(|us| us.ceil() as i64),
             duration_us_max: duration_us(parameters, "max_duration_ms")?.map(|us| us.floor() as i64),
             text: searched_text(parameters)?,
@@ -392,8 +413,6 @@ impl EventsQuery {
             from_ms,
             to_ms,
             filters,
-            versions: Vec::new(),
-            hosts: Vec::new(),
             duration_us_min: None,
             duration_us_max: None,
             text: None,
@@ -488,26 +507,44 @@ fn step_s(parameters: &Parameters) -> Result<Option<i64>, ApiError> {
     Ok(Some(step_ms / 1000))
 }
 
+/// Reads the filters that the endpoint takes; `!` before a value excludes it.
 fn filters(parameters: &Parameters) -> Result<Filters, ApiError> {
     let status = |text: &str| {
         status_filter(text)
             .ok_or_else(|| invalid("status", text, "write a status such as `502`, a class such as `5xx`, or `unknown`"))
     };
     // Empty asks for requests without one, as the keys of groups show it.
-    let method = |text: String| {
-        let method = Method::from_name(&text);
+    let method = |text: &String| {
+        let method = Method::from_name(text);
         if method == Method::OTHER && text != Method::OTHER.as_str() {
-            return Err(invalid("method", &text, "write a standard HTTP method such as `GET`, or `_OTHER`"));
+            return Err(invalid("method", text, "write a standard HTTP method such as `GET`, or `_OTHER`"));
         }
         Ok(method.as_str().to_owned())
     };
-    Ok(Filters {
-        env: texts(parameters, "env")?,
-        service: texts(parameters, "service")?,
-        route: texts(parameters, "route")?,
-        method: texts(parameters, "method")?.into_iter().map(method).collect::<Result<_, _>>()?,
-        status: texts(parameters, "status")?.iter().map(|text| status(text)).collect::<Result<_, _>>()?,
-    })
+    let of = |excluded: bool| -> Result<Filters, ApiError> {
+        let texts = |name| Ok::<_, ApiError>(split(texts(parameters, name)?, excluded));
+        Ok(Filters {
+            env: texts("env")?,
+            service: texts("service")?,
+            route: texts("route")?,
+            method: texts("method")?.iter().map(method).collect::<Result<_, _>>()?,
+            status: texts("status")?.iter().map(|text| status(text)).collect::<Result<_, _>>()?,
+            version: texts("version")?,
+            host: texts("host")?,
+            without: None,
+        })
+    };
+    let without = Some(of(true)?).filter(|without| !without.is_empty()).map(Box::new);
+    Ok(Filters { without, ..of(false)? })
+}
+
+/// Those with a `!` in front, without it, or the others.
+fn split(values: Vec<String>, excluded: bool) -> Vec<String> {
+    let wanted = |value: String| match value.strip_prefix('!') {
+        Some(refused) => excluded.then(|| refused.to_owned()),
+        None => (!excluded).then_some(value),
+    };
+    values.into_iter().filter_map(wanted).collect()
 }
 
 /// A parameter that may be repeated: any of the values. Sorted, so that equal questions are equal values.
@@ -516,8 +553,8 @@ fn texts(parameters: &Parameters, name: &'static str) -> Result<Vec<String>, Api
     if values.len() > FILTER_VALUES_MAX {
         return Err(ApiError::invalid_parameter(name, format!("given more than {FILTER_VALUES_MAX} times")));
     }
-    let may_be_empty = matches!(name, "method" | "status");
-    if !may_be_empty && values.iter().any(String::is_empty) {
+    let may_be_empty = matches!(name, "method" | "status" | "version" | "host");
+    if !may_be_empty && values.iter().any(|value| value.is_empty() || value == "!") {
         return Err(ApiError::invalid_parameter(name, "is empty; leave it out to ask for all"));
     }
     if values.iter().any(|value| value.contains('\0')) {

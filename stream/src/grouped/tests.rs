@@ -35,7 +35,8 @@ fn encoded(durations_us: &[u64]) -> (Vec<u8>, Totals) {
 #[test]
 fn rows_and_cells_of_one_step_add_up() {
     let mut grouped = Grouped::new(question(&[Dimension::Route]), 1 << 20);
-    let labels = Labels { env: "default", service: "shop", route: "/a", method: "GET", status: 200 };
+    let labels =
+        Labels { env: "default", service: "shop", route: "/a", method: "GET", status: 200, version: "", host: "" };
     let group = grouped.group_of(&labels).expect("no filters");
     let (bytes, totals) = encoded(&[10, 30]);
     let piece = Piece { bucket_s: 1020, last_s: 1020, count: 3, errors: 1, latency: Some((&bytes, totals)) };

@@ -31,6 +31,8 @@ pub(super) async fn read(pool: &PgPool, counters: &Mutex<Counters>, now_ms: i64)
             route: row.try_get("route")?,
             method: row.try_get("method")?,
             status: status.unsigned_abs(),
+            version: "",
+            host: "",
         };
         let project: i64 = row.try_get("project_id")?;
         let trace_id: &[u8] = row.try_get("trace_id")?;

@@ -58,6 +58,8 @@ pub(super) async fn count(
             route: row.try_get("route")?,
             method: row.try_get("method")?,
             status: status.unsigned_abs(),
+            version: "",
+            host: "",
         };
         let mut latency = Histogram::new();
         if let Some(bytes) = row.try_get::<Option<&[u8]>, _>("histogram")? {

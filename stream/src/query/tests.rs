@@ -96,7 +96,9 @@ fn every_bad_value_names_its_parameter_and_the_fix() {
         ("method=FETCH", "invalid_parameter", "`method`"),
         ("service=", "invalid_parameter", "`service`: is empty"),
         ("service=a%00b", "invalid_parameter", "`service`: contains a zero byte"),
-        ("group_by=service,host", "invalid_parameter", "`group_by`: `host` cannot be used; write any of env, service"),
+        ("group_by=service,pod", "invalid_parameter", "`group_by`: `pod` cannot be used; write any of env, service"),
+        ("service=!", "invalid_parameter", "`service`: is empty"),
+        ("status=!6xx", "invalid_parameter", "`status`: `6xx` cannot be used"),
         ("quantiles=0.5,1.5", "invalid_parameter", "`quantiles`: `1.5` is not a quantile"),
         ("step=1m&step=2m", "invalid_parameter", "`step`: is given more than once"),
         ("sevrice=a", "unknown_parameter", "`sevrice` is not a parameter of this endpoint; it takes from, to, step"),
@@ -126,4 +128,39 @@ fn methods_and_statuses_are_read_as_they_are_stored() {
     assert_eq!(filters.method, ["GET"]);
     assert_eq!(filters.statuses(), [404]);
     assert_eq!(filters.status_classes(), [5, 0]);
+}
+
+#[test]
+fn a_value_with_an_exclamation_mark_is_excluded() {
+    let filters = series("service=a&service=!b&status=!5xx&version=!v2&host=&method=!get").expect("valid").filters;
+    assert_eq!(
+        (filters.service.as_slice(), filters.host.as_slice()),
+        (["a".to_owned()].as_slice(), [String::new()].as_slice())
+    );
+    assert!(filters.version.is_empty() && filters.status.is_empty());
+    let without = filters.without.expect("something is excluded");
+    assert_eq!(
+        (without.service, without.version, without.method),
+        (vec!["b".to_owned()], vec!["v2".to_owned()], vec!["GET".to_owned()])
+    );
+    assert_eq!(without.status, [StatusFilter::Class(5)]);
+    assert!(series("service=a").expect("valid").filters.without.is_none());
+}
+
+#[test]
+fn a_selection_is_widened_to_what_is_stored() {
+    let (from_ms, to_ms) = (NOW_MS - 123_456, NOW_MS - 60_001);
+    let parse = |sel: &str| DiffersQuery::parse(&parameters(&format!("from=-15m&sel={sel}")), NOW_MS);
+    let selection = parse(&format!("{from_ms},{to_ms},1000001,2500000")).expect("valid").selection;
+    let window = selection.asked.window(&Horizons::default()).expect("can be answered");
+    assert!(window.from_s * 1000 <= from_ms && window.from_s % 10 == 0 && from_ms - window.from_s * 1000 < 10_000);
+    assert!(window.to_s * 1000 >= to_ms && window.to_s % 10 == 0 && window.points() == 1);
+    assert!(selection.us_min <= 1_000_001 && selection.us_max >= 2_500_000 && selection.us_max < 2_503_000);
+    // What begins and ends with a bucket stays as it is.
+    let again = format!("{},{},{},{}", window.from_s * 1000, window.to_s * 1000, selection.us_min, selection.us_max);
+    assert_eq!(parse(&again).expect("valid").selection, selection);
+    for nonsense in ["", "1,2,3", "1,2,3,4,5", "a,b,c,d", "5,5,0,1", "0,9,5,5", "0,9,-1,5", "1,2,0,9"] {
+        let error = parse(nonsense).expect_err(nonsense);
+        assert!(error.message.contains("`sel`"), "{nonsense}: {}", error.message);
+    }
 }

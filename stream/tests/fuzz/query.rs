@@ -3,13 +3,14 @@
 use axum::http::Uri;
 use peep_stream::levels::Horizons;
 use peep_stream::query::{
-    CompareQuery, EventsQuery, FindingsQuery, LiveQuery, Parameters, ReconcileQuery, RejectsQuery, RejectsSummaryQuery,
-    SeriesQuery, ServicesQuery, SuggestQuery, SummaryQuery,
+    CompareQuery, DiffersQuery, EventsQuery, FindingsQuery, HeatmapQuery, LiveQuery, Parameters, ReconcileQuery,
+    RejectsQuery, RejectsSummaryQuery, ReleasesQuery, SeriesQuery, ServicesQuery, SuggestQuery, SummaryQuery,
 };
 
 const NOW_MS: i64 = 1_795_200_000_000;
 /// A day in steps of ten seconds.
 const POINTS_MAX: i64 = 8640;
+const COLUMNS_MAX: i64 = 720;
 
 /// Whatever is asked: a question within bounds, or an error that says which parameter is wrong, in printable text.
 pub(crate) fn check(data: &[u8]) {
@@ -49,6 +50,21 @@ pub(crate) fn check(data: &[u8]) {
         RejectsSummaryQuery::parse(&parameters, NOW_MS)
             .map(|query| assert!(query.from_ms < query.to_ms, "{query:?}"))
             .err(),
+        HeatmapQuery::parse(&parameters, NOW_MS)
+            .map(|query| {
+                let window = query.asked.window(&Horizons::default()).expect("a question is within bounds");
+                assert!((1..=COLUMNS_MAX).contains(&window.points()), "{window:?}");
+            })
+            .err(),
+        DiffersQuery::parse(&parameters, NOW_MS)
+            .map(|query| {
+                let whole = query.asked.window(&Horizons::default()).expect("a question is within bounds");
+                let part = query.selection.asked.window(&Horizons::default()).expect("so is a part of it");
+                assert!(whole.from_s <= part.from_s && part.from_s < part.to_s && part.to_s <= whole.to_s, "{query:?}");
+                assert!(query.selection.us_min < query.selection.us_max, "{query:?}");
+            })
+            .err(),
+        ReleasesQuery::parse(&parameters, NOW_MS).map(|query| assert!(query.from_ms < query.to_ms, "{query:?}")).err(),
         LiveQuery::parse(&parameters)
             .map(|query| {
                 assert!(query.step_s > 0 && query.window_s > 0 && query.window_s % query.step_s == 0, "{query:?}");

@@ -8,6 +8,8 @@ mod attention;
 
 mod questions;
 
+mod distributions;
+
 mod raw;
 
 mod books;

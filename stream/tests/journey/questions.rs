@@ -18,7 +18,7 @@ async fn with_traffic() -> (World, Vec<Event>) {
     (world, events)
 }
 
-fn assert_row(row: &Value, events: &[&Event]) {
+pub(crate) fn assert_row(row: &Value, events: &[&Event]) {
     let mut durations: Vec<u64> = events.iter().filter_map(|event| event.duration_us).collect();
     durations.sort_unstable();
     let count = events.len() as u64;
@@ -211,7 +211,12 @@ async fn bad_parameters_are_named() {
     for (path, code, name) in [
         ("/v1/services?from=yesteday", "invalid_parameter", "`from`"),
         ("/v1/services?service=a", "unknown_parameter", "`service`"),
-        ("/v1/summary?group_by=host", "invalid_parameter", "`group_by`"),
+        ("/v1/summary?group_by=region", "invalid_parameter", "`group_by`"),
+        ("/v1/summary?route=!", "invalid_parameter", "`route`"),
+        ("/v1/live?group_by=host", "invalid_parameter", "`group_by`"),
+        ("/v1/differs?sel=5,1,0,9", "invalid_parameter", "`sel`"),
+        ("/v1/differs", "invalid_parameter", "`sel`"),
+        ("/v1/releases?host=a", "unknown_parameter", "`host`"),
         ("/v1/series?step=3s", "invalid_parameter", "`step`"),
         ("/v1/events?cursor=nonsense", "invalid_parameter", "`cursor`"),
         ("/v1/events?limit=many", "invalid_parameter", "`limit`"),

@@ -1,6 +1,6 @@
 //! The service under test and its surroundings: a database, a live log, a clock that is moved by hand, and keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,9 +129,28 @@ impl World {
         EventStream::connect(&url, &headers).await.expect("the stream is accepted")
     }
 
-    /// What one flush of the rollup does: rows and cursor in one transaction.
+    /// What one flush of the rollup does for series: rows and cursor in one transaction.
     pub(crate) async fn commit(&self, partition: u32, to: u64, epoch: u64, events: &[Event]) {
+        let flush = self.pool.begin().await.expect("begin");
+        self.commit_with(flush, partition, to, epoch, events).await;
+    }
+
+    /// The same with all else that is written: versions, hosts, and the events themselves, of which all are kept.
+    pub(crate) async fn commit_in_full(&self, partition: u32, to: u64, epoch: u64, events: &[Event]) {
         let mut flush = self.pool.begin().await.expect("begin");
+        self.write_facets(&mut flush, partition, to, events).await;
+        self.keep(&mut flush, partition, to, events).await;
+        self.commit_with(flush, partition, to, epoch, events).await;
+    }
+
+    async fn commit_with(
+        &self,
+        mut flush: sqlx::Transaction<'_, sqlx::Postgres>,
+        partition: u32,
+        to: u64,
+        epoch: u64,
+        events: &[Event],
+    ) {
         let mut touched: BTreeMap<i64, u64> = BTreeMap::new();
         for (series, bucket_s, figures) in rows(events) {
             let (service, env, route, method, status) = series;
@@ -177,31 +196,115 @@ impl World {
             .await
             .expect("insert a piece");
         }
-        if !touched.is_empty() {
-            sqlx::query(
-                "insert into rollup_touched (level, log_partition, up_to_offset, project_id, buckets, events)
-                values ('10s', $1, $2, $3, $4, $5)",
-            )
-            .bind(partition.cast_signed())
-            .bind(to.cast_signed())
-            .bind(self.project.cast_signed())
-            .bind(touched.keys().copied().collect::<Vec<_>>())
-            .bind(touched.values().sum::<u64>().cast_signed())
-            .execute(&mut *flush)
-            .await
-            .expect("note the minutes");
-        }
+        note_touched(&mut flush, "10s", partition, to, self.project, &touched).await;
         sqlx::query(
-            "insert into rollup_cursor (log_partition, next_offset, epoch) values ($1, $2, $3)
-            on conflict (log_partition) do update set next_offset = excluded.next_offset, epoch = excluded.epoch",
+            "insert into rollup_cursor (log_partition, next_offset, epoch, log_ms) values ($1, $2, $3, $4)
+            on conflict (log_partition) do update
+            set next_offset = excluded.next_offset, epoch = excluded.epoch, log_ms = excluded.log_ms",
         )
         .bind(partition.cast_signed())
         .bind(to.cast_signed())
         .bind(epoch.cast_signed())
+        .bind(self.clock.now_ms())
         .execute(&mut *flush)
         .await
         .expect("move the cursor");
         flush.commit().await.expect("commit");
+    }
+
+    async fn write_facets(&self, flush: &mut sqlx::PgConnection, partition: u32, to: u64, events: &[Event]) {
+        let mut touched: BTreeMap<i64, u64> = BTreeMap::new();
+        for (facet, buckets) in facet_rows(events) {
+            let (kind, service, env, value) = facet;
+            let id: i64 = sqlx::query_scalar(
+                "insert into facet (project_id, env, service, kind, value) values ($1, $2, $3, $4, $5)
+                on conflict (project_id, env, service, kind, value) do update set value = excluded.value
+                returning facet_id",
+            )
+            .bind(self.project.cast_signed())
+            .bind(&env)
+            .bind(&service)
+            .bind(kind)
+            .bind(&value)
+            .fetch_one(&mut *flush)
+            .await
+            .expect("name a facet");
+            let of_facet = |event: &&Event| {
+                let named = if kind == "version" { event.version } else { event.host };
+                event.service == service && event.env == env && named.unwrap_or_default() == value
+            };
+            let times: Vec<i64> = events.iter().filter(of_facet).map(|event| event.at_ms).collect();
+            sqlx::query(
+                "insert into facet_seen as s values ($1, $2, $3, $4) on conflict (facet_id, log_partition) do update
+                set first_ms = least(s.first_ms, excluded.first_ms), last_ms = greatest(s.last_ms, excluded.last_ms)",
+            )
+            .bind(id)
+            .bind(partition.cast_signed())
+            .bind(times.iter().min())
+            .bind(times.iter().max())
+            .execute(&mut *flush)
+            .await
+            .expect("note when it was seen");
+            ensure_hours(flush, "facet_10s", buckets.keys().copied()).await;
+            for (bucket_s, figures) in buckets {
+                *touched.entry(bucket_s - bucket_s.rem_euclid(60)).or_default() += figures.count;
+                let mut histogram = Vec::new();
+                figures.latency.encode_v2(&mut histogram);
+                let totals = figures.latency.totals();
+                sqlx::query(
+                    "insert into facet_10s values (to_timestamp($1), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+                )
+                .bind(bucket_s as f64)
+                .bind(self.project.cast_signed())
+                .bind(id)
+                .bind(partition.cast_signed())
+                .bind(to.cast_signed())
+                .bind(figures.count.cast_signed())
+                .bind(figures.errors.cast_signed())
+                .bind(figures.latency.count().cast_signed())
+                .bind(figures.latency.sum_us().cast_signed())
+                .bind(totals.map(|totals| totals.min_us.cast_signed()))
+                .bind(totals.map(|totals| totals.max_us.cast_signed()))
+                .bind(totals.map(|_| histogram))
+                .execute(&mut *flush)
+                .await
+                .expect("insert a piece");
+            }
+        }
+        note_touched(flush, "facet_10s", partition, to, self.project, &touched).await;
+    }
+
+    async fn keep(&self, flush: &mut sqlx::PgConnection, partition: u32, to: u64, events: &[Event]) {
+        ensure_hours(flush, "raw_event", events.iter().map(|event| event.at_ms.div_euclid(1000))).await;
+        let texts = |of: fn(&Event) -> Option<&str>| -> Vec<Option<String>> {
+            events.iter().map(|event| of(event).map(str::to_owned)).collect()
+        };
+        let attrs = |event: &Event| event.region.map(|region| format!(r#"{{"region": "{region}"}}"#));
+        sqlx::query(
+            "insert into raw_event (ts, received_at, project_id, service, env, route, method, status, duration_us, host,
+                version, source, attrs, weight, log_partition, log_offset, event_index)
+            select to_timestamp(ms::double precision / 1000), now(), $1, service, env, route, method, nullif(status, 0), us, host,
+                version, 'api', attrs::jsonb, 1, $2, $3, number - 1
+            from unnest($4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::smallint[], $10::bigint[],
+                    $11::text[], $12::text[], $13::text[])
+                with ordinality e (ms, service, env, route, method, status, us, host, version, attrs, number)",
+        )
+        .bind(self.project.cast_signed())
+        .bind(partition.cast_signed())
+        .bind(to.cast_signed() - 1)
+        .bind(events.iter().map(|event| event.at_ms).collect::<Vec<_>>())
+        .bind(texts(|event| Some(&event.service)))
+        .bind(texts(|event| Some(&event.env)))
+        .bind(texts(|event| Some(&event.route)))
+        .bind(texts(|event| Some(event.method)))
+        .bind(events.iter().map(|event| event.status.cast_signed()).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.duration_us.map(u64::cast_signed)).collect::<Vec<_>>())
+        .bind(texts(|event| event.host))
+        .bind(texts(|event| event.version))
+        .bind(events.iter().map(attrs).collect::<Vec<_>>())
+        .execute(&mut *flush)
+        .await
+        .expect("keep the events");
     }
 
     /// What the rollup announces: events of one partition, `[from, from + events)`, one record each.
@@ -314,6 +417,10 @@ pub(crate) struct Event {
     pub(crate) status: u16,
     pub(crate) at_ms: i64,
     pub(crate) duration_us: Option<u64>,
+    pub(crate) version: Option<&'static str>,
+    pub(crate) host: Option<&'static str>,
+    /// An attribute.
+    pub(crate) region: Option<&'static str>,
 }
 
 type SeriesName = (String, String, String, &'static str, u16);
@@ -328,6 +435,9 @@ impl Event {
             status: 200,
             at_ms,
             duration_us: Some(duration_us),
+            version: None,
+            host: None,
+            region: None,
         }
     }
 
@@ -368,6 +478,58 @@ fn rows(events: &[Event]) -> Vec<(SeriesName, i64, Figures)> {
     rows.into_iter().map(|((series, bucket_s), figures)| (series, bucket_s, figures)).collect()
 }
 
+/// Minutes that the next level does not have yet, and how many events that is.
+async fn note_touched(
+    flush: &mut sqlx::PgConnection,
+    level: &str,
+    partition: u32,
+    to: u64,
+    project: u64,
+    minutes: &BTreeMap<i64, u64>,
+) {
+    if minutes.is_empty() {
+        return;
+    }
+    sqlx::query(
+        "insert into rollup_touched (level, log_partition, up_to_offset, project_id, buckets, events)
+        values ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(level)
+    .bind(partition.cast_signed())
+    .bind(to.cast_signed())
+    .bind(project.cast_signed())
+    .bind(minutes.keys().copied().collect::<Vec<_>>())
+    .bind(minutes.values().sum::<u64>().cast_signed())
+    .execute(flush)
+    .await
+    .expect("note the minutes");
+}
+
+async fn ensure_hours(flush: &mut sqlx::PgConnection, table: &str, seconds: impl Iterator<Item = i64>) {
+    let hours: BTreeSet<i64> = seconds.map(|second| second - second.rem_euclid(3600)).collect();
+    let sql = "select time_partition_ensure($1, array(select to_timestamp(s) from unnest($2::bigint[]) s), interval '1 hour')";
+    let ensured = sqlx::query(sql).bind(table).bind(hours.into_iter().collect::<Vec<_>>()).execute(flush).await;
+    ensured.expect("make partitions");
+}
+
+/// Kind, service, environment and value.
+type FacetName = (&'static str, String, String, String);
+
+fn facet_rows(events: &[Event]) -> BTreeMap<FacetName, BTreeMap<i64, Figures>> {
+    let mut rows: BTreeMap<FacetName, BTreeMap<i64, Figures>> = BTreeMap::new();
+    for event in events {
+        for (kind, value) in [("version", event.version), ("host", event.host)] {
+            let facet = (kind, event.service.clone(), event.env.clone(), value.unwrap_or_default().to_owned());
+            let buckets = rows.entry(facet).or_default();
+            let figures = buckets.entry(event.at_ms.div_euclid(10_000) * 10).or_default();
+            figures.count += 1;
+            figures.errors += u64::from(event.status >= 500);
+            event.duration_us.iter().for_each(|us| figures.latency.record(*us));
+        }
+    }
+    rows
+}
+
 /// A few thousand requests of several services over the last ten minutes, the same at every run.
 pub(crate) fn traffic(count: u64) -> Vec<Event> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
@@ -385,7 +547,10 @@ pub(crate) fn traffic(count: u64) -> Vec<Event> {
         let duration_us = (next(10) > 0).then(|| 50 + next(900) * scale);
         let event = Event::new(service, at_ms, 0).status([200, 200, 200, 204, 304, 404, 500, 503, 0][next(9) as usize]);
         let env = ["default", "staging"][next(2) as usize];
-        Event { route: route.into(), duration_us, method: ["GET", "POST", ""][next(3) as usize], ..event }.env(env)
+        let method = ["GET", "POST", ""][next(3) as usize];
+        let version = [None, Some("v1"), Some("v2")][next(3) as usize];
+        let host = [None, Some("web-1"), Some("web-2"), Some("web-3")][next(4) as usize];
+        Event { route: route.into(), duration_us, method, version, host, ..event }.env(env)
     };
     (0..count).map(event).collect()
 }

@@ -178,7 +178,7 @@ fn a_project_has_the_name_that_people_know_and_begins_at_0_under_it() {
 fn a_bucket_shows_the_newest_event_that_lies_in_it_and_only_where_the_format_has_room() {
     let mut counters = counters(100, 0);
     counters.add_frame(&frame(vec![cell(1, "shop", "/", 200, &[300_000])]), NOW_MS);
-    let labels = Labels { env: "prod", service: "shop", route: "/", method: "GET", status: 204 };
+    let labels = Labels { env: "prod", service: "shop", route: "/", method: "GET", status: 204, version: "", host: "" };
     let set = LabelSet::of(ProjectId(1), &labels);
     let exemplar = |byte, ts_ms| Exemplar { trace_id: [byte; 16], duration_us: 300_000, ts_ms };
     counters.show(&set, exemplar(0xab, NOW_MS));
@@ -196,7 +196,7 @@ proptest! {
     #[test]
     fn any_text_in_a_label_comes_out_as_it_went_in(route in "[^\0]{1,40}", env in r#"[\\"\nn{},= #é]{1,20}"#) {
         let mut counters = counters(100, 0);
-        let labels = Labels { env: &env, service: "shop", route: &route, method: "", status: 503 };
+        let labels = Labels { env: &env, service: "shop", route: &route, method: "", status: 503, version: "", host: "" };
         counters.add(LabelSet::of(ProjectId(1), &labels), 3, 1, &Histogram::new(), NOW_MS);
         for format in [Format::Text, Format::OpenMetrics] {
             let text = written(&mut counters, format, NOW_MS);
