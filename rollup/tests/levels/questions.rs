@@ -21,7 +21,7 @@ use crate::{DAY_S, Past, keep, leveler, round, without_leveler};
 
 const LIMITS: HistoryLimits = HistoryLimits { rows_max: 1_000_000, statement_timeout: Duration::from_secs(10) };
 
-/// By route and step: events, failed ones and durations.
+/// By route, or host, and step: events, failed ones and durations.
 type Answer = BTreeMap<(String, i64), (u64, u64, Histogram)>;
 
 async fn ask(
@@ -31,7 +31,17 @@ async fn ask(
     limits: HistoryLimits,
 ) -> Result<Answer, HistoryError> {
     let filters = Filters { route: route.into_iter().map(str::to_owned).collect(), ..Filters::default() };
-    let group_by = GroupBy::new([Dimension::Route]);
+    ask_by(pool, window, Dimension::Route, filters, limits).await
+}
+
+async fn ask_by(
+    pool: &PgPool,
+    window: Window,
+    dimension: Dimension,
+    filters: Filters,
+    limits: HistoryLimits,
+) -> Result<Answer, HistoryError> {
+    let group_by = GroupBy::new([dimension]);
     let mut grouped = Grouped::new(Question { project: ProjectId(1), window, filters, group_by }, 256 << 20);
     history::read(pool, &mut grouped, now_ms(), limits).await?;
     let mut answer = Answer::new();
@@ -49,12 +59,13 @@ async fn ask(
 fn expected<'s>(
     sent: impl Iterator<Item = &'s Sent>,
     window: Window,
-    route: Option<&str>,
+    value_of: fn(&Sent) -> &str,
+    wanted: Option<&str>,
 ) -> Vec<(u64, u64, Histogram)> {
     let mut answer: BTreeMap<(&str, i64), (u64, u64, Histogram)> = BTreeMap::new();
-    for event in sent.filter(|event| route.is_none_or(|route| event.route == route)) {
+    for event in sent.filter(|event| wanted.is_none_or(|wanted| value_of(event) == wanted)) {
         let Some(step) = window.step_of(event.ended_ms.div_euclid(10_000) * 10) else { continue };
-        let sum = answer.entry((&event.route, step)).or_default();
+        let sum = answer.entry((value_of(event), step)).or_default();
         sum.0 += 1;
         sum.1 += u64::from(event.status >= 500);
         sum.2.record(event.duration_us);
@@ -95,10 +106,17 @@ async fn assert_answers(stack: &Stack, sent: &[Past]) {
         for route in [None, Some("/1")] {
             let answer = ask(&stack.pool, window, route, LIMITS).await.expect("answered");
             let events = sent.iter().flat_map(|past| past.0.iter().flatten());
-            let mut found: Vec<_> = answer.into_iter().collect();
-            found.sort_by_key(|((route, step), _)| (route.clone(), *step));
-            let found: Vec<_> = found.into_iter().map(|(_, sums)| sums).collect();
-            assert_eq!(found, expected(events, window, route), "{window:?} {route:?}");
+            let found: Vec<_> = answer.into_values().collect();
+            assert_eq!(found, expected(events, window, |event| &event.route, route), "{window:?} {route:?}");
+        }
+        // Hosts have levels of their own, at other moments behind than those of the routes.
+        for host in [None, Some("web-1"), Some("")] {
+            let filters = Filters { host: host.into_iter().map(str::to_owned).collect(), ..Filters::default() };
+            let answer = ask_by(&stack.pool, window, Dimension::Host, filters, LIMITS).await.expect("answered");
+            let events = sent.iter().flat_map(|past| past.0.iter().flatten());
+            let found: Vec<_> = answer.into_values().collect();
+            let expected = expected(events, window, |event| event.host.unwrap_or_default(), host);
+            assert_eq!(found, expected, "{window:?} {host:?}");
         }
     }
 }
