@@ -2,8 +2,9 @@
 //!
 //! Arrives: a [`CompareQuery`]. Leaves: the body of `GET /v1/compare`: both sides, which quantiles differ for certain
 //! ([`crate::significance`]), both histograms on common rows, the routes by their part in the difference, and one sentence.
-//! Promises: the sentence says nothing that the table does not. Windows and environments are exact; versions and hosts come
-//! from the kept raw events, say so (`origin`, `kept`), and are judged by as many requests as were kept.
+//! Promises: the sentence says nothing that the table does not. Windows and environments are exact, and so are versions and hosts
+//! as a whole. Their routes, and themselves where they are crossed with route, method or status, come from the kept raw events;
+//! the latter say so (`origin`, `kept`), and are judged by as many requests as were kept.
 //! Does not: compare more than two.
 
 mod sentence;
@@ -19,8 +20,9 @@ use sqlx::{PgPool, QueryBuilder, Row};
 
 use crate::answer::Answers;
 use crate::error::ApiError;
+use crate::grouped::Group;
 use crate::history::set_statement_timeout;
-use crate::labels::{Dimension, Filters, GroupBy};
+use crate::labels::{Dimension, Filters, GroupBy, Source};
 use crate::query::{Asked, CompareQuery, Side};
 use crate::rows::Rows;
 use crate::sampled::{push_filters, push_range};
@@ -65,8 +67,8 @@ impl Reader<'_> {
         let found = match side {
             Side::Window(asked) => self.exact(*asked, self.filters.clone()).await?,
             Side::Env(env) => self.exact(self.asked, self.narrowed(env)?).await?,
-            Side::Version(version) => self.sampled("version", version).await?,
-            Side::Host(host) => self.sampled("host", host).await?,
+            Side::Version(version) => self.facet(Dimension::Version, version).await?,
+            Side::Host(host) => self.facet(Dimension::Host, host).await?,
         };
         Ok(Found { label: side.label(), ..found })
     }
@@ -97,6 +99,31 @@ impl Reader<'_> {
             }
         }
         Ok(found)
+    }
+
+    /// A version or a host: as a whole exactly, where it was counted; by route from the kept events.
+    async fn facet(&self, dimension: Dimension, value: &str) -> Result<Found, ApiError> {
+        let sampled = self.sampled(dimension.name(), value).await?;
+        let mut filters = self.filters.clone();
+        match dimension {
+            Dimension::Version => filters.version = vec![value.to_owned()],
+            _ => filters.host = vec![value.to_owned()],
+        }
+        let group_by = GroupBy::default();
+        if Source::of(&filters, &group_by) == Source::Kept {
+            return Ok(sampled);
+        }
+        let answer = self.answers.ask(self.project, self.asked, filters, group_by).await?;
+        if answer.origin().complete_since_ms.is_some() {
+            // Part of it was counted before there were versions and hosts: the sample has seen more.
+            return Ok(sampled);
+        }
+        let window = answer.question().window;
+        let mut whole = Sample::default();
+        for total in answer.into_groups(1).iter().map(Group::total) {
+            (whole.count, whole.errors, whole.latency) = (total.count, total.errors, total.latency);
+        }
+        Ok(Found { from_s: window.from_s, to_s: window.to_s, whole, ..sampled })
     }
 
     /// From raw events and their weights: the newest when there are too many.
@@ -223,15 +250,17 @@ fn quantile(one: &Compared) -> Value {
 /// By how much each adds to the share of requests that are slower than the p99 of `a`; what is faster takes away.
 fn routes(a: &Found, b: &Found) -> Vec<Value> {
     let Some(limit_us) = a.whole.latency.value_at(Quantile::P99) else { return Vec::new() };
-    let slow_share = |found: &Found, route: &(String, String)| {
-        let slow = found.routes.get(route).map_or(0, |sample| slower_than(&sample.latency, limit_us));
-        slow as f64 / found.whole.latency.count().max(1) as f64
+    // Of all that the routes know: the whole may know more.
+    let timed = |found: &Found| found.routes.values().map(|sample| sample.latency.count()).sum::<u64>().max(1) as f64;
+    let (a_timed, b_timed) = (timed(a), timed(b));
+    let slow = |found: &Found, route: &(String, String)| {
+        found.routes.get(route).map_or(0, |sample| slower_than(&sample.latency, limit_us)) as f64
     };
     let mut names: Vec<&(String, String)> = a.routes.keys().chain(b.routes.keys()).collect();
     names.sort_unstable();
     names.dedup();
     let mut routes: Vec<(f64, &(String, String))> =
-        names.into_iter().map(|route| (slow_share(b, route) - slow_share(a, route), route)).collect();
+        names.into_iter().map(|route| (slow(b, route) / b_timed - slow(a, route) / a_timed, route)).collect();
     let all: f64 = routes.iter().map(|(difference, _)| difference.abs()).sum();
     routes.sort_by(|left, right| right.0.abs().total_cmp(&left.0.abs()));
     let row = |(difference, name): (f64, &(String, String))| {
