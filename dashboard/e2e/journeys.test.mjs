@@ -555,9 +555,7 @@ test('a server that restarts says so, and live resumes by itself with nothing mi
   await context.close();
 });
 
-test('a rectangle of the heatmap explains itself', async (t) => {
-  if (!(await has('/v1/heatmap')) || !(await has('/v1/differs')))
-    return t.skip('this peep has no heatmap yet');
+test('a rectangle of the heatmap explains itself', async () => {
   const { page, context, problems } = await open(browser, `/service/?service=${failing}`);
   const card = page.getByRole('region', { name: 'Every request by duration' });
   const plot = card.getByRole('img');
@@ -600,6 +598,33 @@ test('a rectangle of the heatmap explains itself', async (t) => {
   for (const key of ['ArrowLeft', 'Shift+ArrowLeft', 'Shift+ArrowLeft', 'Shift+ArrowUp', 'Enter'])
     await page.keyboard.press(key);
   await page.waitForURL(/sel=\d+/);
+  assert.deepEqual(problems, []);
+  await context.close();
+});
+
+test('versions and hosts of a service are told apart, and one host narrows the page', async () => {
+  const { page, context, problems } = await open(browser, `/service/?service=${failing}`);
+  const versions = page.getByRole('region', { name: 'Versions' });
+  await eventually(
+    'the version',
+    () => textOf(versions),
+    (text) => text.includes('v1.0.0'),
+  );
+  const hosts = page.getByRole('region', { name: 'Hosts' });
+  await eventually(
+    'three hosts',
+    () => hosts.getByRole('button').allTextContents(),
+    (texts) => ['web-0', 'web-1', 'web-2'].every((host) => texts.some((text) => text.startsWith(host))),
+  );
+  await hosts.getByRole('button', { name: /^web-1/ }).click();
+  await page.waitForURL((url) => url.searchParams.get('host') === 'web-1');
+  await eventually(
+    'the routes of that host',
+    () => page.locator('table').allTextContents(),
+    (texts) => texts.join().includes('/buy') && texts.join().includes('/items/{id}'),
+  );
+  assert.equal(await page.getByText(/kept requests, weighted/).count(), 0, 'one host is exact');
+  await noViolations(page, 'one host');
   assert.deepEqual(problems, []);
   await context.close();
 });

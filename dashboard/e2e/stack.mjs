@@ -58,7 +58,7 @@ export function requests(
 }
 
 /** What an older peep does not have. */
-const LATER = /\/v1\/(tickets|findings|releases|heatmap|differs|alerts)/;
+const LATER = /\/v1\/(tickets|findings|alerts)/;
 
 /** A logged-in page; everything it complains about is collected in `problems`. */
 export async function open(browser, path, options = {}) {
