@@ -291,7 +291,7 @@ impl Facets {
             None => self.meet(hash, scope, named),
         };
         let Pair { version, host, .. } = self.pairs.pairs[pair as usize];
-        let recent = &mut self.pairs.pairs[pair as usize].recent[(named.window_s / 10 & 1) as usize];
+        let recent = &mut self.pairs.pairs[pair as usize].recent[((named.window_s / 10) & 1) as usize];
         self.open.begin_run(Run { scope, pair, window_s: named.window_s, cell: 0 }, recent, [version, host], timed);
     }
 

@@ -125,7 +125,7 @@ fn a_service_with_many_hosts_leaves_another_service_its_place() {
 #[test]
 fn what_postgres_cannot_hold_is_replaced_and_counted() {
     let mut partition = partition(9, 99);
-    apply(&mut partition, NOW_MS, &[from(Some("v\01"), Some("(other)"))]);
+    apply(&mut partition, NOW_MS, &[from(Some("v\u{0}1"), Some("(other)"))]);
     let cut = flush(&mut partition);
     let expected = [((FacetKind::Version, "v\u{fffd}1"), 1), ((FacetKind::Host, "(other)"), 1)];
     assert_eq!(counts(&cut), BTreeMap::from(expected));

@@ -334,10 +334,13 @@ fn a_partition_that_goes_on_admits_what_its_predecessor_would_have() {
     }
 }
 
-/// Pieces of facets merged by facet and window, and when each was first and last heard of.
+/// Pieces of facets merged by facet and window.
 type MergedFacets = BTreeMap<(FacetKind, String, i64), (u64, u64, Vec<(u64, u64)>)>;
 
-fn facets(cuts: &[Cut]) -> (MergedFacets, BTreeMap<(FacetKind, String), (i64, i64)>) {
+/// When each was first and last heard of.
+type FacetSpans = BTreeMap<(FacetKind, String), (i64, i64)>;
+
+fn facets(cuts: &[Cut]) -> (MergedFacets, FacetSpans) {
     let mut cells: BTreeMap<(FacetKind, String, i64), Cell> = BTreeMap::new();
     let mut seen: BTreeMap<(FacetKind, String), (i64, i64)> = BTreeMap::new();
     for cut in cuts {
