@@ -58,8 +58,8 @@ after(async () => {
   await place?.close();
 });
 
-/** A key for the pages of the site. */
-function keyForPages() {
+/** A key for the pages of the site, once ingest knows it: until then a browser is refused, and the page would try again. */
+async function keyForPages() {
   if (process.env.PEEP_BIN === undefined) return place.env.PEEP_INGEST_KEY;
   const args = [
     'key',
@@ -73,7 +73,20 @@ function keyForPages() {
     '--origin',
     origin,
   ];
-  return /peep_browser_\w+/.exec(execFileSync(process.env.PEEP_BIN, args, { encoding: 'utf8' }))[0];
+  const key = /peep_browser_\w+/.exec(execFileSync(process.env.PEEP_BIN, args, { encoding: 'utf8' }))[0];
+  let allowed = null;
+  await until(
+    async () => {
+      const answer = await fetch(`${place.env.PEEP_INGEST_URL}/v1/events`, {
+        method: 'OPTIONS',
+        headers: { origin, 'access-control-request-method': 'POST' },
+      });
+      allowed = answer.headers.get('access-control-allow-origin');
+      return allowed === origin;
+    },
+    () => `pages of ${origin} may not send: ${allowed}`,
+  );
+  return key;
 }
 
 async function rows(service, count) {
@@ -90,7 +103,7 @@ async function rows(service, count) {
 
 test('a page that is used and left: its load, its vitals, and no address', async () => {
   const service = `web-${process.pid}`;
-  settings = { url: place.env.PEEP_INGEST_URL, key: keyForPages(), service };
+  settings = { url: place.env.PEEP_INGEST_URL, key: await keyForPages(), service };
   const tab = await browser.newPage();
   const said = [];
   tab.on('console', (message) => said.push(message.text()));
@@ -123,7 +136,7 @@ test('a page that is used and left: its load, its vitals, and no address', async
 
 test('a page that is left at once has still sent its events, once', async () => {
   const service = `web-left-${process.pid}`;
-  settings = { url: place.env.PEEP_INGEST_URL, key: keyForPages(), service, vitals: false };
+  settings = { url: place.env.PEEP_INGEST_URL, key: await keyForPages(), service, vitals: false };
   const tab = await browser.newPage();
   await tab.goto(`${origin}/products/1`, { waitUntil: 'load' });
   await tab.evaluate(() => {
