@@ -363,6 +363,8 @@ test('the keyboard does it all', async () => {
   );
   await page.keyboard.press('[');
   await page.waitForURL(/from=.*&to=/);
+  // The address changes before the page does.
+  await page.locator('.live-badge[data-kind=history]:visible').waitFor();
   await page.keyboard.press(']');
   await page.waitForURL((url) => !url.searchParams.has('to'));
   await page.keyboard.press('v');

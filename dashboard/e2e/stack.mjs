@@ -70,7 +70,8 @@ export async function open(browser, path, options = {}) {
   page.on('console', (message) => {
     // The page asks once whether a peep has what came later, and does without it; browsers report that as an error.
     const isLeftOut = message.text().includes('404') && LATER.test(message.location().url);
-    if (message.type() === 'error' && !isLeftOut) problems.push(`console: ${message.text()}`);
+    if (message.type() === 'error' && !isLeftOut)
+      problems.push(`console: ${message.text()} ${message.location().url}`);
   });
   page.on('pageerror', (error) => problems.push(`page: ${error.message}`));
   page.on('request', (request) => {

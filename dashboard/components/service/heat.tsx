@@ -19,6 +19,8 @@ const HeatmapCard = dynamic(() => import('@/components/charts/heatmap'), {
 /** Asked again with each step, but only for the newest ones. */
 const TAIL_STEPS = 4;
 const AT_LEAST_MS = 5000;
+/** What the server answers at most. */
+const STEPS_MAX = 720;
 
 interface Joined {
   question: string;
@@ -31,8 +33,10 @@ export function Heat({ markers, stale }: { markers: readonly Marker[]; stale: bo
   const question = JSON.stringify([filter, windowMs, view.frozen, stepMs]);
   const joined = useRef<Joined | null>(null);
   const fromMs = data?.fromMs ?? 0;
+  // While a longer window is being asked for, the step is still that of the one before.
+  const settled = data !== null && windowMs <= stepMs * STEPS_MAX;
   const polled = usePoll(
-    data === null ? null : question,
+    settled ? question : null,
     async (signal): Promise<Joined> => {
       const before = joined.current;
       const last = before?.heatmap.t.at(-1);
