@@ -19,3 +19,5 @@ process.on('message', (message) => {
     process.exit(0);
   }
 });
+// A bench that fails, or is killed, leaves nobody to say stop.
+process.on('disconnect', () => process.exit(1));
