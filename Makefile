@@ -2,7 +2,7 @@
 # Written for GNU make 3.81 and newer, which is what macOS ships.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev up down status logs reset demo check test bench faults hostile mutants fuzz screenshots
+.PHONY: help dev up down status logs reset demo demo-apps check test bench faults hostile mutants fuzz screenshots
 
 help: ## this list
 	@scripts/help.sh
@@ -27,6 +27,9 @@ reset: ## delete the local data (asks first; YES=1 does not ask)
 
 demo: ## send real-looking traffic to the running stack (RATE=200 events per second, FOR=10m)
 	@scripts/dev.sh demo
+
+demo-apps: ## the example applications behind an nginx, with load: both sides of each route (APPS="axum express fastify next" RATE=20)
+	@scripts/demo-apps.sh
 
 check: ## format, lint, docs, dependency policy
 	@scripts/check.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The SDKs, each with the frameworks it knows, send to a peep of their own, and what they saw is what peep answers. Part
-# of `make test`. Expects the binaries of PROFILE to be built.
+# The SDKs, each with the frameworks it knows, send to a peep of their own, and what they saw is what peep answers. So do the
+# examples behind an nginx, whose log is shipped. Part of `make test`. Expects the binaries of PROFILE to be built.
 set -euo pipefail
 LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")/lib" && pwd)
 # shellcheck source=scripts/lib/say.sh
@@ -38,3 +38,5 @@ cargo build --quiet --locked --workspace --example axum
 PEEP_RUST_EXAMPLE=${CARGO_TARGET_DIR:-$ROOT/target}/debug/examples/axum
 export PEEP_RUST_EXAMPLE
 npm test --silent --prefix sdk/js
+# Without the one of Next.js, whose build takes longer than all else here.
+APPS="axum express fastify" scripts/demo-apps.sh check

@@ -23,11 +23,12 @@ remove_private_stack() {
   rm -rf "$DEV_DIR"
 }
 
-# An offset at which every port of a stack is free: ingest, dashboard, a Prometheus, three admin ports, Postgres, Kafka.
+# An offset at which every port of a stack is free: ingest, dashboard, a Prometheus, three admin ports, Postgres, Kafka, and those of
+# the example applications and their nginx.
 free_offset() {
   local offset port
   for offset in $(seq 1000 97 8900); do
-    for port in 4318 8080 9090 9464 9465 9466 15432 19092; do
+    for port in 4318 8080 9090 9464 9465 9466 15432 19092 3101 3102 3103 3104 8180; do
       if (exec 3<>"/dev/tcp/127.0.0.1/$((port + offset))") 2>/dev/null; then continue 2; fi
     done
     echo "$offset"
