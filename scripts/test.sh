@@ -22,7 +22,7 @@ cd "$ROOT"
 export PROFILE=dev
 
 rust_build() { cargo build --workspace --bins --tests --locked; }
-rust_tests() { cargo test --workspace --locked --no-fail-fast; }
+rust_tests() { node scripts/lib/rust_tests.mjs; }
 dashboard_tests() { npm test --prefix dashboard; }
 journey() { scripts/journey.sh; }
 otel() { scripts/otel.sh; }

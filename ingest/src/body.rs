@@ -14,6 +14,7 @@ use hyper::body::{Body, Incoming};
 
 use crate::admission::{Permit, Shed};
 use crate::deadline::{Overdue, Patience, Wait};
+use crate::manners::Manners;
 use crate::outcome::{Reason, Refused};
 
 /// How a body is compressed.
@@ -117,11 +118,18 @@ async fn collect(
 /// The bytes are taken at a pace, after the answer: until then the rest of the body, and the next request of a client that does
 /// not care for `Retry-After`, wait in the kernel, and then in the client. Taking a refused body of 100 KB off its connection costs
 /// an eighth of what accepting it does, and who is turned away comes back at once: without a pace a flood of such bodies takes
-/// a quarter of the processor from the requests that are accepted. A client that waits as it was told, `retry_after`, notices nothing.
-pub(crate) fn discard(mut body: Incoming, version: Version, bytes_per_second: usize, retry_after: Duration) {
+/// a quarter of the processor from the requests that are accepted. A client that waits as it was told, `retry_after`, notices
+/// nothing; the connection of one that does not rests longer each time.
+pub(crate) fn discard(
+    mut body: Incoming,
+    version: Version,
+    bytes_per_second: usize,
+    retry_after: Duration,
+    manners: &Manners,
+) {
     let short = body.size_hint().exact().filter(|bytes| *bytes <= DISCARDED_BYTES_MAX);
     let Some(bytes) = short.filter(|_| version == Version::HTTP_11 && !body.is_end_stream()) else { return };
-    let pause = pause(bytes, bytes_per_second, retry_after);
+    let pause = manners.rest(Instant::now(), pause(bytes, bytes_per_second), retry_after);
     tokio::spawn(async move {
         tokio::time::sleep(pause).await;
         tokio::time::timeout(DISCARD_TIMEOUT, async move { while let Some(Ok(_)) = body.frame().await {} }).await
@@ -129,10 +137,10 @@ pub(crate) fn discard(mut body: Incoming, version: Version, bytes_per_second: us
 }
 
 /// How long a connection rests after a refused body of so many bytes; 0 bytes per second: not at all.
-fn pause(bytes: u64, bytes_per_second: usize, retry_after: Duration) -> Duration {
+fn pause(bytes: u64, bytes_per_second: usize) -> Duration {
     match bytes_per_second {
         0 => Duration::ZERO,
-        pace => Duration::from_secs_f64((bytes + REFUSAL_BYTES) as f64 / pace as f64).min(PAUSE_MAX).min(retry_after),
+        pace => Duration::from_secs_f64((bytes + REFUSAL_BYTES) as f64 / pace as f64).min(PAUSE_MAX),
     }
 }
 
@@ -239,7 +247,7 @@ pub(crate) fn shed(shed: Shed) -> Refused {
 const DISCARDED_BYTES_MAX: u64 = 1 << 20;
 /// A refused request costs about as much as this many bytes of its body.
 const REFUSAL_BYTES: u64 = 16 << 10;
-/// A connection that rests has a body in the kernel.
+/// A connection that rests has a body in the kernel. Before it is doubled for who does not wait.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Whoever sends slowly may as well connect again.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);

@@ -154,7 +154,7 @@ impl Http {
                 "PEEP_INGEST_REFUSED_BYTES_PER_SECOND",
                 64 << 10,
                 0..=1 << 30,
-                "At which pace the body of a refused request (429, 503) is taken off its HTTP/1.1 connection, after the answer and within its Retry-After, two seconds at most: a client that comes back before that waits. A request counts as 16 KiB and its body. 0 takes them as they come.",
+                "At which pace the body of a refused request (429, 503) is taken off its HTTP/1.1 connection, after the answer and within its Retry-After, two seconds at most: a client that comes back before that waits, up to four times as long when it does so again and again. A request counts as 16 KiB and its body. 0 takes them as they come.",
             ),
         }
     }

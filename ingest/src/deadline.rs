@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::config::Config;
+use crate::manners::Manners;
 
 /// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +95,7 @@ impl Deadlines {
         };
         let slot = Arc::new(slot);
         waits.push(Arc::clone(&slot));
-        Patience { slot, deadlines: self.clone() }
+        Patience { slot, deadlines: self.clone(), manners: Manners::default() }
     }
 
     /// Looks at every wait from time to time, for ever.
@@ -132,6 +133,8 @@ impl Shared {
 pub(crate) struct Patience {
     slot: Arc<Slot>,
     deadlines: Deadlines,
+    /// Of the client at the other end.
+    pub(crate) manners: Manners,
 }
 
 impl Patience {

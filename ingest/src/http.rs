@@ -129,6 +129,7 @@ impl Station {
         patience: &Patience,
         started: Instant,
     ) -> Result<Accepted, Refused> {
+        patience.manners.request(started);
         let (head, body) = request.into_parts();
         let Tenant { key, is_beacon } = tenant::authenticate(&self.keys, &head, page).await?;
         let form = match head.uri.path() {
@@ -148,7 +149,8 @@ impl Station {
             Ok(room) => room,
             Err(refused) => {
                 let retry_after = self.wait(&refused).unwrap_or_default();
-                body::discard(body, head.version, self.config.http.refused_bytes_per_second, retry_after);
+                let pace = self.config.http.refused_bytes_per_second;
+                body::discard(body, head.version, pace, retry_after, &patience.manners);
                 return Err(refused);
             }
         };

@@ -51,6 +51,8 @@ mod admission;
 
 mod body;
 
+mod manners;
+
 mod batch;
 
 pub mod route;

@@ -24,7 +24,7 @@ pub(super) fn cases() -> Vec<Case> {
         long(case(
             "H20b",
             "four times what one processor core takes, on 1024 connections",
-            "goodput >= 90 % of the peak for the same processor time, median of five, all 202 again within 5 s",
+            "goodput >= 90 % of the peak for the same processor time, over nine turns, all 202 again within 5 s",
             |scene| Box::pin(one_core(scene)),
         )),
     ]
@@ -83,7 +83,8 @@ async fn overload(scene: &mut Scene, connections: usize, events: usize, ignored:
     flood.saturate(64, WARM_UP).await;
     let rounds = match by {
         Peak::PerSecond => vec![round(scene, &flood, by, FLOODED).await?],
-        // In turns: what a processor does in a second of its time differs more from moment to moment than what is asked here.
+        // In turns, and their means: what a processor does in a second of its time differs more from moment to moment than what is
+        // asked here.
         Peak::PerProcessorSecond => {
             let mut rounds = Vec::new();
             for _ in 0..ROUNDS {
@@ -102,9 +103,9 @@ async fn overload(scene: &mut Scene, connections: usize, events: usize, ignored:
             100.0 * goodput / peak
         ));
     }
-    let mut shares: Vec<f64> = rounds.iter().map(|round| round.goodput / round.peak).collect();
-    shares.sort_by(f64::total_cmp);
-    let share = shares[shares.len() / 2];
+    let all = |of: fn(&Round) -> f64| rounds.iter().map(of).sum::<f64>();
+    let share = all(|round| round.goodput) / all(|round| round.peak);
+    scene.note(format!("{:.0} % in all", 100.0 * share));
     scene.expect(share >= 0.9, format!("goodput fell to {:.0} %", 100.0 * share));
     let mut flooded = Outcome::default();
     for round in &rounds {
@@ -198,7 +199,7 @@ const LOG_BYTES_PER_SECOND: f64 = 400_000.0;
 const WARM_UP: Duration = Duration::from_secs(3);
 const MEASURED: Duration = Duration::from_secs(6);
 const FLOODED: Duration = Duration::from_secs(15);
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 const RECOVERY: Duration = Duration::from_secs(5);
 /// The log's own patience.
 const LATE: Duration = Duration::from_secs(4);

@@ -91,11 +91,10 @@ fn output_beyond_the_budget_sheds() {
 }
 
 #[test]
-fn a_refused_connection_rests_in_proportion_to_what_it_sent_and_never_beyond_its_retry_after() {
-    let rests_ms = |bytes, pace, retry_after| pause(bytes, pace, Duration::from_secs(retry_after)).as_millis();
-    assert_eq!(rests_ms(0, 64 << 10, 30), 250);
-    assert_eq!(rests_ms(100_000, 64 << 10, 30), 1775);
-    assert_eq!(rests_ms(1 << 20, 64 << 10, 30), 2000);
-    assert_eq!(rests_ms(1 << 20, 64 << 10, 1), 1000);
-    assert_eq!(rests_ms(1 << 20, 0, 1), 0);
+fn a_refused_connection_rests_in_proportion_to_what_it_sent() {
+    let rests_ms = |bytes, pace| pause(bytes, pace).as_millis();
+    assert_eq!(rests_ms(0, 64 << 10), 250);
+    assert_eq!(rests_ms(100_000, 64 << 10), 1775);
+    assert_eq!(rests_ms(1 << 20, 64 << 10), 2000);
+    assert_eq!(rests_ms(1 << 20, 0), 0);
 }
