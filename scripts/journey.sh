@@ -108,6 +108,8 @@ answers_wrong_input() {
 refuses_nonsense() {
   status_and_output make up PORT_OFFSET=abc
   expect "PORT_OFFSET=abc is refused with the reason" '2 *PORT_OFFSET=abc is not a number*fix:*' "$STATUS $OUTPUT"
+  status_and_output make up PORT_OFFSET=2000
+  expect "an offset to a port that browsers refuse is refused" '2 *browsers refuse to connect to port 10080*fix:*' "$STATUS $OUTPUT"
   status_and_output env PEEP_DEV_DIR="$DEV_DIR/other" make up
   expect "a port in use names its owner and the way out" '2 *port * is in use by pid *PORT_OFFSET=*' "$STATUS $OUTPUT"
   status_and_output env PEEP_INGEST_LISTEN=nonsense "$BIN_DIR/peep" up

@@ -31,6 +31,11 @@ make_log_dir() {
   chmod 700 "$LOG_DIR"
 }
 
+# browsers_take PORT: whether pages may use it. The list is "bad port" of the Fetch standard, as far as an offset leads there.
+browsers_take() {
+  case $1 in 5060 | 5061 | 6000 | 6566 | 666[5-9] | 6679 | 6697 | 10080) return 1 ;; esac
+}
+
 # check_variables: refuses nonsense before anything is started.
 check_variables() {
   case $KAFKA in 0 | 1) ;; *) fail "KAFKA=$KAFKA is neither 0 nor 1" "make $COMMAND KAFKA=1" ;; esac
@@ -52,6 +57,11 @@ check_variables() {
   BIN_DIR=${CARGO_TARGET_DIR:-$ROOT/target}/$TARGET_SUBDIR
   INGEST_PORT=$((4318 + PORT_OFFSET))
   STREAM_PORT=$((8080 + PORT_OFFSET))
+  # Pages are served from the one and send to the other.
+  local port
+  for port in $INGEST_PORT $STREAM_PORT; do
+    browsers_take "$port" || fail "browsers refuse to connect to port $port, which PORT_OFFSET=$PORT_OFFSET leads to" "make $COMMAND PORT_OFFSET=$((PORT_OFFSET + 100))"
+  done
   ADMIN_PORT=$((9464 + PORT_OFFSET))
   # With Kafka the services are processes of their own, so each needs an admin port of its own.
   ROLLUP_ADMIN_PORT=$((9465 + PORT_OFFSET))
