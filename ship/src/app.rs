@@ -22,7 +22,7 @@ use crate::batch::Batch;
 use crate::follow::{self, Plan};
 use crate::interrupt::Interrupt;
 use crate::journal::Journal;
-use crate::listen::Listener;
+use crate::listen::{Listener, ModuleListener};
 use crate::outbox::{Item, Outbox};
 use crate::progress::Progress;
 use crate::report::{DAYS_ACCEPTED, Delivery, instant, span};
@@ -113,6 +113,12 @@ fn start_reading(
         let (sender, interrupt) = (sender.clone(), interrupt.clone());
         let run = move || drop(listener.run(&sender, &interrupt));
         std::thread::Builder::new().name("listen".to_owned()).spawn(run).context("start listening thread")?;
+    }
+    for path in &config.nginx {
+        let listener = ModuleListener::bind(path, config.service.clone(), Arc::clone(&numbers))?;
+        let (sender, interrupt) = (sender.clone(), interrupt.clone());
+        let run = move || drop(listener.run(&sender, &interrupt));
+        std::thread::Builder::new().name("nginx".to_owned()).spawn(run).context("start listening thread")?;
     }
     if config.follow.is_some() {
         let plan = Plan {
@@ -234,6 +240,11 @@ impl Run<'_> {
                 intake.count();
                 going
             }
+            Message::Records { input, base_ms, bytes } => {
+                let going = self.take_records(input, base_ms, &bytes, intake, pace);
+                intake.count();
+                going
+            }
             Message::Standing { path, since_ms, positions } => {
                 Ok(self.remember(Item::Standing { path, since_ms, positions }))
             }
@@ -243,6 +254,7 @@ impl Run<'_> {
             }
             other => {
                 intake.note(other);
+                intake.count();
                 Ok(true)
             }
         }
@@ -280,6 +292,29 @@ impl Run<'_> {
             }
         }
         intake.reached(input, place, text);
+        Ok(true)
+    }
+
+    fn take_records(
+        &mut self,
+        input: usize,
+        base_ms: u64,
+        bytes: &[u8],
+        intake: &mut Intake,
+        pace: &mut Option<Pace>,
+    ) -> anyhow::Result<bool> {
+        for record in peep_nginx_record::records(bytes).flatten() {
+            if let Some(pace) = pace {
+                self.keep_pace(pace, intake)?;
+            }
+            if intake.record(input, base_ms, &record)
+                && let Some(batch) = intake.close_batch(input)
+                && !self.hand_on(batch)?
+            {
+                return Ok(false);
+            }
+        }
+        self.show(intake);
         Ok(true)
     }
 

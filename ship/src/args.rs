@@ -62,6 +62,11 @@ pub struct Args {
     #[arg(long = "syslog", value_name = "ADDRESS")]
     pub syslog: Vec<String>,
 
+    /// Take what the nginx module sends to this socket: unix:/run/peep/nginx.sock; may be repeated. Where nginx names no
+    /// service, it is that of --service, else nginx
+    #[arg(long = "nginx", value_name = "ADDRESS")]
+    pub nginx: Vec<String>,
+
     /// Address for /metrics, /healthz and /readyz, such as 127.0.0.1:9465
     #[arg(long, value_name = "ADDRESS")]
     pub admin: Option<String>,
@@ -186,6 +191,8 @@ pub(crate) struct Config {
     /// Followed inputs that are looked for again and again.
     pub(crate) globs: Vec<Glob>,
     pub(crate) syslog: Vec<Address>,
+    /// Sockets of the nginx module.
+    pub(crate) nginx: Vec<PathBuf>,
     /// Of everything; else file names and tags say it.
     pub(crate) service: Option<String>,
     /// The service names were taken from file names.
@@ -243,6 +250,11 @@ impl Args {
             None => Ok(self),
         }
     }
+
+    /// On sockets, which have no end.
+    fn listens(&self) -> bool {
+        !self.syslog.is_empty() || !self.nginx.is_empty()
+    }
 }
 
 impl Config {
@@ -254,21 +266,24 @@ impl Config {
             .iter()
             .map(|text| Address::parse(text).map_err(|problem| format!("--syslog {problem}")))
             .collect::<Result<Vec<_>, _>>()?;
-        if inputs.is_empty() && globs.is_empty() && syslog.is_empty() {
-            return Err("nothing to read: name a log with --file access.log, or --file - for standard input, or listen with --syslog"
+        let nginx = args.nginx.iter().map(|text| unix_path(text)).collect::<Result<Vec<_>, _>>()?;
+        let listens = args.listens();
+        if inputs.is_empty() && globs.is_empty() && !listens {
+            return Err("nothing to read: name a log with --file access.log, or --file - for standard input, or listen with --syslog \
+                        or --nginx"
                 .to_owned());
         }
-        if args.state.is_some() && !args.follow && syslog.is_empty() {
+        if args.state.is_some() && !args.follow && !listens {
             return Err("--state remembers how far growing files are read; it goes together with --follow".to_owned());
         }
         if args.state.is_some() && inputs.iter().any(|input| input.path.is_none()) {
             return Err("standard input has no position to remember; it does not go together with --state".to_owned());
         }
-        if !args.follow && !syslog.is_empty() && !inputs.is_empty() {
-            return Err("--syslog does not end, so files beside it are followed: add --follow".to_owned());
+        if !args.follow && listens && !inputs.is_empty() {
+            return Err("a socket does not end, so files beside it are followed: add --follow".to_owned());
         }
         if args.rebase.is_some() {
-            if args.follow || !syslog.is_empty() {
+            if args.follow || listens {
                 return Err("--rebase shifts a finished log; it does not go together with --follow".to_owned());
             }
             if inputs.iter().any(|input| input.path.is_none()) {
@@ -296,6 +311,7 @@ impl Config {
             inputs,
             globs,
             syslog,
+            nginx,
             service_guessed: args.service.is_none(),
             service: args.service,
             format: LineFormat::new(args.format, args.duration_unit),
@@ -320,7 +336,15 @@ impl Config {
 impl Config {
     /// Files are followed or sockets listened on: it goes on until it is told to stop.
     pub(crate) fn is_endless(&self) -> bool {
-        self.follow.is_some() || !self.syslog.is_empty()
+        self.follow.is_some() || !self.syslog.is_empty() || !self.nginx.is_empty()
+    }
+}
+
+/// The module writes to nothing else.
+fn unix_path(text: &str) -> Result<PathBuf, String> {
+    match Address::parse(text) {
+        Ok(Address::Unix(path)) => Ok(path),
+        _ => Err(format!("--nginx {text}: expected unix:/PATH, such as unix:/run/peep/nginx.sock")),
     }
 }
 
@@ -394,7 +418,7 @@ fn target(args: &Args, key: Option<String>) -> Result<Target, String> {
     let give_up_after = match args.give_up_after {
         Some(0) => None,
         Some(seconds) => Some(Duration::from_secs(seconds.into())),
-        None if args.follow || !args.syslog.is_empty() => None,
+        None if args.follow || args.listens() => None,
         None => Some(Duration::from_secs(120)),
     };
     let authorities = args.ca_file.as_deref().map(authorities).transpose()?;

@@ -1,6 +1,6 @@
 //! A tiny HTTP/1.1 server for tests: remembers what it was sent and answers as the test says.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -68,10 +68,11 @@ impl FakeIngest {
         self.received.lock().unwrap().clone()
     }
 
+    /// Of each batch once, by its number.
     pub(crate) fn events(&self) -> Vec<serde_json::Value> {
-        let mut received = self.received();
+        let (mut received, mut seen) = (self.received(), HashSet::new());
+        received.retain(|request| seen.insert((request.headers["peep-producer"].clone(), request.seq())));
         received.sort_by_key(Received::seq);
-        received.dedup_by_key(|request| request.seq());
         received.iter().flat_map(Received::events).collect()
     }
 }

@@ -1,8 +1,8 @@
 //! Access logs to events: `peep ship`.
 //!
 //! What arrives: lines of nginx or Apache access logs, from files (plain or gzip), from standard input, followed
-//! as they grow, or sent by syslog. What leaves: batches of events for `POST /v1/events`, each with an
-//! identity (producer, sequence number) so that a retry counts once.
+//! as they grow, or sent by syslog; and requests that the nginx module tells of. What leaves: batches of events for
+//! `POST /v1/events`, each with an identity (producer, sequence number) so that a retry counts once.
 //!
 //! Promised: every line has exactly one outcome (event, malformed with a reason, blank); a batch never
 //! changes once it was first sent; with a state folder, a line of a followed file is sent exactly once over any number
@@ -12,8 +12,8 @@
 //! Not done: keeping what comes by datagram while ingest is away for longer than the buffer lasts. Files wait; a sender of
 //! datagrams does not.
 //!
-//! One line on its way: `source`, `follow` or `listen` → `detect` → `combined` or `json` → `route` → `event` → `batch` →
-//! `outbox` (`parcel`, `journal`) → `send` → the ingest service (`POST /v1/events`), with `position` saying where reading
+//! One line on its way: `source`, `follow` or `listen` → `detect` → `combined`, `json` or `nginx` → `route` → `event` →
+//! `batch` → `outbox` (`parcel`, `journal`) → `send` → the ingest service (`POST /v1/events`), with `position` saying where reading
 //! stands, `report` and `metrics` keeping the books and `app` putting it all together.
 
 // Modules in the order in which a line meets them, not in alphabetical order.
@@ -38,6 +38,8 @@ mod detect;
 mod combined;
 
 mod json;
+
+mod nginx;
 
 mod time;
 

@@ -39,6 +39,8 @@ pub(crate) enum Target<'a> {
     Missing,
     /// Bytes that are no HTTP request: TLS to a plain port, a port scan.
     NotHttp,
+    /// No path, but the route already, of plain characters.
+    Template(&'a str),
     Path(Cow<'a, [u8]>),
 }
 
@@ -57,6 +59,8 @@ pub(crate) enum Malformed {
     BadBytes,
     #[error("not_json: not one complete JSON object")]
     NotJson,
+    #[error("no_record: a datagram that is none of the nginx module")]
+    NoRecord,
     #[error("too_long: longer than 1 MiB")]
     TooLong,
 }

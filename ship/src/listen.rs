@@ -5,6 +5,7 @@
 //! kernel's buffer fills: UDP datagrams beyond it are dropped and counted by the kernel, and that count is in the metrics;
 //! on a unix socket nginx is told at once, drops the line and says so in its error log. Not done: TCP, TLS.
 
+mod module;
 mod syslog;
 
 use std::collections::HashMap;
@@ -25,6 +26,8 @@ use crate::args::{Input, is_service_name};
 use crate::interrupt::Interrupt;
 use crate::metrics;
 use crate::source::Message;
+
+pub(crate) use module::ModuleListener;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,10 +19,14 @@ pub const QUEUED_BYTES: &str = "peep_ship_queued_bytes";
 pub const OPEN_FILES: &str = "peep_ship_open_files";
 /// Bytes of followed files that are written and not read.
 pub const LAG_BYTES: &str = "peep_ship_lag_bytes";
-/// Datagrams taken, by listener: `syslog_udp`, `syslog_unix`.
+/// Datagrams taken, by listener: `syslog_udp`, `syslog_unix`, `nginx`.
 pub const DATAGRAMS_TOTAL: &str = "peep_ship_datagrams_total";
 /// Datagrams that the kernel dropped because nobody took them in time, as far as it counts them: those of UDP.
 pub const DATAGRAMS_DROPPED_TOTAL: &str = "peep_ship_datagrams_dropped_total";
+/// Events that nginx's workers dropped because nobody took them in time, as they tell it.
+pub const NGINX_EVENTS_DROPPED_TOTAL: &str = "peep_ship_nginx_events_dropped_total";
+/// Events that workers have sent and that were in no datagram that arrived.
+pub const NGINX_EVENTS_MISSING_TOTAL: &str = "peep_ship_nginx_events_missing_total";
 
 /// Registers the help texts; call once after the recorder is installed.
 pub fn describe() {
@@ -37,6 +41,14 @@ pub fn describe() {
     describe_counter!(
         DATAGRAMS_DROPPED_TOTAL,
         "Datagrams that the kernel dropped before they were taken, where it counts them (UDP)."
+    );
+    describe_counter!(
+        NGINX_EVENTS_DROPPED_TOTAL,
+        "Events that nginx dropped because the shipper did not take them in time, as its workers tell."
+    );
+    describe_counter!(
+        NGINX_EVENTS_MISSING_TOTAL,
+        "Events that nginx has sent and that did not arrive, by the gaps in its workers' numbers."
     );
     for outcome in ["event", "malformed", "blank"] {
         counter!(LINES_TOTAL, "outcome" => outcome).increment(0);
@@ -82,6 +94,12 @@ pub(crate) fn datagrams_dropped(listener: &'static str, total: u64) {
     counter!(DATAGRAMS_DROPPED_TOTAL, "listener" => listener).absolute(total);
 }
 
+/// By how much the losses of nginx's workers have grown.
+pub(crate) fn nginx_lost(dropped: u64, missing: u64) {
+    counter!(NGINX_EVENTS_DROPPED_TOTAL).increment(dropped);
+    counter!(NGINX_EVENTS_MISSING_TOTAL).increment(missing);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +113,7 @@ mod tests {
             reading(1, 2);
             datagrams("syslog_udp", 1);
             datagrams_dropped("syslog_udp", 1);
+            nginx_lost(1, 1);
             handle.render()
         });
         let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/shipping.md");

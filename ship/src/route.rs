@@ -24,6 +24,7 @@ pub(crate) fn write_template(target: &Target<'_>, patterns: &[Pattern], out: &mu
     match target {
         Target::Missing => out.push_str("(none)"),
         Target::NotHttp => out.push_str("(invalid)"),
+        Target::Template(template) => out.push_str(template),
         Target::Path(target) => {
             let path = path_of(target);
             match patterns.iter().find(|pattern| pattern.matches(path)) {
@@ -36,7 +37,7 @@ pub(crate) fn write_template(target: &Target<'_>, patterns: &[Pattern], out: &mu
 }
 
 /// What a template may have at most; also the limit that the vectors state.
-const TEMPLATE_BYTES_MAX: usize = 256;
+pub(crate) const TEMPLATE_BYTES_MAX: usize = 256;
 
 /// Longer paths end in `/{rest}`: real routes are rarely this deep, proxied and probed paths are.
 const SEGMENTS_MAX: usize = 8;

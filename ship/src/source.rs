@@ -21,6 +21,10 @@ pub(crate) enum Message {
     Opened { input: usize, as_input: Input },
     /// Complete lines; at the end of an input the last one may lack its line feed.
     Lines { input: usize, text: Vec<u8>, place: Option<Place> },
+    /// Whole records of the nginx module, all of one service; their times are relative to `base_ms`.
+    Records { input: usize, base_ms: u64, bytes: Vec<u8> },
+    /// A datagram, or the end of one, that holds no record.
+    Unreadable { input: usize, bytes: Vec<u8> },
     /// The beginning of a line that is too long to be one.
     Oversized { input: usize, head: Vec<u8> },
     /// Where reading begins, to be remembered before anything is read.

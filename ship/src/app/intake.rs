@@ -10,8 +10,9 @@ use crate::args::{Config, Input};
 use crate::batch::{Batch, Lane};
 use crate::detect::{LineFormat, detect};
 use crate::event::EventWriter;
-use crate::line::Malformed;
+use crate::line::{AccessLine, Malformed};
 use crate::metrics;
+use crate::nginx::Requested;
 use crate::position::Position;
 use crate::progress::Progress;
 use crate::report::{DAYS_ACCEPTED, Report};
@@ -143,13 +144,42 @@ impl Intake {
             return false;
         }
         let parsed = if line.len() > LINE_BYTES_MAX { Err(Malformed::TooLong) } else { self.format.parse(line) };
-        let access = match parsed {
-            Ok(access) => access,
+        match parsed {
+            Ok(access) => self.access(input, &access),
             Err(reason) => {
                 self.report.malformed(reason, line, &state.name, state.line_number);
-                return false;
+                false
             }
-        };
+        }
+    }
+
+    /// One record of the nginx module; true when its event has filled the batch.
+    pub(super) fn record(&mut self, input: usize, base_ms: u64, record: &peep_nginx_record::Record<'_>) -> bool {
+        match Requested::read(record, base_ms) {
+            Some(requested) => {
+                let Some(state) = self.inputs[input].as_mut() else { return false };
+                state.line_number += 1;
+                self.report.lines += 1;
+                self.access(input, &requested.as_line())
+            }
+            None => {
+                self.refuse(input, Malformed::NoRecord, record.bytes);
+                false
+            }
+        }
+    }
+
+    /// What cannot be understood is counted as a line of its own.
+    fn refuse(&mut self, input: usize, reason: Malformed, bytes: &[u8]) {
+        let Some(state) = self.inputs[input].as_mut() else { return };
+        state.line_number += 1;
+        self.report.lines += 1;
+        self.report.malformed(reason, bytes, &state.name, state.line_number);
+    }
+
+    /// The event of a request; true when it has filled the batch.
+    fn access(&mut self, input: usize, access: &AccessLine<'_>) -> bool {
+        let Some(state) = self.inputs[input].as_ref() else { return false };
         self.template.clear();
         write_template(&access.request.target, &self.patterns, &mut self.template);
         let service = &mut self.services[state.service];
@@ -162,7 +192,7 @@ impl Intake {
             }
             Admission::Known => &self.template,
         };
-        let ended_ms = state.writer.ended_ms(&access);
+        let ended_ms = state.writer.ended_ms(access);
         if ended_ms < self.oldest_accepted_ms {
             if self.report.too_old == 0 {
                 self.progress.say(&format!(
@@ -172,9 +202,9 @@ impl Intake {
             }
             self.report.too_old += 1;
         }
-        let overlong = EventWriter::is_overlong(&access);
-        self.report.event(&access, ended_ms, overlong);
-        service.lane.push(|out| state.writer.write(&access, route, out))
+        let overlong = EventWriter::is_overlong(access);
+        self.report.event(access, ended_ms, overlong);
+        service.lane.push(|out| state.writer.write(access, route, out))
     }
 
     /// The file of this input is taken up to the end of `text`, which begins at `place`.
@@ -219,18 +249,14 @@ impl Intake {
     pub(super) fn note(&mut self, message: Message) {
         match message {
             Message::Opened { input, as_input } => self.open_input(input, &as_input),
-            Message::Oversized { input, head } => {
-                let Some(state) = self.inputs[input].as_mut() else { return };
-                state.line_number += 1;
-                self.report.lines += 1;
-                self.report.malformed(Malformed::TooLong, &head, &state.name, state.line_number);
-            }
+            Message::Oversized { input, head } => self.refuse(input, Malformed::TooLong, &head),
+            Message::Unreadable { input, bytes } => self.refuse(input, Malformed::NoRecord, &bytes),
             Message::Note(text) => self.progress.say(&text),
             Message::Failed(problem) => {
                 self.report.unreadable += 1;
                 self.progress.say(&problem);
             }
-            Message::Lines { .. } | Message::Standing { .. } | Message::Closed { .. } => {
+            Message::Lines { .. } | Message::Records { .. } | Message::Standing { .. } | Message::Closed { .. } => {
                 debug_assert!(false, "taken by the run itself");
             }
         }

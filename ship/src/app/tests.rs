@@ -10,6 +10,7 @@ use super::*;
 use crate::fake_ingest::FakeIngest;
 
 mod full_logs;
+mod module;
 
 #[derive(clap::Parser)]
 struct Command {
@@ -33,6 +34,15 @@ fn run_with(words: &[&str], interrupt: &Interrupt) -> Outcome {
     let lines = output.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
     let events = lines.map(|line| serde_json::from_slice(line).unwrap()).collect();
     Outcome { succeeded, events, said: progress.said() }
+}
+
+/// Also when an assertion fails: the scope waits for the run.
+struct RaisedAtTheEnd<'a>(&'a Interrupt);
+
+impl Drop for RaisedAtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.raise();
+    }
 }
 
 fn dry_run(words: &[&str]) -> Outcome {
@@ -288,6 +298,7 @@ fn followed_lines_arrive_within_a_second_and_an_interrupt_flushes() {
     let outcome = std::thread::scope(|scope| {
         let run =
             scope.spawn(|| run_with(&["--follow", "--url", &ingest.url, "--file", path.to_str().unwrap()], &interrupt));
+        let raised = RaisedAtTheEnd(&interrupt);
         std::thread::sleep(Duration::from_millis(400));
         append(line);
         let written = Instant::now();
@@ -296,7 +307,7 @@ fn followed_lines_arrive_within_a_second_and_an_interrupt_flushes() {
             std::thread::sleep(Duration::from_millis(10));
         }
         append(line);
-        interrupt.raise();
+        drop(raised);
         run.join().unwrap()
     });
     assert!(outcome.succeeded, "{}", outcome.said);

@@ -75,11 +75,12 @@ mod tests {
     #[test]
     fn a_file_has_the_options_of_the_command_line() {
         let args = complete_with(
-            "# comment\n\nfollow\nfile = /var/log/nginx/*.log\nfile=/b.log\nroute = /a={b}\nbatch-events = 7\n",
+            "# comment\n\nfollow\nfile = /var/log/nginx/*.log\nfile=/b.log\nroute = /a={b}\nbatch-events = 7\nnginx = unix:/a.sock\n",
             &[],
         )
         .unwrap();
         assert!(args.follow);
+        assert_eq!(args.nginx, ["unix:/a.sock"]);
         assert_eq!(args.files, ["/var/log/nginx/*.log", "/b.log"].map(std::path::PathBuf::from));
         assert_eq!((args.batch_events, args.routes), (7, vec!["/a={b}".to_owned()]));
     }

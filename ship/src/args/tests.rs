@@ -53,6 +53,9 @@ fn nonsense_is_refused_with_a_sentence() {
         ("--syslog tcp:127.0.0.1:1", "expected udp:"),
         ("--syslog udp:127.0.0.1", "an address and a port"),
         ("--syslog udp:127.0.0.1:1 --file /etc/hosts", "add --follow"),
+        ("--nginx unix:/tmp/x.sock --file /etc/hosts", "add --follow"),
+        ("--nginx udp:127.0.0.1:1", "expected unix:"),
+        ("--nginx /tmp/x.sock", "expected unix:"),
     ] {
         let problem = config(words).unwrap_err();
         assert!(problem.contains(sentence), "{words}: {problem}");
