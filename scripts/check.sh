@@ -31,6 +31,7 @@ dependency_advisories() {
   fi
 }
 
+formatting() { cargo fmt --all --check && cargo fmt --manifest-path nginx-module/Cargo.toml --check; }
 lock_file() { cargo metadata --locked --format-version 1 --no-deps >/dev/null; }
 # A workspace of its own with a lock file of its own, in the same target directory: what both depend on is checked once. The
 # fuzzer itself is not needed for that, and compiling it would take longer than the rest.
@@ -52,7 +53,7 @@ require_tools curl git compiler rust node shellcheck cargo_deny
 install_dashboard_packages
 install_sdk_packages
 
-step "formatting" cargo fmt --all --check
+step "formatting" formatting
 step "lock file matches the manifests" lock_file
 step "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
 step "fuzz targets compile" fuzz_targets

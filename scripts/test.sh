@@ -28,6 +28,7 @@ journey() { scripts/journey.sh; }
 otel() { scripts/otel.sh; }
 prometheus() { scripts/prometheus.sh; }
 openapi() { scripts/openapi.sh; }
+nginx_events() { scripts/nginx.sh; }
 sdks() { scripts/sdk.sh; }
 faults() { SHORT=1 scripts/faults.sh; }
 
@@ -48,6 +49,8 @@ browser_tests() {
 
 make_log_dir
 require_tools curl compiler rust node python postgres kafka nginx chromium prometheus
+# Elsewhere the step that needs it says that it could not judge.
+if command -v apt-get >/dev/null; then require_tools nginx_dev; fi
 build_dashboard
 
 step "build" rust_build
@@ -58,6 +61,7 @@ step "OpenTelemetry SDKs of Python and Node: spans in, their numbers out" otel
 step "Prometheus: events in, scraped, asked in PromQL" prometheus
 step "API: what its description allows and forbids, asked by schemathesis" openapi
 step "SDKs: requests of real frameworks, their numbers out" sdks
+step "nginx: requests in, by its log and by the module, their numbers out" nginx_events
 step "faults: a short campaign under load" faults
 step "dashboard in a browser" browser_tests
 summary

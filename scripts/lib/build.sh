@@ -41,6 +41,36 @@ build_dashboard() {
   fingerprint "$dir" >"$dir/node_modules/.peep-built"
 }
 
+# build_nginx_module: against the nginx that is installed. Nothing of nginx is compiled: what `configure` writes, its headers need.
+# Sets MODULE.
+build_nginx_module() {
+  local folder=${CARGO_TARGET_DIR:-$ROOT/target}/nginx-module source=/usr/share/nginx/src version
+  version=$({ nginx -V 2>&1 && cat "$source/conf_flags"; } | cksum)
+  if [ "$(cat "$folder/objs/.peep-configured" 2>/dev/null)" != "$version" ]; then
+    rm -rf "$folder/objs"
+    with_progress "configuring the headers of nginx" "$LOG_DIR/build-nginx.log" configure_nginx "$source" "$folder/objs" ||
+      fail "the headers of nginx cannot be configured" "read $LOG_DIR/build-nginx.log"
+    echo "$version" >"$folder/objs/.peep-configured"
+  fi
+  # cargo knows best whether there is anything to do.
+  with_progress "building the nginx module" "$LOG_DIR/build-nginx-module.log" \
+    env NGINX_SOURCE_DIR="$source" NGINX_BUILD_DIR="$folder/objs" \
+    cargo build --release --locked --manifest-path "$ROOT/nginx-module/Cargo.toml" --target-dir "$folder/target" ||
+    fail "the nginx module does not build" "read $LOG_DIR/build-nginx-module.log"
+  # shellcheck disable=SC2034 # for whoever called
+  MODULE=$folder/target/release/libngx_http_peep_module.so
+}
+
+# configure_nginx SOURCE OBJS: as the distribution did, or nginx would call the module not binary compatible.
+configure_nginx() {
+  mkdir -p "$2"
+  cd "$1" || return
+  NGX_CONF_FLAGS=()
+  # shellcheck source=/dev/null
+  . ./conf_flags
+  ./configure --with-cc-opt="-g -O2 -fPIC" --with-ld-opt=-fPIC "${NGX_CONF_FLAGS[@]}" --builddir="$2"
+}
+
 # build_binaries: cargo shows its own progress, and nothing when there is nothing to do.
 build_binaries() {
   local flags='' before=$SECONDS

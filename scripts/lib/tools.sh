@@ -25,6 +25,7 @@ name_of() {
     faketime) echo "libfaketime" ;;
     proxies) echo "nginx, HAProxy, Apache httpd" ;;
     nginx) echo "nginx" ;;
+    nginx_dev) echo "headers of nginx and libclang" ;;
     slowhttptest) echo "slowhttptest" ;;
     go) echo "Go" ;;
     h2spec) echo "h2spec" ;;
@@ -59,6 +60,8 @@ have_postgres() { "$ROOT/scripts/postgres.sh" status --binaries >/dev/null 2>&1;
 have_kafka() { "$ROOT/scripts/kafka.sh" status --binaries >/dev/null 2>&1; }
 have_faketime() { ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1; }
 have_nginx() { PATH=$PATH:/usr/sbin:/sbin command -v nginx >/dev/null; }
+# To build the module against: the source that the nginx of the distribution was built from, as Debian and Ubuntu ship it.
+have_nginx_dev() { have_nginx && [ -e /usr/share/nginx/src/conf_flags ] && ls /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1; }
 have_proxies() {
   local name
   for name in nginx haproxy apache2; do PATH=$PATH:/usr/sbin:/sbin command -v "$name" >/dev/null || return; done
@@ -158,6 +161,8 @@ install_prometheus() {
 }
 install_faketime() { packages libfaketime libfaketime; }
 install_nginx() { packages nginx-light nginx; }
+# Together, because each is of exactly one version of the other.
+install_nginx_dev() { packages "nginx-light nginx-dev libclang-dev" nginx; }
 install_proxies() { packages "nginx-light haproxy apache2-bin" "nginx haproxy httpd"; }
 install_slowhttptest() { packages slowhttptest slowhttptest; }
 install_go() { packages golang-go go; }

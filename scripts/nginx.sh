@@ -1,0 +1,266 @@
+#!/usr/bin/env bash
+# A real nginx, with peep.conf and with the module, tells a peep of its own what it has served, to the request: over hostile
+# clients, reloads, its end, and a shipper that is away. Part of `make test`. Expects the binaries of PROFILE to be built; builds
+# the module.
+set -euo pipefail
+COMMAND=nginx
+LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")/lib" && pwd)
+# shellcheck source=scripts/lib/say.sh
+. "$LIB/say.sh"
+# shellcheck source=scripts/lib/layout.sh
+. "$LIB/layout.sh"
+# shellcheck source=scripts/lib/tools.sh
+. "$LIB/tools.sh"
+# shellcheck source=scripts/lib/suite.sh
+. "$LIB/suite.sh"
+# shellcheck source=scripts/lib/build.sh
+. "$LIB/build.sh"
+# shellcheck source=scripts/lib/private_stack.sh
+. "$LIB/private_stack.sh"
+cd "$ROOT"
+
+PATH=$PATH:/usr/sbin:/sbin
+WRONG=0
+
+expect() { # WHAT WANTED FOUND
+  if [ "$3" = "$2" ]; then
+    note "ok      $1"
+  else
+    WRONG=1
+    printf '    NOT OK  %s\n--- wanted\n%s\n--- found\n%s\n' "$1" "$2" "$3"
+  fi
+}
+
+# expect_soon WHAT WANTED COMMAND...: as soon as it is so, or what it is after 20 s.
+expect_soon() {
+  local what=$1 wanted=$2 found deadline=$((SECONDS + 20))
+  shift 2
+  while true; do
+    found=$("$@" || true)
+    if [ "$found" = "$wanted" ] || [ "$SECONDS" -ge "$deadline" ]; then break; fi
+    sleep 0.2
+  done
+  expect "$what" "$wanted" "$found"
+}
+
+# rows SERVICE [GROUP]: "<route> <method> <status> <count> timed" of each series, sorted; with GROUP, what that says.
+rows() {
+  curl -sS -m 10 -H "Authorization: Bearer $PEEP_READ_KEY" \
+    "$PEEP_URL/v1/summary?from=-1h&to=now&service=$1&group_by=${2:-route,method,status}" |
+    node -e 'for (const row of JSON.parse(require("fs").readFileSync(0)).rows)
+      console.log([row.route, row.method, row.status, row.count, row.latency_count === row.count ? "timed" : "untimed"]
+        .filter((word) => word != null).join(" "))' | LC_ALL=C sort
+}
+
+# count SERVICE ROUTE: events of one route.
+count() { rows "$1" route | awk -v route="$2" '$1 == route { found = $2 } END { print found + 0 }'; }
+
+# --- nginx ------------------------------------------------------------------------------------------------------------
+
+start_nginx() {
+  WEB=$DEV_DIR/web
+  mkdir -p "$WEB/html"
+  head -c 6000 /dev/zero | tr '\0' x >"$WEB/html/slow"
+  sed "s|/var/log/nginx/|$WEB/web.|" nginx-module/peep.conf >"$WEB/peep.conf"
+  # The services: web and hostile, from the names of the logs; module and hostile-module, as the module says it.
+  cat >"$WEB/nginx.conf" <<CONF
+load_module $MODULE;
+worker_processes 2;
+daemon off;
+pid $WEB/nginx.pid;
+error_log $WEB/error.log warn;
+events { worker_connections 256; }
+http {
+  client_body_temp_path $WEB/body;
+  proxy_temp_path $WEB/proxy;
+  fastcgi_temp_path $WEB/fastcgi;
+  uwsgi_temp_path $WEB/uwsgi;
+  scgi_temp_path $WEB/scgi;
+  include $WEB/peep.conf;
+  peep_socket $WEB/peep.sock;
+  peep on;
+  peep_service module;
+  keepalive_requests 100000;
+  server {
+    listen unix:$WEB/shop.sock;
+    root $WEB/html;
+    location /orders/ { peep_route "/orders/{number}"; return 200 "hi"; }
+    location /missing { return 404; }
+    location /broken { return 502; }
+    location /reload { return 200 "hi"; }
+    location /away { return 200 "hi"; }
+    location /quiet { peep off; return 204; }
+    location /slow { limit_rate 2k; }
+  }
+  server {
+    listen unix:$WEB/hostile.sock;
+    access_log $WEB/hostile.access.peep.log peep buffer=64k flush=1s;
+    peep_service hostile-module;
+    large_client_header_buffers 4 16k;
+    location / { return 200 "hi"; }
+  }
+}
+CONF
+  nginx -t -q -p "$WEB" -c "$WEB/nginx.conf" || fail "nginx does not take the module" "what it said is above"
+  nginx -p "$WEB" -c "$WEB/nginx.conf" 2>"$WEB/stderr.log" &
+  NGINX_PID=$!
+  until [ -S "$WEB/hostile.sock" ]; do
+    kill -0 "$NGINX_PID" 2>/dev/null || fail "nginx does not start: $(cat "$WEB/stderr.log" "$WEB/error.log")"
+    sleep 0.1
+  done
+}
+
+# get PATH [OPTION...]: requests it, or all that a range in it makes, and says how many were answered, by status: "200 300".
+get() {
+  local path=$1
+  shift
+  # A connection that a reload has closed is opened anew, and the request on it, which was not served, sent again.
+  curl -sS -m 60 --unix-socket "$WEB/shop.sock" -o /dev/null -w '%{http_code}\n' "$@" "http://shop$path" | sort | uniq -c |
+    awk '{ print $2, $1 }'
+}
+
+# --- the shipper ------------------------------------------------------------------------------------------------------
+
+start_shipper() {
+  "$BIN_DIR/peep" ship --follow --from-start --state "$DEV_DIR/ship" --nginx "unix:$WEB/peep.sock" \
+    --admin "127.0.0.1:$SHIP_PORT" "$WEB/*.access.peep.log" >>"$LOG_DIR/ship.log" 2>&1 &
+  SHIP_PID=$!
+  until curl -fsS -m 2 -o /dev/null "http://127.0.0.1:$SHIP_PORT/readyz" 2>/dev/null; do
+    kill -0 "$SHIP_PID" 2>/dev/null || fail "the shipper does not start: $(cat "$LOG_DIR/ship.log")"
+    sleep 0.1
+  done
+}
+
+stop_shipper() {
+  local status=0
+  kill -TERM "$SHIP_PID"
+  wait "$SHIP_PID" || status=$?
+  SHIP_PID=''
+  expect "the shipper ends with its books in order" 0 "$status"
+}
+
+metric() {
+  curl -sS -m 10 "http://127.0.0.1:$SHIP_PORT/metrics" | awk -v name="$1" '$1 == name { found = $2 } END { print found + 0 }'
+}
+
+stop_all() {
+  local pid
+  for pid in ${NGINX_PID:-} ${SHIP_PID:-}; do
+    kill -TERM "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+  done
+  remove_private_stack
+}
+
+# --- the cases --------------------------------------------------------------------------------------------------------
+
+each_request_is_one_event() {
+  expect "300 orders are served" "200 300" "$(get '/orders/[1001-1300]')"
+  expect "40 misses" "404 40" "$(get '/missing?token=[1-40]')"
+  expect "20 failures" "502 20" "$(get '/broken?n=[1-20]' -X POST)"
+  expect "25 requests of which the module says nothing" "204 25" "$(get '/quiet?n=[1-25]')"
+  expect_soon "by the log" $'/broken POST 502 20 timed\n/missing GET 404 40 timed\n/orders/{id} GET 200 300 timed\n/quiet GET 204 25 timed' \
+    rows web
+  expect_soon "by the module" $'/broken POST 502 20 timed\n/missing GET 404 40 timed\n/orders/{number} GET 200 300 timed' rows module
+}
+
+hostile_clients_break_no_line() {
+  local wanted
+  node scripts/nginx/hostile.mjs "$WEB/hostile.sock" >"$DEV_DIR/statuses"
+  wanted=$(LC_ALL=C sort "$DEV_DIR/statuses" | uniq -c | awk '{ print $2, $1, "timed" }')
+  note "answered: $(sort "$DEV_DIR/statuses" | uniq -c | xargs)"
+  expect_soon "hostile requests by the log" "$wanted" rows hostile status
+  expect_soon "hostile requests by the module" "$wanted" rows hostile-module status
+  expect "each is a line of its own, and JSON" "$(wc -l <"$DEV_DIR/statuses") of the same keys" "$(
+    # Byte by byte: nginx passes on what is no UTF-8.
+    node -e '
+      const lines = require("fs").readFileSync(process.argv[1], "latin1").split("\n").slice(0, -1);
+      const keys = new Set(lines.map((line) => Object.keys(JSON.parse(line)).join()));
+      console.log(`${lines.length} of ${keys.size === 1 ? "the same keys" : [...keys].join("; ")}`);
+    ' "$WEB/hostile.access.peep.log"
+  )"
+  expect "the shipper understands each" 0 "$(metric 'peep_ship_lines_total{outcome="malformed"}')"
+}
+
+a_reload_loses_nothing() {
+  local part pids=()
+  for part in 1 2 3; do
+    get "/reload?part=$part&n=[1-3000]" >"$DEV_DIR/reload.$part" &
+    pids+=($!)
+  done
+  for part in 1 2 3; do
+    sleep 0.1
+    kill -HUP "$NGINX_PID"
+  done
+  wait "${pids[@]}"
+  expect "9000 requests are served over three reloads" $'200 3000\n200 3000\n200 3000' "$(cat "$DEV_DIR"/reload.*)"
+  expect_soon "by the log" 9000 count web /reload
+  expect_soon "by the module" 9000 count module /reload
+}
+
+# What the module cannot deliver is counted, and a worker that ends still tells it.
+a_shipper_that_is_away_is_told_what_it_missed() {
+  stop_shipper
+  expect "120 requests without a shipper" "200 120" "$(get '/away?n=[1-120]')"
+  local deadline=$((SECONDS + 20))
+  until grep -q 'events dropped' "$WEB/error.log" || [ "$SECONDS" -ge "$deadline" ]; do sleep 0.1; done
+  start_shipper
+  kill -HUP "$NGINX_PID"
+  expect_soon "the log has them all" 120 count web /away
+  expect_soon "the module's are arrived or counted" 120 away_in_all
+  expect "some were dropped" yes "$([ "$(metric peep_ship_nginx_events_dropped_total)" -gt 0 ] && echo yes)"
+}
+away_in_all() { echo $(($(metric peep_ship_nginx_events_dropped_total) + $(count module /away))); }
+
+the_end_loses_nothing() {
+  local slow
+  get /slow >"$DEV_DIR/slow" &
+  slow=$!
+  # It takes two seconds; asked to go in the middle, nginx serves it to its end.
+  sleep 0.5
+  kill -QUIT "$NGINX_PID"
+  wait "$slow"
+  wait "$NGINX_PID" || true
+  NGINX_PID=''
+  expect "the last request is served" "200 1" "$(cat "$DEV_DIR/slow")"
+  expect_soon "by the log" 1 count web /slow
+  expect_soon "by the module" 1 count module /slow
+}
+
+if ! have_nginx_dev; then
+  echo "no Debian nginx-dev here to build the module against"
+  exit "$SKIP_STATUS"
+fi
+make_log_dir
+build_nginx_module
+private_stack
+mkdir -p "$LOG_DIR"
+# Commits show up faster than by default; everything else is as it is.
+export PEEP_ROLLUP_FLUSH_INTERVAL=500ms
+DEMO=0 KAFKA=0 make --silent up >"$DEV_DIR/up.log" 2>&1 || {
+  cat "$DEV_DIR/up.log"
+  exit 1
+}
+set -a
+# shellcheck source=/dev/null
+. "$ENV_FILE"
+set +a
+trap stop_all EXIT
+# Where a Prometheus would be, which this stack has not.
+SHIP_PORT=$((9090 + PORT_OFFSET))
+
+start_nginx
+start_shipper
+each_request_is_one_event
+hostile_clients_break_no_line
+a_reload_loses_nothing
+expect "until now nginx has dropped nothing" 0 "$(metric peep_ship_nginx_events_dropped_total)"
+a_shipper_that_is_away_is_told_what_it_missed
+the_end_loses_nothing
+expect "and nothing got lost on the way" 0 "$(metric peep_ship_nginx_events_missing_total)"
+expect "no worker fell" '' "$(grep -E 'exited on signal|panick' "$WEB/error.log" "$WEB/stderr.log" || true)"
+stop_shipper
+if [ "$WRONG" -ne 0 ]; then
+  tail -n 20 "$WEB/error.log" "$LOG_DIR/ship.log"
+fi
+exit "$WRONG"
