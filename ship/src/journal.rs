@@ -6,6 +6,7 @@
 //!   between them and none is read twice;
 //! - what a sync of the [`Journal::handle`] has returned for is on the disk, and only such a batch may be sent. A record that a crash tore
 //!   was therefore never sent, and is dropped;
+//! - a write that fails, because the disk is full, leaves no half record behind: it can be tried again;
 //! - the file stays small: it is written anew with what is alive when more than [`GARBAGE_BYTES_MAX`] of it is not;
 //! - one shipper uses a state folder at a time.
 //!
@@ -15,7 +16,7 @@ mod record;
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{ErrorKind, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -32,6 +33,8 @@ pub(crate) struct Journal {
     _lock: File,
     bytes: u64,
     live: Live,
+    /// A failed write has left bytes behind that could not be taken back: nothing may follow them.
+    torn: bool,
 }
 
 /// What a restart would need.
@@ -72,7 +75,7 @@ impl Journal {
         let path = folder.join(NAME);
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
         };
         let live = Live::restore(&bytes).with_context(|| {
@@ -81,7 +84,8 @@ impl Journal {
                 path.display()
             )
         })?;
-        let mut journal = Self { folder: folder.to_owned(), file: lock.try_clone()?, _lock: lock, bytes: 0, live };
+        let mut journal =
+            Self { folder: folder.to_owned(), file: lock.try_clone()?, _lock: lock, bytes: 0, live, torn: false };
         // Whatever a crash left at the end is gone with this.
         journal.rewrite()?;
         Ok(journal)
@@ -106,30 +110,40 @@ impl Journal {
     }
 
     /// Remembers a batch and the positions behind it; durable after the next sync of the [`Journal::handle`].
-    pub(crate) fn append(&mut self, parcel: &Parcel, positions: Vec<Position>) -> anyhow::Result<()> {
-        self.write(&Record::Batch { parcel: parcel.clone(), positions })
+    pub(crate) fn append(&mut self, parcel: &Parcel, positions: &[Position]) -> anyhow::Result<()> {
+        self.write(Record::Batch { parcel: parcel.clone(), positions: positions.to_vec() })
     }
 
     /// Remembers where reading a path begins.
-    pub(crate) fn stand(&mut self, path: &str, since_ms: i64, positions: Vec<Position>) -> anyhow::Result<()> {
-        self.write(&Record::Standing { path: path.to_owned(), since_ms, positions })
+    pub(crate) fn stand(&mut self, path: &str, since_ms: i64, positions: &[Position]) -> anyhow::Result<()> {
+        self.write(Record::Standing { path: path.to_owned(), since_ms, positions: positions.to_vec() })
     }
 
     /// Remembers how far files are read, where no batch does.
-    pub(crate) fn reached(&mut self, positions: Vec<Position>) -> anyhow::Result<()> {
-        if positions.is_empty() { Ok(()) } else { self.write(&Record::Reached { positions }) }
+    pub(crate) fn reached(&mut self, positions: &[Position]) -> anyhow::Result<()> {
+        if positions.is_empty() { Ok(()) } else { self.write(Record::Reached { positions: positions.to_vec() }) }
     }
 
     /// A path that is gone, with all of its files.
     pub(crate) fn forget(&mut self, path: &str) -> anyhow::Result<()> {
-        self.write(&Record::Gone { path: path.to_owned() })
+        self.write(Record::Gone { path: path.to_owned() })
     }
 
-    /// The batch has its answer. Need not be durable: sent again, it is recognised as a duplicate.
+    /// The batch has its answer. Need not be durable: sent again, it is recognised as a duplicate. So a full disk is no
+    /// trouble here, nor for writing anew, which can wait.
     pub(crate) fn answered(&mut self, identity: Identity) -> anyhow::Result<()> {
-        self.write(&Record::Answered(identity))?;
+        match self.write(Record::Answered(identity)) {
+            Err(error) if is_full(&error) => self.live.apply(Record::Answered(identity)),
+            other => other?,
+        }
         let live: u64 = self.live.unanswered.iter().map(|parcel| parcel.bytes.len() as u64).sum();
-        if self.bytes > live + GARBAGE_BYTES_MAX { self.rewrite() } else { Ok(()) }
+        if self.bytes <= live + GARBAGE_BYTES_MAX {
+            return Ok(());
+        }
+        match self.rewrite() {
+            Err(error) if is_full(&error) => Ok(()),
+            other => other,
+        }
     }
 
     /// The file, to wait for the disk without holding up the answers. Should it be written anew meanwhile, that waits itself.
@@ -147,12 +161,24 @@ impl Journal {
         Ok(path)
     }
 
-    fn write(&mut self, record: &Record) -> anyhow::Result<()> {
+    fn write(&mut self, record: Record) -> anyhow::Result<()> {
+        if self.torn {
+            bail!("the journal could not be written, nor mended");
+        }
         let bytes = record.encode();
-        self.file.write_all(&bytes).context("write to the journal")?;
+        if let Err(error) = self.file.write_all(&bytes) {
+            self.torn = self.take_back().is_err();
+            return Err(error).context("write to the journal");
+        }
         self.bytes += bytes.len() as u64;
-        self.live.apply(record.clone());
+        self.live.apply(record);
         Ok(())
+    }
+
+    /// Half a record at the end is a torn end only as long as nothing follows.
+    fn take_back(&mut self) -> std::io::Result<()> {
+        self.file.set_len(self.bytes)?;
+        self.file.seek(SeekFrom::Start(self.bytes)).map(drop)
     }
 
     /// A new file with what is alive takes the place of the old one, at once.
@@ -160,13 +186,24 @@ impl Journal {
         let (path, fresh) = (self.folder.join(NAME), self.folder.join("journal.new"));
         let mut file = File::create(&fresh).context("write the journal anew")?;
         let bytes: Vec<u8> = self.live.records().flat_map(|record| record.encode()).collect();
-        file.write_all(&bytes).and_then(|()| file.sync_all()).context("write the journal anew")?;
+        if let Err(error) = file.write_all(&bytes).and_then(|()| file.sync_all()) {
+            // Where the disk is full, this is room for the old one to go on.
+            let _ = std::fs::remove_file(&fresh);
+            return Err(error).context("write the journal anew");
+        }
         std::fs::rename(&fresh, &path).context("put the new journal in place")?;
         File::open(&self.folder).and_then(|folder| folder.sync_all()).context("put the new journal in place")?;
         self.file = file;
         self.bytes = bytes.len() as u64;
+        self.torn = false;
         Ok(())
     }
+}
+
+/// There is no room on the disk, which may change: nobody need give up.
+pub(crate) fn is_full(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    matches!(kind, Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge))
 }
 
 impl Live {

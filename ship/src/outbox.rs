@@ -2,17 +2,20 @@
 //!
 //! In: batches, on a short queue. Out: parcels for the senders, each of them in the journal first, where there is one.
 //! Promised: batches go into the journal in the order in which they were closed, so that the positions that come with one
-//! never stand behind lines of another that is missing; nothing is sent before it is on the disk. One thread, so that
-//! packing overlaps with parsing; batches that wait for the disk share one sync.
+//! never stand behind lines of another that is missing; nothing is sent before it is on the disk; a full disk stops the
+//! reading, as a slow ingest does, until there is room. One thread, so that packing overlaps with parsing; batches that wait for
+//! the disk share one sync.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use anyhow::Context as _;
 
 use crate::args::Compress;
 use crate::batch::Batch;
+use crate::journal::{Journal, is_full};
 use crate::parcel::Parcel;
 use crate::position::Position;
 use crate::report::Delivery;
@@ -81,7 +84,7 @@ impl Worker {
             let group = std::iter::once(first).chain(items.try_iter().take(GROUP_MAX - 1)).collect();
             match self.remember(group) {
                 Ok(parcels) => self.hand_on(parcels),
-                // Without a disk to write to there is nothing to promise: the run ends, and says why. The lines are still
+                // With a disk that fails there is nothing to promise: the run ends, and says why. The lines are still
                 // in the logs, and no position stands behind them.
                 Err(error) => {
                     self.senders.stop(format!("{error:#}"));
@@ -114,15 +117,17 @@ impl Worker {
                     let positions = std::mem::take(&mut batch.positions);
                     let parcel = Parcel::pack(batch, self.compress);
                     if let Some(journal) = journal {
-                        lock(journal).append(&parcel, positions)?;
+                        self.note(journal, |journal| journal.append(&parcel, &positions))?;
                     }
                     parcels.push(parcel);
                 }
                 (Item::Standing { path, since_ms, positions }, Some(journal)) => {
-                    lock(journal).stand(&path, since_ms, positions)?;
+                    self.note(journal, |journal| journal.stand(&path, since_ms, &positions))?;
                 }
-                (Item::Reached(positions), Some(journal)) => lock(journal).reached(positions)?,
-                (Item::Gone { path }, Some(journal)) => lock(journal).forget(&path)?,
+                (Item::Reached(positions), Some(journal)) => {
+                    self.note(journal, |journal| journal.reached(&positions))?;
+                }
+                (Item::Gone { path }, Some(journal)) => self.note(journal, |journal| journal.forget(&path))?,
                 (Item::Standing { .. } | Item::Reached(_) | Item::Gone { .. }, None) => {}
             }
         }
@@ -132,6 +137,28 @@ impl Worker {
             file.sync_data().context("write the journal to disk")?;
         }
         Ok(parcels)
+    }
+
+    /// Writes one thing down, as soon as there is room for it.
+    fn note(&self, journal: &SharedJournal, write: impl Fn(&mut Journal) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let mut full_since = None;
+        loop {
+            // Not in the condition: nobody waits with the lock in hand.
+            let written = write(&mut lock(journal));
+            match written {
+                Err(error) if is_full(&error) => {
+                    let since = *full_since.get_or_insert_with(Instant::now);
+                    if !self.senders.wait_for_room(since, &format!("{error:#}")) {
+                        return Err(error);
+                    }
+                }
+                Ok(()) if full_since.is_some() => {
+                    self.senders.has_room();
+                    return Ok(());
+                }
+                other => return other,
+            }
+        }
     }
 }
 

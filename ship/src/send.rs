@@ -67,6 +67,9 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How often a full disk is tried again.
+const ROOM_INTERVAL: Duration = Duration::from_millis(500);
+
 /// How often a thread that waits looks whether it still should.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -117,6 +120,16 @@ impl Senders {
 
     pub(crate) fn stop(&self, reason: String) {
         self.shared.stop(reason);
+    }
+
+    /// The disk is full since then; false: no use to wait any longer.
+    pub(crate) fn wait_for_room(&self, since: Instant, reason: &str) -> bool {
+        self.shared.wait_for_room(since, reason)
+    }
+
+    /// The disk is no longer full.
+    pub(crate) fn has_room(&self) {
+        self.shared.praise("there is room on the disk again");
     }
 
     /// Counts events that could not even be remembered.
@@ -202,7 +215,7 @@ impl Shared {
             match self.attempt(parcel) {
                 Answer::Counted { accepted, rejected } => {
                     if failures > 0 {
-                        self.praise();
+                        self.praise("ingest answers again");
                     }
                     metrics::answered(accepted, rejected.len() as u64);
                     self.books().settle(parcel, accepted, rejected);
@@ -288,12 +301,26 @@ impl Shared {
 
     /// The last word about a batch that has failed since `since`, when it is time for one.
     fn give_up(&self, since: Instant, reason: &str) -> Option<String> {
+        self.is_over(since).then(|| {
+            let waited = since.elapsed().as_secs();
+            format!("gave up after {waited} s: {reason}. Is ingest running at {}?", self.target.url)
+        })
+    }
+
+    /// Trouble that began then has lasted too long.
+    fn is_over(&self, since: Instant) -> bool {
         let waited = since.elapsed();
         let interrupted = self.interrupt.is_raised() && waited >= FAREWELL;
-        let patience_over = self.target.give_up_after.is_some_and(|limit| waited >= limit);
-        (interrupted || patience_over).then(|| {
-            format!("gave up after {} s: {reason}. Is ingest running at {}?", waited.as_secs(), self.target.url)
-        })
+        interrupted || self.target.give_up_after.is_some_and(|limit| waited >= limit)
+    }
+
+    fn wait_for_room(&self, since: Instant, reason: &str) -> bool {
+        if self.stopped.is_raised() || self.is_over(since) {
+            return false;
+        }
+        self.complain(reason);
+        self.wait(ROOM_INTERVAL);
+        true
     }
 
     fn stop(&self, reason: String) {
@@ -317,13 +344,13 @@ impl Shared {
     }
 
     /// Says once, whatever the number of batches that waited, that it goes on.
-    fn praise(&self) {
+    fn praise(&self, what: &str) {
         if let Some(health) = &self.health {
             health.set_ready();
         }
         let complained = self.last_complaint.lock().unwrap_or_else(PoisonError::into_inner).take();
         if complained.is_some() {
-            self.progress.say("ingest answers again");
+            self.progress.say(what);
         }
     }
 

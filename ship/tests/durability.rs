@@ -34,7 +34,19 @@ fn the_shipper_process() {
 }
 
 fn start_shipper(words: &[&str]) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+    start(Command::new(std::env::current_exe().unwrap()), words)
+}
+
+/// One whose files cannot grow beyond so many blocks of 512 bytes, which is what a full disk looks like.
+fn start_shipper_on_a_full_disk(words: &[&str], blocks: u64) -> Child {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("trap '' XFSZ; ulimit -S -f {blocks}; exec \"$@\""), "sh"]);
+    shell.arg(std::env::current_exe().unwrap());
+    start(shell, words)
+}
+
+fn start(mut program: Command, words: &[&str]) -> Child {
+    program
         .args(["--exact", "the_shipper_process", "--ignored", "--nocapture"])
         .env("PEEP_SHIP_TEST_WORDS", words.join("\n"))
         .env("PEEP_INGEST_KEY", "peep_ing_test")
@@ -199,6 +211,58 @@ fn every_line_arrives_once_over_kills_and_rotations() {
     let doubled = counted.values().filter(|count| **count > 1).count();
     println!("{written} lines, {kills} kills, {rotations} rotations: {lost} lost, {doubled} doubled");
     assert_eq!((lost, doubled, counted.len() as u64), (0, 0, written));
+}
+
+/// The numbers of the lines that an ingest which refuses nothing has counted: of each batch once.
+fn numbers(received: &[Received]) -> Vec<u64> {
+    let batches: HashMap<_, _> =
+        received.iter().map(|request| ((request.headers["peep-producer"].clone(), request.seq()), request)).collect();
+    let events = batches.values().flat_map(|request| request.events());
+    events.map(|event| event["bytes_out"].as_u64().unwrap()).collect()
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_stops_the_reading_and_nothing_is_lost_or_doubled() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, state) = (folder.path().join("access.log"), folder.path().join("state"));
+    let ingest = FakeIngest::accepting();
+    let lines = 20_000;
+    std::fs::write(&log, (0..lines).map(line).collect::<String>()).unwrap();
+    let words = ["--follow", "--from-start", "--url", &ingest.url, "--batch-events", "500", "--state"];
+    let words = [&words[..], &[state.to_str().unwrap(), "--file", log.to_str().unwrap()]].concat();
+    let journal_bytes = || std::fs::metadata(state.join("journal")).map_or(0, |metadata| metadata.len());
+    // Of some 64 KiB that it would write.
+    let (blocks, bytes) = (32, 32 * 512);
+    let mut shipper = start_shipper_on_a_full_disk(&words, blocks);
+    wait_until("the disk fills", || journal_bytes() > bytes - 4096 && !ingest.received().is_empty());
+    std::thread::sleep(Duration::from_millis(1500));
+    let sent = numbers(&ingest.received()).len();
+    assert!(sent < lines as usize / 2, "it goes on without remembering: {sent}");
+    assert!(shipper.try_wait().unwrap().is_none(), "it waits");
+    // Killed on a full disk, and again on a full disk: what it has written can be read.
+    shipper.kill().unwrap();
+    shipper.wait().unwrap();
+    let mut shipper = start_shipper_on_a_full_disk(&words, blocks);
+    wait_until("it goes on where it stood", || numbers(&ingest.received()).len() > sent);
+    // Somebody makes room.
+    let id = shipper.id().to_string();
+    assert!(Command::new("prlimit").args(["--pid", &id, "--fsize=unlimited"]).status().unwrap().success());
+    wait_until("it goes on when there is room", || numbers(&ingest.received()).len() >= lines as usize);
+    std::thread::sleep(Duration::from_millis(500));
+    shipper.kill().unwrap();
+    shipper.wait().unwrap();
+    let mut numbers = numbers(&ingest.received());
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..lines).collect::<Vec<_>>());
 }
 
 #[test]

@@ -27,9 +27,9 @@ fn seqs(journal: &Journal) -> Vec<u64> {
 fn a_restart_finds_the_unanswered_batches_byte_for_byte_and_the_positions_behind_them() {
     let folder = tempfile::tempdir().unwrap();
     let mut journal = Journal::open(folder.path()).unwrap();
-    journal.stand("/log/access.log", 17, vec![position(1, 0)]).unwrap();
-    journal.append(&parcel(0), vec![position(1, 100)]).unwrap();
-    journal.append(&parcel(1), vec![position(1, 200), position(2, 50)]).unwrap();
+    journal.stand("/log/access.log", 17, &[position(1, 0)]).unwrap();
+    journal.append(&parcel(0), &[position(1, 100)]).unwrap();
+    journal.append(&parcel(1), &[position(1, 200), position(2, 50)]).unwrap();
     journal.answered(parcel(0).identity).unwrap();
     drop(journal);
     let journal = Journal::open(folder.path()).unwrap();
@@ -43,7 +43,7 @@ fn wherever_a_crash_tears_the_journal_a_batch_and_its_position_are_there_togethe
     let folder = tempfile::tempdir().unwrap();
     let mut journal = Journal::open(folder.path()).unwrap();
     for seq in 0..3 {
-        journal.append(&parcel(seq), vec![position(1, 100 * (seq + 1))]).unwrap();
+        journal.append(&parcel(seq), &[position(1, 100 * (seq + 1))]).unwrap();
     }
     drop(journal);
     let whole = std::fs::read(folder.path().join(NAME)).unwrap();
@@ -58,8 +58,8 @@ fn wherever_a_crash_tears_the_journal_a_batch_and_its_position_are_there_togethe
 fn damage_in_the_middle_is_no_torn_end() {
     let folder = tempfile::tempdir().unwrap();
     let mut journal = Journal::open(folder.path()).unwrap();
-    journal.append(&parcel(0), Vec::new()).unwrap();
-    journal.append(&parcel(1), Vec::new()).unwrap();
+    journal.append(&parcel(0), &[]).unwrap();
+    journal.append(&parcel(1), &[]).unwrap();
     drop(journal);
     let path = folder.path().join(NAME);
     let mut bytes = std::fs::read(&path).unwrap();
@@ -74,9 +74,9 @@ fn the_journal_stays_small_and_keeps_what_is_alive() {
     let folder = tempfile::tempdir().unwrap();
     let mut journal = Journal::open(folder.path()).unwrap();
     let large = |seq| Parcel { bytes: vec![b'x'; 1 << 20], ..parcel(seq) };
-    journal.append(&large(1000), vec![position(1, 1)]).unwrap();
+    journal.append(&large(1000), &[position(1, 1)]).unwrap();
     for seq in 0..40 {
-        journal.append(&large(seq), vec![position(1, seq)]).unwrap();
+        journal.append(&large(seq), &[position(1, seq)]).unwrap();
         journal.answered(parcel(seq).identity).unwrap();
         let bytes = std::fs::metadata(folder.path().join(NAME)).unwrap().len();
         assert!(bytes < GARBAGE_BYTES_MAX + (3 << 20), "{bytes}");
@@ -101,8 +101,24 @@ fn one_shipper_uses_a_state_folder_at_a_time() {
 fn a_path_that_is_gone_is_forgotten() {
     let folder = tempfile::tempdir().unwrap();
     let mut journal = Journal::open(folder.path()).unwrap();
-    journal.stand("/log/access.log", 17, vec![position(1, 9)]).unwrap();
+    journal.stand("/log/access.log", 17, &[position(1, 9)]).unwrap();
     journal.forget("/log/access.log").unwrap();
     drop(journal);
     assert!(Journal::open(folder.path()).unwrap().paths().is_empty());
+}
+
+#[test]
+fn what_a_full_disk_cut_off_is_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = Journal::open(folder.path()).unwrap();
+    journal.append(&parcel(0), &[position(1, 100)]).unwrap();
+    // As `write_all` leaves it when the disk is full.
+    let half = Record::Batch { parcel: parcel(1), positions: Vec::new() }.encode();
+    journal.file.write_all(&half[..half.len() / 2]).unwrap();
+    journal.take_back().unwrap();
+    journal.append(&parcel(2), &[position(1, 200)]).unwrap();
+    drop(journal);
+    let journal = Journal::open(folder.path()).unwrap();
+    assert_eq!(seqs(&journal), [0, 2]);
+    assert_eq!(journal.paths()["/log/access.log"].files[0].offset, 200);
 }
