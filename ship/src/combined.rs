@@ -9,10 +9,11 @@
 //! 1. a named one (`rt=0.019`, `request_time=0.019`, quoted or not);
 //! 2. else the first unnamed one with three or more decimals, because nginx always writes milliseconds
 //!    (`"ua" 0.019`, `"ua" "-" 0.019`, `"ua" 0.003 0.000, 0.003`); `$gzip_ratio` has two decimals and is passed over;
-//! 3. whole numbers count only when the unit was given, because `%D`, `%I` and `$request_length` look alike.
+//! 3. else a list (`0.001, 0.002 : 0.003`), which is of the upstreams: what they took together;
+//! 4. whole numbers count only when the unit was given, because `%D`, `%I` and `$request_length` look alike.
 
 use crate::line::{AccessLine, Malformed, Request, parse_count, parse_status, unescape};
-use crate::time::{COMMON_LOG_LENGTH, DurationUnit, parse_common_log, parse_duration_us};
+use crate::time::{COMMON_LOG_LENGTH, DurationUnit, parse_common_log, parse_duration_us, upstream_elements};
 
 /// How to read the fields behind the user agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,50 +82,83 @@ fn word(text: &[u8]) -> (&[u8], &[u8]) {
 
 /// Walks all fields behind the byte count: checks that quotes close, and picks the duration.
 fn read_trailer(mut rest: &[u8], trailer: Trailer) -> Result<Option<u64>, Malformed> {
-    let (mut named, mut unnamed) = (None, None);
+    let (mut named, mut unnamed, mut listed) = (None, None, None);
     let mut quoted_fields = 0;
     loop {
         rest = rest.trim_ascii_start();
         let Some(&first) = rest.first() else { break };
-        let mut name = &[][..];
-        let value;
+        let Field { name, value, behind } = field(rest)?;
+        rest = behind;
         if first == b'"' {
-            (value, rest) = quoted(&rest[1..]).ok_or(Malformed::UnterminatedQuote)?;
             quoted_fields += 1;
             // Referrer and user agent are whatever the client wrote, even "0.019".
             if quoted_fields <= 2 {
                 continue;
             }
-        } else {
-            let end = rest.iter().position(|&byte| matches!(byte, b' ' | b'=')).unwrap_or(rest.len());
-            if rest.get(end) == Some(&b'=') {
-                name = &rest[..end];
-                (value, rest) = named_value(&rest[end + 1..])?;
-            } else {
-                (value, rest) = rest.split_at(end);
-            }
         }
         let Trailer::Timed(unit) = trailer else { continue };
-        if name.is_empty() {
+        if !name.is_empty() && !is_duration_name(name) {
+            continue;
+        }
+        if memchr::memchr(b' ', value).is_some() {
+            listed = listed.or_else(|| list_duration(value, unit));
+        } else if name.is_empty() {
             unnamed = unnamed.or_else(|| unnamed_duration(value, unit));
-        } else if is_duration_name(name) {
+        } else {
             named = named.or_else(|| parse_duration_us(value, unit.unwrap_or(DurationUnit::S)));
         }
     }
-    Ok(named.or(unnamed))
+    Ok(named.or(unnamed).or(listed))
 }
 
-/// The value behind `name=`, quoted or bare.
-fn named_value(text: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
-    match text.strip_prefix(b"\"") {
-        Some(inside) => quoted(inside).ok_or(Malformed::UnterminatedQuote),
-        None => Ok(word(text)),
+/// `value`, `"value"`, `name=value` or `name="value"`, and what follows.
+struct Field<'a> {
+    name: &'a [u8],
+    value: &'a [u8],
+    behind: &'a [u8],
+}
+
+/// `text` begins with it.
+fn field(text: &[u8]) -> Result<Field<'_>, Malformed> {
+    let mut name = &[][..];
+    let mut value = text;
+    if text.first() != Some(&b'"') {
+        let end = text.iter().position(|&byte| matches!(byte, b' ' | b'=')).unwrap_or(text.len());
+        if text.get(end) == Some(&b'=') {
+            (name, value) = (&text[..end], &text[end + 1..]);
+        }
+    }
+    let (value, behind) = match value.strip_prefix(b"\"") {
+        Some(inside) => quoted(inside).ok_or(Malformed::UnterminatedQuote)?,
+        None => value.split_at(bare_length(value)),
+    };
+    Ok(Field { name, value, behind })
+}
+
+/// Up to the next space, but for a list of what an upstream's servers took, which is one value: `0.001, 0.002 : 0.003`.
+fn bare_length(text: &[u8]) -> usize {
+    let word_end = |from: usize| memchr::memchr(b' ', &text[from..]).map_or(text.len(), |length| from + length);
+    let mut end = word_end(0);
+    loop {
+        let next = match text.get(end..) {
+            Some([b' ', b':', b' ', ..]) => end + 3,
+            Some([b' ', ..]) if text[..end].ends_with(b",") => end + 1,
+            _ => return end,
+        };
+        if matches!(text.get(next), None | Some(b'"' | b' ')) {
+            return end;
+        }
+        end = word_end(next);
     }
 }
 
+/// What several upstreams took together, if it is that.
+fn list_duration(list: &[u8], unit: Option<DurationUnit>) -> Option<u64> {
+    let durations = upstream_elements(list).map(|element| unnamed_duration(element, unit));
+    durations.reduce(|sum, next| sum?.checked_add(next?))?
+}
+
 fn unnamed_duration(value: &[u8], unit: Option<DurationUnit>) -> Option<u64> {
-    // An upstream list keeps its comma on the first word: `0.000,`.
-    let value = value.strip_suffix(b",").unwrap_or(value);
     match memchr::memchr(b'.', value) {
         // More than seven digits before the point is `$msec`, a point in time.
         Some(point) if point <= 7 && value.len() - point > 3 => {

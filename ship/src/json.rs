@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use crate::line::{
     AccessLine, Malformed, Request, Target, hex_id, host_name, parse_count, parse_status, standard_method, unescape,
 };
-use crate::time::{DurationUnit, parse_common_log, parse_duration_us, parse_epoch, parse_iso};
+use crate::time::{DurationUnit, parse_common_log, parse_epoch, parse_iso, parse_upstream_us};
 
 /// `duration_unit` applies to duration keys that do not name their unit.
 pub(crate) fn parse(line: &[u8], duration_unit: DurationUnit) -> Result<AccessLine<'_>, Malformed> {
@@ -114,7 +114,7 @@ impl<'a> Fields<'a> {
                 DURATION_MS => DurationUnit::Ms,
                 _ => duration_unit,
             };
-            parse_duration_us(value, unit)
+            parse_upstream_us(value, unit)
         });
         Ok(AccessLine {
             ended_ms,

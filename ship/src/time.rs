@@ -85,6 +85,20 @@ pub(crate) fn parse_duration_us(text: &[u8], unit: DurationUnit) -> Option<u64> 
     digits_64(whole)?.checked_mul(factor)?.checked_add(fraction_of(fraction, places)?)
 }
 
+/// The elements of what nginx writes of its upstreams, one for each server that was asked: `0.001, 0.002 : 0.003`; `-` for one
+/// that never answered.
+pub(crate) fn upstream_elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let words = list.split(|&byte| byte == b' ').map(|word| word.strip_suffix(b",").unwrap_or(word));
+    words.filter(|word| !matches!(*word, b"" | b":" | b"-"))
+}
+
+/// How long all of them took together; a single time is a list of one.
+pub(crate) fn parse_upstream_us(list: &[u8], unit: DurationUnit) -> Option<u64> {
+    upstream_elements(list)
+        .map(|element| parse_duration_us(element, unit))
+        .reduce(|sum, next| sum?.checked_add(next?))?
+}
+
 /// `dd/Mon/yyyy:HH:MM:SS +zzzz`.
 pub(crate) const COMMON_LOG_LENGTH: usize = 26;
 

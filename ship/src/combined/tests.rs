@@ -44,6 +44,27 @@ fn what_is_no_request_time() {
 }
 
 #[test]
+fn the_times_of_several_upstreams_are_no_request_time_unless_there_is_no_other() {
+    for tail in [
+        r#""-" "ua" 0.000, 0.003 0.019"#,
+        r#""-" "ua" 0.001, 0.002 : 0.003 0.019"#,
+        r#""-" "ua" "0.001, 0.002 : 0.003" 0.019"#,
+        r#""-" "ua" urt=0.001, 0.002 : 0.003 0.019"#,
+        r#""-" "ua" -, 0.002 0.019 -, 502"#,
+        r#""-" "ua" 0.001, 0.002 : 0.003 rt=0.019"#,
+        // Of the upstreams alone: what they took together.
+        r#""-" "ua" 0.006, 0.013"#,
+        r#""-" "ua" "0.001, 0.007 : 0.011""#,
+        r#""-" "ua" "-" 0.019, -"#,
+    ] {
+        assert_eq!(timed(tail), Ok(Some(19_000)), "{tail}");
+    }
+    for tail in [r#""-" "ua" -, -"#, r#""-" "ua" 203.0.113.9, 10.0.0.1"#, r#""-" "ua" 0.001, "#, r#""-" "ua" : : "#] {
+        assert_eq!(timed(tail), Ok(None), "{tail}");
+    }
+}
+
+#[test]
 fn whole_numbers_are_durations_once_the_unit_is_known() {
     let line = format!(r#"{HEAD} "-" "ua" 1234"#);
     let line = parse(line.as_bytes(), Trailer::Timed(Some(DurationUnit::Us))).unwrap();

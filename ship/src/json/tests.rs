@@ -38,6 +38,27 @@ fn the_most_exact_key_wins_in_any_order() {
 }
 
 #[test]
+fn the_times_of_several_upstreams_count_only_where_there_is_no_other() {
+    let line = |times: &str| {
+        let line = format!(r#"{{"msec":"1795196652.167",{times},"status":"200"}}"#);
+        parse(line.as_bytes(), DurationUnit::S).unwrap().duration_us
+    };
+    assert_eq!(line(r#""response_time":"0.001, 0.002 : 0.003","request_time":"0.019""#), Some(19_000));
+    assert_eq!(line(r#""response_time":"0.001, 0.002 : 0.003""#), Some(6_000));
+    assert_eq!(line(r#""response_time":"-, 0.002""#), Some(2_000));
+    assert_eq!(line(r#""response_time":"-""#), None);
+    assert_eq!(line(r#""upstream_response_time":"0.001, 0.002","request_time":"0.019""#), Some(19_000));
+}
+
+#[test]
+fn a_dash_for_a_number_is_no_number_and_no_defect() {
+    let line = read(
+        r#"{"msec":"1795196652.167","status":"-","request_time":"-","body_bytes_sent":"-","bytes_in":-,"uri":"/a"}"#,
+    );
+    assert_eq!((line.status, line.duration_us, line.bytes_in, line.bytes_out), (None, None, None, None));
+}
+
+#[test]
 fn a_refused_request_is_read_from_its_request_line() {
     let line =
         read(r#"{"msec":"1795196652.333","method":"","uri":"","request":"GET /with space HTTP/1.1","status":400}"#);

@@ -54,6 +54,21 @@ fn durations_become_exact_microseconds() {
     }
 }
 
+#[test]
+fn the_times_of_several_upstreams_are_added_up() {
+    for (list, expected) in [
+        ("0.001, 0.002 : 0.003", Some(6_000)),
+        ("0.000, 0.003", Some(3_000)),
+        ("-, 0.003", Some(3_000)),
+        ("0.004", Some(4_000)),
+        ("- : -", None),
+        ("", None),
+        ("0.001, x", None),
+    ] {
+        assert_eq!(parse_upstream_us(list.as_bytes(), DurationUnit::S), expected, "{list}");
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn any_date_agrees_with_a_second_implementation(milliseconds in 0_i64..4_102_444_800_000) {
@@ -64,5 +79,6 @@ proptest::proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(text in proptest::collection::vec(proptest::num::u8::ANY, 0..40)) {
         let _ = (parse_iso(&text), parse_common_log(&text), parse_epoch(&text), parse_duration_us(&text, DurationUnit::S));
+        let _ = parse_upstream_us(&text, DurationUnit::S);
     }
 }
