@@ -111,7 +111,7 @@ pub(crate) fn parse_count(field: &[u8]) -> Option<u64> {
     field.iter().try_fold(0_u64, |value, byte| byte.is_ascii_digit().then(|| value * 10 + u64::from(byte - b'0')))
 }
 
-/// Undoes the escapes of nginx (`\x22`), Apache (`\"`, `\\`, `\n`, `\t`) and JSON (`\u0022`, `\/`).
+/// Undoes the escapes of nginx (`\x22`), Apache (`\"`, `\\`, `\n`, `\v`) and JSON (`\u0022`, `\/`, `\b`).
 pub(crate) fn unescape(field: &[u8]) -> Cow<'_, [u8]> {
     let Some(first) = memchr::memchr(b'\\', field) else {
         return Cow::Borrowed(field);
@@ -137,6 +137,9 @@ pub(crate) fn unescape(field: &[u8]) -> Cow<'_, [u8]> {
                     b'n' => b'\n',
                     b't' => b'\t',
                     b'r' => b'\r',
+                    b'b' => 0x08,
+                    b'f' => 0x0c,
+                    b'v' => 0x0b,
                     other => *other,
                 });
                 tail

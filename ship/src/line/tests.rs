@@ -41,6 +41,8 @@ fn escapes_of_all_three_writers_are_undone() {
     assert_eq!(unescape(br#"say \"hi\" \\ \/"#).as_ref(), br#"say "hi" \ /"#);
     assert_eq!(unescape(br"\u00e9\ud800").as_ref(), "\u{e9}\u{fffd}".as_bytes());
     assert_eq!(unescape(br"cut\").as_ref(), br"cut\");
+    // Not the letters: `/b/x` is another path.
+    assert_eq!(unescape(br"/\b\f\n\r\t\v").as_ref(), b"/\x08\x0c\n\r\t\x0b");
 }
 
 #[test]
