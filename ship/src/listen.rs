@@ -3,7 +3,8 @@
 //! In: `access_log syslog:server=127.0.0.1:5514,tag=shop peep;` and the like, and any other sender of RFC 3164 or RFC 5424.
 //! Out: the lines inside, per tag. Promised: a slow ingest stops the reading, and nothing is thrown away here. Then the
 //! kernel's buffer fills: UDP datagrams beyond it are dropped and counted by the kernel, and that count is in the metrics;
-//! on a unix socket nginx is told at once, drops the line and says so in its error log. Not done: TCP, TLS.
+//! on a unix socket nginx is told at once, drops the line and says so in its error log. An interrupt ends the reading only when
+//! the socket is empty. Not done: TCP, TLS.
 
 mod module;
 mod syslog;
@@ -86,6 +87,9 @@ const DATAGRAM_BYTES_MAX: usize = 64 << 10;
 /// How long a chunk may wait for company, and how long a reader is deaf to the interrupt.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// How long an interrupt waits for a socket to be empty. Senders that go on would keep it filled for ever.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+
 /// Services that senders may bring by their tags; beyond that it is the tag `nginx`.
 const TAGS_MAX: usize = 64;
 
@@ -115,7 +119,13 @@ impl Listener {
         let mut datagram = vec![0; DATAGRAM_BYTES_MAX];
         let mut chunks: HashMap<usize, Vec<u8>> = HashMap::new();
         let (mut due, mut taken) = (None::<Instant>, 0);
+        let mut last_look = None::<Instant>;
         loop {
+            if interrupt.is_raised() && last_look.is_none() {
+                last_look = Some(Instant::now() + LAST_LOOK);
+                self.stop_waiting();
+            }
+            let mut empty = false;
             match self.receive(&mut datagram) {
                 Ok(length) => {
                     taken += 1;
@@ -127,13 +137,13 @@ impl Listener {
                     chunk.push(b'\n');
                     due.get_or_insert_with(|| Instant::now() + PATIENCE);
                 }
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {
-                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => empty = true,
                 Err(error) => return sender.send(Message::Failed(format!("{}: {error}", self.address.name()))),
             }
             let full = chunks.values().any(|chunk| chunk.len() >= CHUNK_BYTES);
-            if full || due.is_some_and(|due| due <= Instant::now()) || interrupt.is_raised() {
+            let over = last_look.is_some_and(|until| empty || until <= Instant::now());
+            if full || over || due.is_some_and(|due| due <= Instant::now()) {
                 due = None;
                 metrics::datagrams(self.label(), std::mem::take(&mut taken));
                 if let Some(dropped) = self.dropped() {
@@ -143,10 +153,18 @@ impl Listener {
                     sender.send(Message::Lines { input, text, place: None })?;
                 }
             }
-            if interrupt.is_raised() {
+            if over {
                 return Ok(());
             }
         }
+    }
+
+    fn stop_waiting(&self) {
+        // A socket that goes on waiting for a tenth of a second does no harm.
+        let _ = match &self.socket {
+            Socket::Udp(socket) => socket.set_nonblocking(true),
+            Socket::Unix(socket) => socket.set_nonblocking(true),
+        };
     }
 
     fn receive(&self, buffer: &mut [u8]) -> std::io::Result<usize> {

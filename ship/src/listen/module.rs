@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SendError, SyncSender};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use peep_nginx_record::{Header, read};
 
-use super::{DATAGRAM_BYTES_MAX, FALLBACK, PATIENCE, TAGS_MAX, bind_unix};
+use super::{DATAGRAM_BYTES_MAX, FALLBACK, LAST_LOOK, PATIENCE, TAGS_MAX, bind_unix};
 use crate::args::{Input, is_service_name};
 use crate::interrupt::Interrupt;
 use crate::metrics;
@@ -36,9 +36,6 @@ pub(crate) struct ModuleListener {
     /// Said once that events are lost; the metrics have the rest.
     complained: bool,
 }
-
-/// How long an interrupt waits for the socket to be empty. Workers that go on sending would keep it filled for ever.
-const LAST_LOOK: Duration = Duration::from_secs(1);
 
 impl ModuleListener {
     pub(crate) fn bind(path: &Path, service: Option<String>, numbers: Arc<AtomicUsize>) -> anyhow::Result<Self> {

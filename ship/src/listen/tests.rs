@@ -64,6 +64,27 @@ fn udp_datagrams_are_lines_and_their_tags_are_services() {
 }
 
 #[test]
+fn an_interrupt_ends_it_when_the_socket_is_empty() {
+    let listener = listener("udp:127.0.0.1:0", None);
+    let Socket::Udp(socket) = &listener.socket else { panic!("it is UDP") };
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    sender.connect(socket.local_addr().unwrap()).unwrap();
+    for number in 0..50 {
+        sender.send(format!("{number}").as_bytes()).unwrap();
+    }
+    let (messages, receiver) = sync_channel(CHUNKS);
+    let interrupt = Interrupt::default();
+    interrupt.raise();
+    listener.run(&messages, &interrupt).unwrap();
+    drop(messages);
+    let lines = receiver.iter().map(|message| match message {
+        Message::Lines { text, .. } => text.iter().filter(|&&byte| byte == b'\n').count(),
+        _ => 0,
+    });
+    assert_eq!(lines.sum::<usize>(), 50);
+}
+
+#[test]
 fn a_unix_socket_is_taken_over_from_a_dead_process_and_from_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("syslog.sock");

@@ -1,4 +1,5 @@
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
 
 use peep_nginx_record::{Buffer, Event, Method, Route, records};
 
