@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A real nginx, with peep.conf and with the module, tells a peep of its own what it has served, to the request: over hostile
-# clients, reloads, its end, and a shipper that is away. Part of `make test`. Expects the binaries of PROFILE to be built; builds
-# the module.
+# clients, HTTP/2, upstreams that fail, reloads, rotations, killed workers, its end, and a shipper that is frozen or away. Part of
+# `make test`. Expects the binaries of PROFILE to be built; builds the module.
 set -euo pipefail
 COMMAND=nginx
 LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")/lib" && pwd)
@@ -55,14 +55,18 @@ rows() {
 # count SERVICE ROUTE: events of one route.
 count() { rows "$1" route | awk -v route="$2" '$1 == route { found = $2 } END { print found + 0 }'; }
 
+# total SERVICE: all of its events.
+total() { rows "$1" method | awk '{ found += $2 } END { print found + 0 }'; }
+
 # --- nginx ------------------------------------------------------------------------------------------------------------
 
 start_nginx() {
   WEB=$DEV_DIR/web
   mkdir -p "$WEB/html"
   head -c 6000 /dev/zero | tr '\0' x >"$WEB/html/slow"
+  echo part >"$WEB/html/parts.html"
   sed "s|/var/log/nginx/|$WEB/web.|" nginx-module/peep.conf >"$WEB/peep.conf"
-  # The services: web and hostile, from the names of the logs; module and hostile-module, as the module says it.
+  # The services: web, odd and hostile, from the names of the logs; module, odd-module and so on, as the module says it.
   cat >"$WEB/nginx.conf" <<CONF
 load_module $MODULE;
 worker_processes 2;
@@ -89,6 +93,10 @@ http {
     location /broken { return 502; }
     location /reload { return 200 "hi"; }
     location /away { return 200 "hi"; }
+    location /rotated { return 200 "hi"; }
+    location /killed { return 200 "hi"; }
+    location /again { return 200 "hi"; }
+    location /frozen { peep_service frozen-module; return 200 "hi"; }
     location /quiet { peep off; return 204; }
     location /slow { limit_rate 2k; }
   }
@@ -99,12 +107,42 @@ http {
     large_client_header_buffers 4 16k;
     location / { return 200 "hi"; }
   }
+  upstream retried { server unix:$WEB/nobody.sock max_fails=0; server unix:$WEB/back.sock; }
+  server {
+    listen unix:$WEB/odd.sock;
+    listen unix:$WEB/http2.sock http2;
+    access_log $WEB/odd.access.peep.log peep buffer=64k flush=1s;
+    peep_service odd-module;
+    root $WEB/html;
+    location = /here { return 200 "hi"; }
+    location /moved { rewrite ^ /here last; }
+    location /page { error_page 404 /here; return 404; }
+    location = /parts.html { add_before_body /here; add_after_body /here; }
+    location /guarded/ { auth_request /here; alias $WEB/html/; }
+    location /mirrored/ { mirror /here; alias $WEB/html/; }
+    location /retried { proxy_pass http://retried; }
+    location /refused { proxy_pass http://unix:$WEB/nobody.sock:/; }
+    location /abandoned { proxy_pass http://unix:$WEB/back.sock:/never; }
+    location /multiplexed { return 200 "hi"; }
+  }
+  server {
+    listen unix:$WEB/back.sock;
+    access_log off;
+    peep off;
+    location / { return 200 "back"; }
+    # An answer that does not come.
+    location /never { auth_delay 60s; auth_basic never; auth_basic_user_file $WEB/nobody; }
+  }
 }
 CONF
   nginx -t -q -p "$WEB" -c "$WEB/nginx.conf" || fail "nginx does not take the module" "what it said is above"
-  nginx -p "$WEB" -c "$WEB/nginx.conf" 2>"$WEB/stderr.log" &
+  run_nginx
+}
+
+run_nginx() {
+  nginx -p "$WEB" -c "$WEB/nginx.conf" 2>>"$WEB/stderr.log" &
   NGINX_PID=$!
-  until [ -S "$WEB/hostile.sock" ]; do
+  until [ -S "$WEB/back.sock" ] && [ -n "$(pgrep -P "$NGINX_PID")" ]; do
     kill -0 "$NGINX_PID" 2>/dev/null || fail "nginx does not start: $(cat "$WEB/stderr.log" "$WEB/error.log")"
     sleep 0.1
   done
@@ -114,8 +152,15 @@ CONF
 get() {
   local path=$1
   shift
+  get_from shop "$path" "$@"
+}
+
+# get_from SOCKET PATH [OPTION...]: the same of another server.
+get_from() {
+  local socket=$1 path=$2
+  shift 2
   # A connection that a reload has closed is opened anew, and the request on it, which was not served, sent again.
-  curl -sS -m 60 --unix-socket "$WEB/shop.sock" -o /dev/null -w '%{http_code}\n' "$@" "http://shop$path" | sort | uniq -c |
+  curl -sS -m 60 --unix-socket "$WEB/$socket.sock" -o /dev/null -w '%{http_code}\n' "$@" "http://shop$path" | sort | uniq -c |
     awk '{ print $2, $1 }'
 }
 
@@ -171,6 +216,7 @@ hostile_clients_break_no_line() {
   note "answered: $(sort "$DEV_DIR/statuses" | uniq -c | xargs)"
   expect_soon "hostile requests by the log" "$wanted" rows hostile status
   expect_soon "hostile requests by the module" "$wanted" rows hostile-module status
+  expect "both say the same of each route and method" '' "$(diff <(rows hostile) <(rows hostile-module) || true)"
   expect "each is a line of its own, and JSON" "$(wc -l <"$DEV_DIR/statuses") of the same keys" "$(
     # Byte by byte: nginx passes on what is no UTF-8.
     node -e '
@@ -182,10 +228,86 @@ hostile_clients_break_no_line() {
   expect "the shipper understands each" 0 "$(metric 'peep_ship_lines_total{outcome="malformed"}')"
 }
 
+# Whatever nginx does inside, a client has asked once.
+each_client_asked_once() {
+  local wanted path
+  for path in moved page parts.html guarded/parts.html mirrored/parts.html retried refused; do
+    get_from odd "/$path?n=[1-10]" >>"$DEV_DIR/odd"
+  done
+  expect "70 odd requests are answered" $'200 10\n404 10\n200 10\n200 10\n200 10\n200 10\n502 10' "$(cat "$DEV_DIR/odd")"
+  for _ in 1 2 3; do
+    curl -sS -m 0.3 --unix-socket "$WEB/odd.sock" -o /dev/null http://shop/abandoned 2>/dev/null || true
+  done
+  expect "200 requests over one connection of HTTP/2, and five more that are taken back" "200 200" \
+    "$(node scripts/nginx/http2.mjs "$WEB/http2.sock")"
+  wanted=$(
+    cat <<'ROWS'
+/abandoned GET 499 8 timed
+/guarded/parts.html GET 200 10 timed
+/mirrored/parts.html GET 200 10 timed
+/moved GET 200 10 timed
+/multiplexed GET 200 200 timed
+/page GET 404 10 timed
+/parts.html GET 200 10 timed
+/refused GET 502 10 timed
+/retried GET 200 10 timed
+ROWS
+  )
+  expect_soon "by the log" "$wanted" rows odd
+  expect_soon "by the module" "$wanted" rows odd-module
+}
+
+a_rotation_loses_nothing() {
+  local part pids=() number log=$WEB/web.access.peep.log
+  for part in 1 2; do
+    get "/rotated?part=$part&n=[1-1500]" >"$DEV_DIR/rotated.$part" &
+    pids+=($!)
+  done
+  for part in 1 2 3; do
+    sleep 0.1
+    for number in 2 1; do if [ -e "$log.$number" ]; then mv "$log.$number" "$log.$((number + 1))"; fi; done
+    mv "$log" "$log.1"
+    kill -USR1 "$NGINX_PID"
+  done
+  wait "${pids[@]}"
+  expect "3000 requests are served over three rotations" $'200 1500\n200 1500' "$(cat "$DEV_DIR"/rotated.*)"
+  expect_soon "by the log" 3000 count web /rotated
+  expect_soon "by the module" 3000 count module /rotated
+}
+
+# Long paths, so that the socket is full after a few requests: a worker that waited for it would serve no more.
+a_frozen_shipper_holds_nobody_up() {
+  local long
+  long=$(head -c 900 /dev/zero | tr '\0' x)
+  kill -STOP "$SHIP_PID"
+  expect "3000 requests while the shipper is frozen" "200 3000" "$(get "/frozen/$long?n=[1-3000]")"
+  kill -CONT "$SHIP_PID"
+  expect_soon "the log has them all" 3000 frozen_by_the_log
+  # What was dropped is told without further requests.
+  expect_soon "the module's are arrived or counted" 3000 frozen_in_all
+  expect "some were dropped" yes "$([ "$(metric peep_ship_nginx_events_dropped_total)" -gt 0 ] && echo yes)"
+}
+frozen_by_the_log() { rows web route | awk '$1 ~ "^/frozen" { found += $2 } END { print found + 0 }'; }
+frozen_in_all() { echo $(($(metric peep_ship_nginx_events_dropped_total) + $(total frozen-module))); }
+
+a_killed_worker_is_replaced() {
+  local before
+  expect "300 requests" "200 300" "$(get '/killed?n=[1-300]')"
+  expect_soon "by the log" 300 count web /killed
+  expect_soon "by the module" 300 count module /killed
+  before=$(pgrep -P "$NGINX_PID" | sort)
+  # shellcheck disable=SC2086 # a list of process numbers
+  kill -9 $before
+  until [ "$(pgrep -P "$NGINX_PID" | sort | comm -13 <(echo "$before") - | wc -l)" -ge 2 ]; do sleep 0.05; done
+  expect "300 requests of new workers" "200 300" "$(get '/killed?n=[1-300]')"
+  expect_soon "by the log" 600 count web /killed
+  expect_soon "by the module" 600 count module /killed
+}
+
 a_reload_loses_nothing() {
   local part pids=()
   for part in 1 2 3; do
-    get "/reload?part=$part&n=[1-3000]" >"$DEV_DIR/reload.$part" &
+    get "/reload?part=$part&n=[1-1500]" >"$DEV_DIR/reload.$part" &
     pids+=($!)
   done
   for part in 1 2 3; do
@@ -193,9 +315,9 @@ a_reload_loses_nothing() {
     kill -HUP "$NGINX_PID"
   done
   wait "${pids[@]}"
-  expect "9000 requests are served over three reloads" $'200 3000\n200 3000\n200 3000' "$(cat "$DEV_DIR"/reload.*)"
-  expect_soon "by the log" 9000 count web /reload
-  expect_soon "by the module" 9000 count module /reload
+  expect "4500 requests are served over three reloads" $'200 1500\n200 1500\n200 1500' "$(cat "$DEV_DIR"/reload.*)"
+  expect_soon "by the log" 4500 count web /reload
+  expect_soon "by the module" 4500 count module /reload
 }
 
 # What the module cannot deliver is counted, and a worker that ends still tells it.
@@ -227,6 +349,13 @@ the_end_loses_nothing() {
   expect_soon "by the module" 1 count module /slow
 }
 
+a_restart_goes_on() {
+  run_nginx
+  expect "50 requests of a new nginx" "200 50" "$(get '/again?n=[1-50]')"
+  expect_soon "by the log" 50 count web /again
+  expect_soon "by the module" 50 count module /again
+}
+
 if ! have_nginx_dev; then
   echo "no Debian nginx-dev here to build the module against"
   exit "$SKIP_STATUS"
@@ -253,12 +382,19 @@ start_nginx
 start_shipper
 each_request_is_one_event
 hostile_clients_break_no_line
+each_client_asked_once
 a_reload_loses_nothing
+a_rotation_loses_nothing
 expect "until now nginx has dropped nothing" 0 "$(metric peep_ship_nginx_events_dropped_total)"
+a_frozen_shipper_holds_nobody_up
+# New workers, which have dropped nothing yet.
+a_killed_worker_is_replaced
 a_shipper_that_is_away_is_told_what_it_missed
 the_end_loses_nothing
+a_restart_goes_on
 expect "and nothing got lost on the way" 0 "$(metric peep_ship_nginx_events_missing_total)"
-expect "no worker fell" '' "$(grep -E 'exited on signal|panick' "$WEB/error.log" "$WEB/stderr.log" || true)"
+expect "no worker fell of itself" '' \
+  "$(grep -E 'exited on signal|panick' "$WEB/error.log" "$WEB/stderr.log" | grep -v 'exited on signal 9' || true)"
 stop_shipper
 if [ "$WRONG" -ne 0 ]; then
   tail -n 20 "$WEB/error.log" "$LOG_DIR/ship.log"

@@ -16,7 +16,7 @@ use ngx::ffi::{
     ngx_http_phases_NGX_HTTP_POST_READ_PHASE, ngx_http_request_t, ngx_int_t, ngx_list_part_t, ngx_table_elt_t,
 };
 use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf, NgxHttpCoreModule};
-use peep_nginx_record::{Event, Method, Route, Trace};
+use peep_nginx_record::{refused, Event, Method, Route, Trace};
 
 use crate::conf::LocationConf;
 use crate::{guarded, sender, Peep};
@@ -65,18 +65,47 @@ fn event<'a>(request: &'a ngx_http_request_t, location: &'a LocationConf) -> Eve
     let now_us = now_us();
     // SAFETY: a request in its log phase has its connection.
     let sent = unsafe { (*request.connection).sent };
+    let (method, target) = method_and_target(request);
     Event {
         service: location.service(),
         ended_ms: now_us / 1000,
         duration_us: duration_us(request, now_us),
-        method: Method::from_name(request.method_name.as_bytes()),
+        method,
         status: status(request),
         bytes_in: u64::try_from(request.request_length).unwrap_or(0),
         // The body, as `$body_bytes_sent` has it.
         bytes_out: u64::try_from(sent.saturating_sub(request.header_size as _)).unwrap_or(0),
-        route: Route::choose(location.route(), request.unparsed_uri.as_bytes()),
+        route: Route::choose(location.route(), target),
         trace: header(request, b"traceparent").and_then(Trace::from_header),
     }
+}
+
+/// Of a request that it refused, nginx knows less than its line says.
+fn method_and_target(request: &ngx_http_request_t) -> (Method, &[u8]) {
+    let (name, target) = (request.method_name.as_bytes(), request.unparsed_uri.as_bytes());
+    if !name.is_empty() && !target.is_empty() {
+        return (Method::from_name(name), target);
+    }
+    let (method, refused) = refused(request_line(request));
+    (if name.is_empty() { method } else { Method::from_name(name) }, if target.is_empty() { refused } else { target })
+}
+
+/// As `$request` has it: where no line was understood, what of it was received.
+fn request_line(request: &ngx_http_request_t) -> &[u8] {
+    if !request.request_line.data.is_null() {
+        return request.request_line.as_bytes();
+    }
+    if request.request_start.is_null() || request.header_in.is_null() {
+        return b"";
+    }
+    // SAFETY: the line begins in the buffer of the header, which lives as long as the request and is filled up to `last`.
+    let received = unsafe {
+        let last = (*request.header_in).last;
+        let length = usize::try_from(last.offset_from(request.request_start)).unwrap_or(0);
+        std::slice::from_raw_parts(request.request_start, length)
+    };
+    let end = received.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(received.len());
+    &received[..end]
 }
 
 /// As `$status` has it, but for HTTP/0.9.

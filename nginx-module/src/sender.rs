@@ -1,15 +1,15 @@
 //! One worker's way to the shipper.
 //!
 //! In: events. Out: datagrams, when the buffer is full or a tenth of a second old, and once more when the worker ends. Promised: the socket
-//! never blocks; a datagram that nobody takes is dropped, counted, and told by the next that is taken; the error log says so at
-//! most once a minute. A worker is one thread, so there is one sender and nobody to share it with.
+//! never blocks; a datagram that nobody takes is dropped, counted, and told by the next that is taken, within a second or so after
+//! somebody listens again; the error log says so at most once a minute. A worker is one thread, so there is one sender and nobody to share it with.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use nginx_sys::ngx_add_timer;
+use nginx_sys::{ngx_add_timer, ngx_del_timer};
 use ngx::ffi::{ngx_connection_t, ngx_event_t, ngx_log_t, ngx_msec_t, NGX_LOG_WARN};
 use ngx::ngx_log_error;
 use peep_nginx_record::{Buffer, Event};
@@ -28,6 +28,9 @@ struct Sender {
 
 /// How old an event may get in the buffer, in milliseconds.
 const FLUSH_AFTER_MS: ngx_msec_t = 100;
+
+/// How often a worker with nothing else to say tries to tell what it has dropped.
+const TELL_AFTER_MS: ngx_msec_t = 1000;
 
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -93,35 +96,38 @@ pub(crate) fn send(event: &Event<'_>) {
             let fits = sender.buffer.push(event);
             debug_assert!(fits, "an empty buffer takes any event");
         }
-        // SAFETY: the event is in the box, which stays where it is; nginx's timers belong to this thread.
-        unsafe {
-            if sender.timer.timer_set() == 0 {
-                ngx_add_timer(&mut sender.timer, FLUSH_AFTER_MS);
-            }
+        if sender.buffer.events() == 1 {
+            sender.wake_after(FLUSH_AFTER_MS);
         }
     });
 }
 
 /// Called once, when the worker ends.
 pub(crate) fn stop() {
-    with(|sender| {
-        if !sender.buffer.is_empty() || sender.buffer.has_untold_drops() {
-            sender.flush();
-        }
-    });
+    with(Sender::flush_what_there_is);
 }
 
 extern "C" fn on_timer(_event: *mut ngx_event_t) {
-    guarded((), || {
-        with(|sender| {
-            if !sender.buffer.is_empty() {
-                sender.flush();
-            }
-        });
-    });
+    guarded((), || with(Sender::flush_what_there_is));
 }
 
 impl Sender {
+    fn flush_what_there_is(&mut self) {
+        if !self.buffer.is_empty() || self.buffer.has_untold_drops() {
+            self.flush();
+        }
+    }
+
+    fn wake_after(&mut self, delay_ms: ngx_msec_t) {
+        // SAFETY: the event is in the box, which stays where it is; nginx's timers belong to this thread.
+        unsafe {
+            if self.timer.timer_set() != 0 {
+                ngx_del_timer(&mut self.timer);
+            }
+            ngx_add_timer(&mut self.timer, delay_ms);
+        }
+    }
+
     fn flush(&mut self) {
         let events = self.buffer.events();
         // By its path each time: a shipper that was started again is found without anything more.
@@ -130,6 +136,7 @@ impl Sender {
             Err(error) => {
                 self.buffer.drop_all();
                 self.dropped_since += events;
+                self.wake_after(TELL_AFTER_MS);
                 self.complain(&error);
             }
         }

@@ -44,21 +44,24 @@ build_dashboard() {
 # build_nginx_module: against the nginx that is installed. Nothing of nginx is compiled: what `configure` writes, its headers need.
 # Sets MODULE.
 build_nginx_module() {
-  local folder=${CARGO_TARGET_DIR:-$ROOT/target}/nginx-module source=/usr/share/nginx/src version
+  with_progress "building the nginx module" "$LOG_DIR/build-nginx-module.log" cargo_nginx_module build --release ||
+    fail "the nginx module does not build" "read $LOG_DIR/build-nginx-module.log"
+  # shellcheck disable=SC2034 # for whoever called
+  MODULE=${CARGO_TARGET_DIR:-$ROOT/target}/nginx-module/target/release/libngx_http_peep_module.so
+}
+
+# cargo_nginx_module COMMAND [OPTION...]: cargo, which knows best whether there is anything to do, with the headers configured.
+cargo_nginx_module() {
+  local folder=${CARGO_TARGET_DIR:-$ROOT/target}/nginx-module source=/usr/share/nginx/src version command=$1
+  shift
   version=$({ nginx -V 2>&1 && cat "$source/conf_flags"; } | cksum)
   if [ "$(cat "$folder/objs/.peep-configured" 2>/dev/null)" != "$version" ]; then
     rm -rf "$folder/objs"
-    with_progress "configuring the headers of nginx" "$LOG_DIR/build-nginx.log" configure_nginx "$source" "$folder/objs" ||
-      fail "the headers of nginx cannot be configured" "read $LOG_DIR/build-nginx.log"
+    (configure_nginx "$source" "$folder/objs") || return
     echo "$version" >"$folder/objs/.peep-configured"
   fi
-  # cargo knows best whether there is anything to do.
-  with_progress "building the nginx module" "$LOG_DIR/build-nginx-module.log" \
-    env NGINX_SOURCE_DIR="$source" NGINX_BUILD_DIR="$folder/objs" \
-    cargo build --release --locked --manifest-path "$ROOT/nginx-module/Cargo.toml" --target-dir "$folder/target" ||
-    fail "the nginx module does not build" "read $LOG_DIR/build-nginx-module.log"
-  # shellcheck disable=SC2034 # for whoever called
-  MODULE=$folder/target/release/libngx_http_peep_module.so
+  NGINX_SOURCE_DIR=$source NGINX_BUILD_DIR=$folder/objs cargo "$command" --locked \
+    --manifest-path "$ROOT/nginx-module/Cargo.toml" --target-dir "$folder/target" "$@"
 }
 
 # configure_nginx SOURCE OBJS: as the distribution did, or nginx would call the module not binary compatible.

@@ -55,12 +55,36 @@ impl<'a> Route<'a> {
     }
 }
 
-/// Up to the query, the fragment or the first path parameter, all of which are private.
+/// Up to the query or the fragment, which are private.
 fn path_of(target: &[u8]) -> &[u8] {
     let target = &target[..target.len().min(PATH_BYTES_MAX)];
     let end = target.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(target.len());
     &target[..end]
 }
+
+/// Method and target of a request line that nginx refused, as the shipper reads it in a log: what is no HTTP has no method, and a
+/// target that is no path; nothing at all has neither.
+pub fn refused(line: &[u8]) -> (Method, &[u8]) {
+    if line.trim_ascii().is_empty() {
+        return (Method::None, b"");
+    }
+    let Some(space) = line.iter().position(|&byte| byte == b' ') else { return (Method::None, NO_PATH) };
+    let name = &line[..space];
+    if name.is_empty()
+        || name.len() > 32
+        || !name.iter().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_'))
+    {
+        return (Method::None, NO_PATH);
+    }
+    let end = match line.iter().rposition(|&byte| byte == b' ') {
+        Some(last) if last > space && line[last + 1..].starts_with(b"HTTP/") => last,
+        _ => line.len(),
+    };
+    (Method::from_name(name), Some(&line[space + 1..end]).filter(|target| !target.is_empty()).unwrap_or(NO_PATH))
+}
+
+/// The shipper calls such a route invalid.
+const NO_PATH: &[u8] = b"-";
 
 /// The methods that events know by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,6 +204,24 @@ mod tests {
     fn the_template_of_the_location_goes_first() {
         assert_eq!(Route::choose(Some(b"/items/{id}"), b"/items/7"), Route::Template(b"/items/{id}"));
         assert_eq!(Route::choose(Some(b""), b"/items/7"), Route::Path(b"/items/7"));
+    }
+
+    #[test]
+    fn a_refused_request_line_is_read_as_far_as_it_is_http() {
+        for (line, method, target) in [
+            ("GET /with space HTTP/1.1", Method::Get, "/with space"),
+            ("PROPFIND /a?b HTTP/1.1", Method::Other, "/a?b"),
+            ("GET /zero-nine", Method::Get, "/zero-nine"),
+            ("GET ", Method::Get, "-"),
+            (" ", Method::None, ""),
+            (" GET / HTTP/1.1", Method::None, "-"),
+            ("", Method::None, ""),
+            ("GARBAGE", Method::None, "-"),
+            ("\u{16}\u{3}\u{1} x", Method::None, "-"),
+            ("G\"T /a HTTP/1.1", Method::None, "-"),
+        ] {
+            assert_eq!(refused(line.as_bytes()), (method, target.as_bytes()), "{line}");
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ mod read;
 mod varint;
 
 pub use buffer::{Buffer, DATAGRAM_BYTES_MAX};
-pub use event::{Event, Method, Route, SERVICE_BYTES_MAX, Trace};
+pub use event::{Event, Method, Route, SERVICE_BYTES_MAX, Trace, refused};
 pub use read::{Header, Malformed, Record, Records, read, records};
 
 /// Begins every datagram.
