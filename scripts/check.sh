@@ -20,6 +20,9 @@ cd "$ROOT"
 # be judged, and the closing line says so.
 dependency_policy() {
   cargo deny check bans licenses sources
+  # It needs less than the workspace does.
+  cargo deny --manifest-path nginx-module/Cargo.toml --config deny.toml check --hide-inclusion-graph \
+    --allow license-not-encountered --allow license-exception-not-encountered bans licenses sources
 }
 dependency_advisories() {
   local log=$LOG_DIR/advisories.log
@@ -42,6 +45,11 @@ fuzz_targets() {
   }
   CUSTOM_LIBFUZZER_PATH=/nowhere/libfuzzer.a cargo check --manifest-path fuzz/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}" --locked
 }
+# The nginx module, which is no member of the workspace, because it needs the headers of an nginx.
+nginx_module() {
+  if ! have_nginx_dev; then skip "no Debian nginx-dev here to compile the module against"; fi
+  PATH=$PATH:/usr/sbin:/sbin cargo_nginx_module clippy --release -- -D warnings
+}
 # Private items too: the tours in lib.rs lead through private modules, and their links are worth checking.
 docs() { RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items --locked; }
 sdk_lint() { npm run --silent lint --prefix sdk/js; }
@@ -50,18 +58,22 @@ dashboard_lint() { npm run --silent lint --prefix dashboard; }
 
 make_log_dir
 require_tools curl git compiler rust node shellcheck cargo_deny
+# Elsewhere the step that needs it says that it could not judge.
+if command -v apt-get >/dev/null; then require_tools nginx_dev; fi
 install_dashboard_packages
 install_sdk_packages
 
 step "formatting" formatting
 step "lock file matches the manifests" lock_file
 step "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
+step "clippy of the nginx module" nginx_module
 step "fuzz targets compile" fuzz_targets
 step "docs and their links" docs
 step "dependency policy" dependency_policy
 step "security advisories" dependency_advisories
 step "dashboard: format, lint, types" dashboard_lint
 step "JavaScript SDK: format, lint, types" sdk_lint
+step "examples of deployment: systemd, Kubernetes" scripts/deploy.sh
 step "shell scripts" shell_scripts
 step "tidy" node scripts/tidy.mjs
 summary

@@ -92,6 +92,29 @@ mod tests {
         assert_eq!((args.files.len(), args.paths.len()), (1, 1));
     }
 
+    /// The words behind `args:` in a manifest.
+    fn words_of(manifest: &str) -> Vec<String> {
+        let lines = manifest.lines().map(str::trim).skip_while(|line| *line != "args:").skip(1);
+        let words = lines.filter(|line| !line.starts_with('#')).map_while(|line| line.strip_prefix("- "));
+        words.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_examples_of_deployment_are_understood() {
+        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+        let args = complete(&deploy.join("systemd/ship.conf"), std::iter::empty()).unwrap();
+        assert!(args.follow && args.state.is_some() && args.key_file.is_some(), "{args:?}");
+        for name in ["sidecar.yaml", "daemonset.yaml"] {
+            let manifest = std::fs::read_to_string(deploy.join("kubernetes").join(name)).unwrap();
+            let words = words_of(&manifest);
+            assert_eq!(words.first().map(String::as_str), Some("ship"), "{name}");
+            let command = Args::augment_args(Command::new("peep"));
+            let matches = command.try_get_matches_from(&words).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let args = Args::from_arg_matches(&matches).unwrap();
+            assert!(args.follow && args.state.is_some() && !args.paths.is_empty(), "{name}: {args:?}");
+        }
+    }
+
     #[test]
     fn a_mistake_is_named_with_its_file() {
         for (text, expected) in [
