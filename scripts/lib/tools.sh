@@ -25,6 +25,7 @@ name_of() {
     faketime) echo "libfaketime" ;;
     proxies) echo "nginx, HAProxy, Apache httpd" ;;
     nginx) echo "nginx" ;;
+    wrk) echo "wrk" ;;
     nginx_dev) echo "headers of nginx and libclang" ;;
     slowhttptest) echo "slowhttptest" ;;
     go) echo "Go" ;;
@@ -66,6 +67,7 @@ have_proxies() {
   local name
   for name in nginx haproxy apache2; do PATH=$PATH:/usr/sbin:/sbin command -v "$name" >/dev/null || return; done
 }
+have_wrk() { command -v wrk >/dev/null; }
 have_slowhttptest() { command -v slowhttptest >/dev/null; }
 have_go() { command -v go >/dev/null; }
 have_h2spec() { [ -n "${H2SPEC:-}" ] || command -v h2spec >/dev/null; }
@@ -164,6 +166,7 @@ install_nginx() { packages nginx-light nginx; }
 # Together, because each is of exactly one version of the other.
 install_nginx_dev() { packages "nginx-light nginx-dev libclang-dev" nginx; }
 install_proxies() { packages "nginx-light haproxy apache2-bin" "nginx haproxy httpd"; }
+install_wrk() { packages wrk wrk; }
 install_slowhttptest() { packages slowhttptest slowhttptest; }
 install_go() { packages golang-go go; }
 # From its Go module, with parts old enough for the Go of Debian 12 (1.19); its own tag names no versions.
