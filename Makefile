@@ -2,7 +2,7 @@
 # Written for GNU make 3.81 and newer, which is what macOS ships.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev up down status logs reset demo demo-apps check test bench faults hostile mutants fuzz screenshots
+.PHONY: help dev up down status logs reset demo demo-apps check test bench nginx-bench faults hostile ship-proof mutants fuzz screenshots
 
 help: ## this list
 	@scripts/help.sh
@@ -40,11 +40,17 @@ test: ## every test, against a real Postgres, a real Kafka and a real browser
 bench: ## the benchmarks; prints ratios, see benches/
 	@scripts/bench.sh
 
+nginx-bench: ## what nginx loses by telling peep of each request, by its log and by the module (ROUNDS=9 SECONDS_EACH=4)
+	@scripts/nginx-bench.sh
+
 faults: ## break everything under load and prove that nothing is lost or doubled (FAULT=F06 EVENTS=20000 SEED=1)
 	@scripts/faults.sh
 
 hostile: ## send what no honest client sends, straight and through real proxies (CASE=H08)
 	@scripts/hostile.sh
+
+ship-proof: ## kill the shipper and rotate its log under load, and count each line (KILLS=20 ROTATIONS=20 ROUNDS=1)
+	@scripts/ship.sh
 
 mutants: ## break what exactly-once rests on, one thing at a time, and see that a suite turns red (MUTANT=dedup SEEDS=1000)
 	@node scripts/mutants.mjs

@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 echo "peep: see every request of your services, live and exact."
 echo
-awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $1, $2 }' Makefile
+awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $1, $2 }' Makefile
 cat <<'TEXT'
 
 Variables for dev, up and demo:
