@@ -120,8 +120,24 @@ fn percent_decoded(segment: &[u8]) -> Cow<'_, [u8]> {
 /// What file names, words and framework conventions are made of. Commas, bars, spaces, quotes, anything beyond ASCII
 /// are content, not structure. No byte here needs an escape in JSON.
 fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~:@+=$!*()[]{}".contains(&byte)
+    PLAIN[usize::from(byte)]
 }
+
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        plain[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let marks = b"-._~:@+=$!*()[]{}";
+    let mut index = 0;
+    while index < marks.len() {
+        plain[marks[index] as usize] = true;
+        index += 1;
+    }
+    plain
+};
 
 #[cfg(test)]
 mod tests;

@@ -49,3 +49,20 @@ fn a_duration_over_an_hour_is_left_out() {
     let line = AccessLine { duration_us: Some(DURATION_US_MAX + 1), ..AccessLine::default() };
     assert!(written(&line, &EventWriter::new("shop", None, None, 0)).get("duration_ms").is_none());
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_number_is_written_as_it_is(ended_ms in proptest::num::i64::ANY, duration_us in 0..=DURATION_US_MAX) {
+        let line = AccessLine { ended_ms, duration_us: Some(duration_us), ..AccessLine::default() };
+        let mut out = Vec::new();
+        EventWriter::new("shop", None, None, 0).write(&line, "/", &mut out);
+        let text = String::from_utf8(out).unwrap();
+        let duration_ms = if duration_us % 1000 == 0 {
+            format!("{}", duration_us / 1000)
+        } else {
+            format!("{}.{:03}", duration_us / 1000, duration_us % 1000)
+        };
+        let expected = format!(",\"ts\":{ended_ms},\"route\":\"/\",\"duration_ms\":{duration_ms}}}\n");
+        proptest::prop_assert!(text.ends_with(&expected), "{text}");
+    }
+}

@@ -5,6 +5,16 @@
 
 /// Appends the template of one segment.
 pub(super) fn write_segment(segment: &str, out: &mut String) {
+    let is_word = |byte: &u8| byte.is_ascii_alphabetic() || is_separator(*byte);
+    if segment.len() < TOKEN_BYTES_MIN && segment.as_bytes().iter().all(is_word) {
+        // Most segments. No rule makes anything else of them; they only take longer to say so.
+        out.push_str(segment);
+    } else {
+        write_by_rules(segment, out);
+    }
+}
+
+fn write_by_rules(segment: &str, out: &mut String) {
     let bytes = segment.as_bytes();
     match bytes {
         [b'@', _, ..] => return out.push_str("@{name}"),
@@ -18,6 +28,9 @@ pub(super) fn write_segment(segment: &str, out: &mut String) {
     write_stem(stem, out);
     out.push_str(extension);
 }
+
+/// A shorter piece of letters alone is a word.
+const TOKEN_BYTES_MIN: usize = 32;
 
 /// A longer name is content: a title, an encoded query, a token in pieces.
 const SEGMENT_BYTES_MAX: usize = 64;
@@ -151,7 +164,8 @@ fn is_token(text: &[u8]) -> bool {
     if text.len() >= 8 && text.ends_with(b"=") {
         return true;
     }
-    text.split(|&byte| is_separator(byte)).any(|piece| !is_hex(piece) && (piece.len() >= 32 || is_random(piece)))
+    text.split(|&byte| is_separator(byte))
+        .any(|piece| !is_hex(piece) && (piece.len() >= TOKEN_BYTES_MIN || is_random(piece)))
 }
 
 /// Letters and digits that change their kind more often than names do. A change is lower case to upper case, letter
@@ -172,5 +186,20 @@ fn is_random(piece: &[u8]) -> bool {
         changes >= 4 && changes * 3 >= piece.len()
     } else {
         changes >= 5 || (piece.len() >= 24 && changes >= 4)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn the_short_way_says_what_the_rules_say(segment in "[a-fA-Fx._:+-]{1,40}") {
+            let (mut short, mut by_rules) = (String::new(), String::new());
+            write_segment(&segment, &mut short);
+            write_by_rules(&segment, &mut by_rules);
+            proptest::prop_assert_eq!(short, by_rules);
+        }
     }
 }
