@@ -44,12 +44,13 @@ BENCH=${CARGO_TARGET_DIR:-$ROOT/target}/release/peep-bench
 PROFILE=release private_stack
 trap 'stop_all' EXIT
 ROWS=$DEV_DIR/rows
-UNFINISHED='' DONE=0 BENCHES=15
+UNFINISHED='' DONE=0 BENCHES=16
 touch "$ROWS"
 
 bench json 60
 bench otlp 60
 bench ingest 120
+bench ship 180
 start_kafka
 bench acknowledged 480
 bench resident 90

@@ -63,3 +63,5 @@ pub mod freshness;
 pub mod fanout;
 
 pub mod viewers;
+
+pub mod ship;

@@ -100,7 +100,7 @@ impl Row {
             Verdict::Missed
         } else if self.aim.is_some_and(|aim| aim.holds(result)) {
             Verdict::Aim
-        } else if self.must.is_some() {
+        } else if self.must.is_some() || self.per_core_min.is_some() {
             Verdict::Must
         } else {
             Verdict::Measured
@@ -114,10 +114,9 @@ impl Row {
 
     fn markdown(&self) -> String {
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
-        let must = self.per_core_min.map_or_else(
-            || or_dash(self.must.map(|must| must.to_string())),
-            |min| format!("{}, {} /s/core", or_dash(self.must.map(|must| must.to_string())), Bound::AtLeast(min)),
-        );
+        let per_core = self.per_core_min.map(|min| format!("{} /s/core", Bound::AtLeast(min)));
+        let musts: Vec<String> = self.must.map(|must| must.to_string()).into_iter().chain(per_core).collect();
+        let must = or_dash(Some(musts.join(", ")).filter(|text| !text.is_empty()));
         format!(
             "| {} | {} | {} | {} | {} {} | {must} | {} | {} |",
             self.work,

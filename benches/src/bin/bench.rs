@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use peep_benches::rows::{self, Rows};
 use peep_benches::{
     acknowledged, exactly_once, fanout, flush, freshness, ingest, json, latency, memory, otlp, pipeline, resident,
-    rollup, server, single, viewers,
+    rollup, server, ship, single, viewers,
 };
 
 #[derive(Parser)]
@@ -51,11 +51,16 @@ enum Bench {
     Fanout(fanout::Args),
     /// Live views at full size: idle crowds, slow and silent readers, a restart with everybody coming back.
     Viewers(viewers::Args),
+    /// CPU of `peep ship` per line of a log, against reading it and finding its lines.
+    Ship(ship::Args),
     /// Prints the rows that earlier benches left in a file, and fails when a must was missed.
     Table { file: PathBuf },
     /// A reader under test; started by `rollup`.
     #[command(hide = true)]
     ReadTopic(rollup::ReaderArgs),
+    /// A sink for a shipper; started by `make nginx-bench`.
+    #[command(hide = true)]
+    TakeAll,
     /// A server under test; started by the others.
     #[command(hide = true)]
     Serve { kind: server::Kind },
@@ -96,7 +101,9 @@ fn run(bench: &Bench) -> anyhow::Result<Rows> {
         Bench::Freshness(args) => freshness::run(args),
         Bench::Fanout(args) => fanout::run(args),
         Bench::Viewers(args) => viewers::run(args),
+        Bench::Ship(args) => ship::run(args),
         Bench::Table { file } => rows::read(file),
+        Bench::TakeAll => ship::take_all().map(|()| Rows::new()),
         Bench::Serve { kind } => server::serve(*kind).map(|()| Rows::new()),
     }
 }
