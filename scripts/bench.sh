@@ -12,10 +12,11 @@ LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")/lib" && pwd)
 . "$LIB/private_stack.sh"
 cd "$ROOT"
 
-# bench NAME SECONDS ARGUMENTS...: one that fails or takes too long does not keep the others from running.
+# bench NAME SECONDS ARGUMENTS...: one that fails or takes too long does not keep the others from running. ONLY="flush single" runs these.
 bench() {
   local name=$1 seconds=$2 began=$SECONDS bounded=()
   shift 2
+  case " ${ONLY:-$name} " in *" $name "*) ;; *) return 0 ;; esac
   DONE=$((DONE + 1))
   say "$DONE of $BENCHES: $name $* (at most $seconds s; $((SECONDS / 60)) min so far)"
   # macOS has no `timeout`.

@@ -13,10 +13,12 @@ use peep_chassis::clock::Clock;
 use peep_chassis::config::Settings;
 use peep_log::{LogRecord, Offset};
 use peep_rollup::Config;
+use peep_rollup::facet::FacetPiece;
 use peep_rollup::partition::{Cut, Partition, Piece};
 use peep_rollup::postgres::PostgresStore;
 use peep_rollup::raw;
 use peep_rollup::store::{Claim, Flushed, Lease, Owner, Store};
+use peep_rollup::window::Cell;
 use peep_testkit::{Database, Server};
 use sqlx::{ConnectOptions as _, PgConnection};
 
@@ -141,20 +143,24 @@ impl Bench {
     async fn copy(&mut self, copy: &Copy) -> anyhow::Result<Spent> {
         let before = self.now()?;
         sqlx::raw_sql("begin").execute(&mut self.connection).await?;
-        let sql = "copy rollup_10s (project_id, bucket, series_id, log_partition, up_to_offset, count, errors, latency_count, \
-                   sum_us, min_us, max_us, histogram) from stdin (format binary)";
-        let mut copy_in = self.connection.copy_in_raw(sql).await?;
-        let mut chunk = COPY_HEADER.to_vec();
-        for row in &copy.rows {
-            row.encode(&mut chunk);
-            if chunk.len() >= CHUNK_BYTES {
-                copy_in.send(chunk.as_slice()).await?;
-                chunk.clear();
+        for (table, id, rows) in [("rollup_10s", "series_id", &copy.rows), ("facet_10s", "facet_id", &copy.facets)] {
+            let sql = format!(
+                "copy {table} (project_id, bucket, {id}, log_partition, up_to_offset, count, errors, latency_count, sum_us, \
+                 min_us, max_us, histogram) from stdin (format binary)"
+            );
+            let mut copy_in = self.connection.copy_in_raw(&sql).await?;
+            let mut chunk = COPY_HEADER.to_vec();
+            for row in rows {
+                row.encode(&mut chunk);
+                if chunk.len() >= CHUNK_BYTES {
+                    copy_in.send(chunk.as_slice()).await?;
+                    chunk.clear();
+                }
             }
+            chunk.extend_from_slice(&COPY_TRAILER);
+            copy_in.send(chunk.as_slice()).await?;
+            anyhow::ensure!(copy_in.finish().await? == rows.len() as u64, "COPY took every row");
         }
-        chunk.extend_from_slice(&COPY_TRAILER);
-        copy_in.send(chunk.as_slice()).await?;
-        anyhow::ensure!(copy_in.finish().await? == copy.rows.len() as u64, "COPY took every row");
         if !copy.raw.is_empty() {
             let sql = format!("copy raw_event ({}) from stdin (format binary)", raw::COLUMNS);
             let mut copy_in = self.connection.copy_in_raw(&sql).await?;
@@ -206,6 +212,7 @@ impl Worker {
             series: args.series,
             producers: 64,
             events_per_second: args.events / 10,
+            mixed: false,
             sent_before: 0,
         };
         let now_ms = Clock::system().now_ms() / 10_000 * 10_000;
@@ -231,7 +238,10 @@ impl Worker {
 
 /// The rows of a cut once more, under another project.
 struct Copy {
+    /// One for each (series, window).
     rows: Vec<CopyRow>,
+    /// Of versions and hosts.
+    facets: Vec<CopyRow>,
     /// A whole COPY, encoded.
     raw: Vec<u8>,
 }
@@ -245,38 +255,42 @@ struct CopyRow {
 
 impl Copy {
     fn of(cut: &Cut, round: u64) -> Copy {
-        let mut rows: Vec<CopyRow> = cut.pieces.iter().map(|piece| CopyRow::of(piece, cut, round)).collect();
+        let of_series = |piece: &Piece| CopyRow::of(piece.series.row(), piece.window_s, &piece.cell, cut, round);
+        let of_facet = |piece: &FacetPiece| CopyRow::of(piece.facet.row(), piece.window_s, &piece.cell, cut, round);
+        let mut rows: Vec<CopyRow> = cut.pieces.iter().map(of_series).collect();
+        let mut facets: Vec<CopyRow> = cut.facets.pieces.iter().map(of_facet).collect();
         // As the flush does: neighbours land on the same index page.
         rows.sort_by_key(|row| row.numbers);
+        facets.sort_by_key(|row| row.numbers);
         let mut raw = Vec::new();
         if !cut.raw.rows.is_empty() {
             raw.extend_from_slice(COPY_HEADER);
             cut.raw.rows.iter().for_each(|row| cut.raw.encode_row(row, &mut raw));
             raw.extend_from_slice(&COPY_TRAILER);
         }
-        Copy { rows, raw }
+        Copy { rows, facets, raw }
     }
 }
 
 impl CopyRow {
-    fn of(piece: &Piece, cut: &Cut, round: u64) -> CopyRow {
-        let histogram = &piece.cell.histogram;
+    fn of(row: Option<i64>, window_s: i64, cell: &Cell, cut: &Cut, round: u64) -> CopyRow {
+        let histogram = &cell.histogram;
         let mut buckets = Vec::new();
         // Buckets by their number: below 2048 one each, above that 1024 for each power of two.
         histogram.for_each(|lowest_us, _, count| {
             let octave = (53 - (lowest_us | 2047).leading_zeros()) as i64;
             buckets.push((((octave + 1) << 10) + (lowest_us >> octave) as i64 - 1024, count as i64));
         });
-        let bucket_us = (piece.window_s - 946_684_800) * 1_000_000;
+        let bucket_us = (window_s - 946_684_800) * 1_000_000;
         let (min_us, max_us) = (histogram.min_us().unwrap_or(0) as i64, histogram.max_us().unwrap_or(0) as i64);
         CopyRow {
             numbers: [
                 1_000_000 + round as i64,
                 bucket_us,
-                piece.series.row().unwrap_or(0),
+                row.unwrap_or(0),
                 cut.to as i64,
-                piece.cell.count as i64,
-                piece.cell.errors as i64,
+                cell.count as i64,
+                cell.errors as i64,
                 histogram.count() as i64,
                 histogram.sum_us() as i64,
                 min_us,

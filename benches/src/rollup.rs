@@ -59,10 +59,18 @@ pub enum Kind {
 /// # Errors
 /// When the broker or one of the readers does not do what it should.
 pub fn run(args: &Args) -> anyhow::Result<Rows> {
-    let traffic = args.traffic;
+    let mut rows = Rows::new();
+    for mixed in [false, true] {
+        rows.push(measure(traffic::Traffic { mixed, ..args.traffic }, args.repeats)?);
+    }
+    Ok(rows)
+}
+
+fn measure(traffic: traffic::Traffic, repeats: usize) -> anyhow::Result<Row> {
+    let whose = if traffic.mixed { "all services and hosts" } else { "one process" };
     println!(
-        "rollup, {} live series, batches of {}, a real broker, lz4; CPU of the process with librdkafka's threads, µs per event \
-         (min / median / max)",
+        "rollup, {} live series, batches of {} of {whose}, a real broker, lz4; CPU of the process with librdkafka's threads, µs \
+         per event (min / median / max)",
         traffic.series, traffic.batch
     );
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -75,11 +83,11 @@ pub fn run(args: &Args) -> anyhow::Result<Rows> {
         warm_up: traffic.records() / 4,
     };
     let [mut bare, mut ours, mut ratio] = [const { Spread::new() }; 3];
-    for round in 0..args.repeats {
+    for round in 0..repeats {
         // In turns, so that a noisy minute hits both.
         let floor = of_copy_us(&reader(Kind::Floor), traffic)?;
         let worker = of_copy_us(&reader(Kind::Worker), traffic)?;
-        println!("  round {} of {}: floor {floor:.3}, rollup {worker:.3}", round + 1, args.repeats);
+        println!("  round {} of {}: floor {floor:.3}, rollup {worker:.3}", round + 1, repeats);
         bare.push(floor);
         ours.push(worker);
         ratio.push(worker / floor);
@@ -87,9 +95,10 @@ pub fn run(args: &Args) -> anyhow::Result<Rows> {
     println!("bare consumer, decode, map, histogram   {bare}");
     println!("rollup until the cut, frames included   {ours}");
     println!("rollup / floor                          {ratio}");
-    let work = format!("rollup: consume, decode, record, {} live series", traffic.series);
+    let mixed = if traffic.mixed { ", batches of all services" } else { "" };
+    let work = format!("rollup: consume, decode, record, {} live series{mixed}", traffic.series);
     let name = "bare consumer + map + histogram";
-    Ok(vec![Row::ratio(work, &ours, name, &bare, &ratio).must(Bound::AtMost(1.5)).aim(Bound::AtMost(1.2))])
+    Ok(Row::ratio(work, &ours, name, &bare, &ratio).must(Bound::AtMost(1.5)).aim(Bound::AtMost(1.2)))
 }
 
 /// A copy of this program that reads the topic to its end, prints its CPU time in ns, and ends.

@@ -144,8 +144,14 @@ impl Cardinality {
     /// # Errors
     /// [`InvalidKey`]; the caller dead-letters the event. Nothing was seen then.
     #[inline]
-    pub fn place(&mut self, series: &mut SeriesTable, project: ProjectId, key: &[u8]) -> Result<Place, InvalidKey> {
-        let hash = series.hash(project, key);
+    pub fn place(
+        &mut self,
+        series: &mut SeriesTable,
+        hash: u64,
+        project: ProjectId,
+        key: &[u8],
+    ) -> Result<Place, InvalidKey> {
+        debug_assert_eq!(hash, series.hash(project, key), "of this key in this table");
         let found = series.find(hash, project, key);
         match found {
             Some(at) if series.is_settled(at) => Ok(Place { series: at, folded: false }),

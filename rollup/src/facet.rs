@@ -199,13 +199,13 @@ impl Facets {
     #[inline]
     pub fn count(&mut self, table: &SeriesTable, series: u32, fresh: &Fresh, named: &Named<'_>) {
         let scope = match self.scopes.by_series.get(series as usize) {
-            Some(&scope) if scope != NOWHERE => scope,
+            Some(lately) if lately.scope != NOWHERE => lately.scope,
             _ => self.scopes.of(table, series),
         };
         let run = self.open.run;
         let goes_on = run.scope == scope && run.window_s == named.window_s && self.pairs.is(run.pair, named);
         if !goes_on {
-            self.turn(scope, fresh.timed(), named);
+            self.turn(series, scope, fresh.timed(), named);
         }
         let cell = &mut self.open.cells[self.open.run.cell as usize];
         cell.first_ms = cell.first_ms.min(named.ended_ms);
@@ -284,15 +284,22 @@ impl Facets {
     }
 
     /// Another run begins: the first event, or one that is not in the facets of the one before.
-    fn turn(&mut self, scope: u32, timed: usize, named: &Named<'_>) {
-        let hash = self.pairs.hash(scope, named);
-        let pair = match self.pairs.find(hash, scope, named) {
-            Some(pair) => pair,
-            None => self.meet(hash, scope, named),
-        };
+    fn turn(&mut self, series: u32, scope: u32, timed: usize, named: &Named<'_>) {
+        // A batch of many services, such as a proxy's, turns with each event; but its routes are on the same host each time.
+        let lately = self.scopes.by_series[series as usize].pair;
+        let pair = if self.pairs.is_in(lately, scope, named) { lately } else { self.pair(scope, named) };
+        self.scopes.by_series[series as usize].pair = pair;
         let Pair { version, host, .. } = self.pairs.pairs[pair as usize];
         let recent = &mut self.pairs.pairs[pair as usize].recent[((named.window_s / 10) & 1) as usize];
         self.open.begin_run(Run { scope, pair, window_s: named.window_s, cell: 0 }, recent, [version, host], timed);
+    }
+
+    fn pair(&mut self, scope: u32, named: &Named<'_>) -> u32 {
+        let hash = self.pairs.hash(scope, named);
+        match self.pairs.find(hash, scope, named) {
+            Some(pair) => pair,
+            None => self.meet(hash, scope, named),
+        }
     }
 
     /// A version and a host of a service that were not seen together since the last cut.

@@ -498,31 +498,52 @@ impl Partition {
     fn count_events(&mut self, record: &LogRecord, batch: &Batch<'_>, received_ms: i64, events: &mut Counts) {
         let announced = batch.header.event_count;
         let mut event_index = 0;
-        for event in batch.heads() {
-            // The checksum was right, so an event that does not decode, or more events than announced, was not written by
-            // our ingest. Both leave their bytes behind.
-            let Ok(event) = event else { break };
-            if event_index == announced {
-                self.bury_events(record, batch, event_index, 0, Reason::Malformed, batch.bytes);
-                break;
-            }
-            match self.apply_event(record, batch, event_index, &event, received_ms) {
-                Ok(folded) => {
-                    events.rolled_up += 1;
-                    events.folded += u64::from(folded);
+        let mut heads = batch.heads();
+        'events: loop {
+            // Several at once: with thousands of series an event waits for its entry and its key to come from memory, and these
+            // wait together.
+            let ahead: [Option<_>; AHEAD] = std::array::from_fn(|_| heads.next());
+            let hashes = self.warm(batch.header.project, &ahead);
+            for (event, hash) in ahead.into_iter().zip(hashes) {
+                // The checksum was right, so an event that does not decode, or more events than announced, was not written by
+                // our ingest. Both leave their bytes behind.
+                let Some(Ok(event)) = event else { break 'events };
+                if event_index == announced {
+                    self.bury_events(record, batch, event_index, 0, Reason::Malformed, batch.bytes);
+                    break 'events;
                 }
-                Err(reason) => {
-                    events.dead_lettered += 1;
-                    self.bury_events(record, batch, event_index, 1, reason, event.raw);
+                match self.apply_event(record, batch, event_index, &event, hash, received_ms) {
+                    Ok(folded) => {
+                        events.rolled_up += 1;
+                        events.folded += u64::from(folded);
+                    }
+                    Err(reason) => {
+                        events.dead_lettered += 1;
+                        self.bury_events(record, batch, event_index, 1, reason, event.raw);
+                    }
                 }
+                event_index += 1;
             }
-            event_index += 1;
         }
         let missing = announced - event_index;
         if missing > 0 {
             events.dead_lettered += u64::from(missing);
             self.bury_events(record, batch, event_index, missing, Reason::Malformed, batch.bytes);
         }
+    }
+
+    /// The hashes of their series, whose entries and keys are in the cache afterwards.
+    #[inline]
+    fn warm(&self, project: ProjectId, ahead: &[Option<Result<EventHead<'_>, RecordError>>; AHEAD]) -> [u64; AHEAD] {
+        fn key_of<'e>(event: &Option<Result<EventHead<'e>, RecordError>>) -> &'e [u8] {
+            match event {
+                Some(Ok(event)) => event.series.as_bytes(),
+                _ => &[],
+            }
+        }
+        let hashes = std::array::from_fn(|at| self.series.hash(project, key_of(&ahead[at])));
+        self.series.warm(&hashes);
+        hashes
     }
 
     /// Whether its series found no place of its own.
@@ -533,6 +554,7 @@ impl Partition {
         batch: &Batch<'_>,
         event_index: u32,
         event: &EventHead<'_>,
+        hash: u64,
         received_ms: i64,
     ) -> Result<bool, Reason> {
         let age_ms = received_ms.saturating_sub(event.ended_ms);
@@ -547,7 +569,8 @@ impl Partition {
         }
         let project = batch.header.project;
         let key = event.series.as_bytes();
-        let counted = self.cardinality.place(&mut self.series, project, key).map_err(|_| Reason::InvalidSeries)?;
+        let counted =
+            self.cardinality.place(&mut self.series, hash, project, key).map_err(|_| Reason::InvalidSeries)?;
         let series = counted.series;
         let error = event.has_error || self.series.is_failed(series);
         if age_ms <= millis(self.limits.raw_age_max) {
@@ -662,6 +685,8 @@ const LOG_LEAP_MS_MAX: i64 = 3_600_000;
 const CLOCK_SKEW_MS_MAX: i64 = 5_000;
 /// A bucket gap of up to 3 bytes and a count.
 const FRAME_BYTES_PER_EVENT: usize = 4;
+/// Events whose series are looked up together.
+const AHEAD: usize = 16;
 /// Project, time, counts and totals.
 const FRAME_BYTES_PER_CELL: usize = 48;
 /// Enough for the checksum, the format and the tenant.

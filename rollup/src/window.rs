@@ -182,6 +182,12 @@ impl Fresh {
         self.durations.len()
     }
 
+    /// One of the durations that wait.
+    #[inline]
+    pub fn duration_us(&self, at: usize) -> u32 {
+        self.durations[at].duration_us
+    }
+
     /// A stretch of the durations that wait, in the order they came.
     pub fn copy_durations(&self, stretch: Range<usize>, into_us: &mut [u32]) {
         let timed = &self.durations[stretch];

@@ -23,6 +23,9 @@ pub struct Traffic {
     /// Of event time.
     #[arg(long, default_value_t = 1_000_000)]
     pub events_per_second: u64,
+    /// Every batch is of all services and hosts, as that of a proxy is; otherwise of the one process that sends it.
+    #[arg(long)]
+    pub mixed: bool,
     /// Batches that each producer has sent before.
     #[arg(skip)]
     pub sent_before: u64,
@@ -36,7 +39,7 @@ impl Traffic {
     /// The records of one partition, received from `start_ms` on.
     pub fn payloads(self, start_ms: i64) -> impl Iterator<Item = Bytes> {
         let series: Vec<(String, String)> = (0..self.series)
-            .map(|number| (format!("service-{:02}", number % 30), format!("/api/v1/resource-{number}/{{id}}")))
+            .map(|number| (format!("service-{:02}", number % SERVICES), format!("/api/v1/resource-{number}/{{id}}")))
             .collect();
         let hosts: Vec<String> = (0..12).map(|number| format!("web-{number}")).collect();
         let mut random = SmallRng::seed_from_u64(7);
@@ -44,9 +47,13 @@ impl Traffic {
         (0..self.records()).map(move |record| {
             let received_ms = start_ms + (record * self.batch * 1000 / self.events_per_second) as i64;
             builder.start(received_ms);
+            let process = record % self.producers;
             for _ in 0..self.batch {
                 // Squaring a uniform number skews towards the low routes, as traffic is.
-                let number = (random.random::<f64>().powi(2) * self.series as f64) as usize;
+                let any = (random.random::<f64>().powi(2) * self.series as f64) as usize;
+                let of_process = any - any % SERVICES as usize + (process % SERVICES) as usize;
+                let number = if self.mixed || of_process >= series.len() { any } else { of_process };
+                let host = if self.mixed { number } else { process as usize };
                 let (service, route) = &series[number];
                 builder.push(&Event {
                     service,
@@ -58,7 +65,7 @@ impl Traffic {
                     ended_ms: received_ms - random.random_range(0..250),
                     duration_us: Some(log_normal_us(&mut random)),
                     error: None,
-                    host: Some(&hosts[number % hosts.len()]),
+                    host: Some(&hosts[host % hosts.len()]),
                     version: None,
                     source: None,
                     bytes_in: None,
@@ -68,7 +75,7 @@ impl Traffic {
                     attrs: EncodedAttrs::EMPTY,
                 });
             }
-            let producer = u128::from(record % self.producers) + 1;
+            let producer = u128::from(process) + 1;
             let identity =
                 Identity { producer: producer.to_be_bytes(), seq: self.sent_before + record / self.producers };
             builder.finish(ProjectId(1), KeyId(1), Some(identity)).remove(0)
@@ -84,5 +91,6 @@ fn log_normal_us(random: &mut SmallRng) -> u64 {
     (20_000.0 * (0.8 * normal).exp()).min(60_000_000.0) as u64
 }
 
+const SERVICES: u64 = 30;
 const METHODS: [&str; 6] = ["GET", "GET", "GET", "POST", "PUT", "DELETE"];
 const STATUSES: [u16; 6] = [200, 200, 200, 201, 304, 404];

@@ -25,8 +25,13 @@ impl Counted {
     fn place(&mut self, project: u64, fields: Fields<'_>) -> (Fields<'_>, bool) {
         self.cardinality.advance(self.log_ms, &mut self.table);
         let key = fields.to_key_bytes();
-        let place = self.cardinality.place(&mut self.table, ProjectId(project), &key).unwrap();
+        let place = self.place_key(project, &key).unwrap();
         (self.table.get(place.series).fields(), place.folded)
+    }
+
+    fn place_key(&mut self, project: u64, key: &[u8]) -> Result<Place, InvalidKey> {
+        let hash = self.table.hash(ProjectId(project), key);
+        self.cardinality.place(&mut self.table, hash, ProjectId(project), key)
     }
 
     fn cut(&mut self) -> Vec<Overflow> {
@@ -65,7 +70,7 @@ fn errors_stay_errors_and_the_others_stay_none() {
     let mut counted = Counted::new(SeriesLimits { series_max: 0, ..LIMITS });
     for status in [0, 99, 100, 204, 404, 499, 500, 503, 599, 777] {
         let key = get("/", status).to_key_bytes();
-        let place = counted.cardinality.place(&mut counted.table, ProjectId(1), &key).unwrap();
+        let place = counted.place_key(1, &key).unwrap();
         assert_eq!((place.folded, counted.table.is_failed(place.series)), (true, status >= 500), "{status}");
     }
 }
@@ -121,7 +126,7 @@ fn all_projects_together_have_a_limit_too() {
 #[test]
 fn a_key_that_is_no_key_takes_no_place() {
     let mut counted = Counted::new(LIMITS);
-    let refused = counted.cardinality.place(&mut counted.table, ProjectId(1), b"nonsense");
+    let refused = counted.place_key(1, b"nonsense");
     assert_eq!((refused, counted.cardinality.len()), (Err(InvalidKey), 0));
 }
 

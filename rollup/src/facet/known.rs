@@ -20,8 +20,20 @@ pub(super) struct Scopes {
     pub(super) scopes: Vec<Scope>,
     index: HashTable<u32>,
     hasher: RandomState,
-    pub(super) by_series: Vec<u32>,
+    pub(super) by_series: Vec<Lately>,
     heap_bytes: usize,
+}
+
+/// Where the last event of a series was.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lately {
+    pub(super) scope: u32,
+    /// A guess.
+    pub(super) pair: u32,
+}
+
+impl Lately {
+    const NOWHERE: Lately = Lately { scope: NOWHERE, pair: NOWHERE };
 }
 
 #[derive(Debug)]
@@ -37,7 +49,7 @@ impl Scopes {
     #[cold]
     pub(super) fn of(&mut self, table: &SeriesTable, series: u32) -> u32 {
         if self.by_series.len() < table.len() {
-            self.by_series.resize(table.len(), NOWHERE);
+            self.by_series.resize(table.len(), Lately::NOWHERE);
         }
         let of = table.get(series);
         let fields = of.fields();
@@ -59,7 +71,7 @@ impl Scopes {
                 hash_scope(hasher, scope.project, &scope.service, &scope.env)
             });
         }
-        self.by_series[series as usize] = at;
+        self.by_series[series as usize].scope = at;
         at
     }
 
@@ -72,7 +84,7 @@ impl Scopes {
 
     pub(super) fn memory_bytes(&self) -> usize {
         self.scopes.capacity() * size_of::<Scope>()
-            + self.by_series.capacity() * size_of::<u32>()
+            + self.by_series.capacity() * size_of::<Lately>()
             + self.index.allocation_size()
             + self.heap_bytes
     }

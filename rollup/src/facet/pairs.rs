@@ -55,9 +55,15 @@ impl Pairs {
             && self.texts[middle..middle + named.host.len()] == *named.host
     }
 
+    /// The same of its scope.
+    #[inline]
+    pub(super) fn is_in(&self, at: u32, scope: u32, named: &Named<'_>) -> bool {
+        self.pairs.get(at as usize).is_some_and(|pair| pair.scope == scope) && self.is(at, named)
+    }
+
     #[inline]
     pub(super) fn find(&self, hash: u64, scope: u32, named: &Named<'_>) -> Option<u32> {
-        self.index.find(hash, |at| self.pairs[*at as usize].scope == scope && self.is(*at, named)).copied()
+        self.index.find(hash, |at| self.is_in(*at, scope, named)).copied()
     }
 
     pub(super) fn add(&mut self, hash: u64, scope: u32, named: &Named<'_>, [version, host]: [u32; 2]) -> u32 {

@@ -146,7 +146,11 @@ impl Open {
             let (range, cell) = stretch(number);
             let place = ends[cell] as usize;
             ends[cell] += range.len() as u32;
-            fresh.copy_durations(range.clone(), &mut sorted_us[place..place + range.len()]);
+            if range.len() == 1 {
+                sorted_us[place] = fresh.duration_us(range.start);
+            } else {
+                fresh.copy_durations(range.clone(), &mut sorted_us[place..place + range.len()]);
+            }
         }
         let mut start = 0;
         for (cell, &end) in cells.iter().zip(ends.iter()) {
