@@ -18,6 +18,7 @@ cd "$ROOT"
 make_log_dir
 install_dashboard_packages
 install_sdk_packages
+install_sdk_runtimes
 node sdk/js/scripts/build.mjs
 private_stack
 mkdir -p "$LOG_DIR"
@@ -34,9 +35,13 @@ PEEP_CHROMIUM=$(chromium_path)
 PEEP_BIN=$BIN_DIR/peep
 export PEEP_CHROMIUM PEEP_BIN
 # With the features of the whole workspace, as the tests of Rust have built it already.
-cargo build --quiet --locked --workspace --example axum
-PEEP_RUST_EXAMPLE=${CARGO_TARGET_DIR:-$ROOT/target}/debug/examples/axum
-export PEEP_RUST_EXAMPLE
+cargo build --quiet --locked --workspace --example axum --example hyper --example tower
+PEEP_RUST_EXAMPLES=${CARGO_TARGET_DIR:-$ROOT/target}/debug/examples
+export PEEP_RUST_EXAMPLES
+# A package of its own: see its Cargo.toml.
+cargo build --quiet --locked --manifest-path sdk/rust/examples/tonic/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-$ROOT/target}/sdk-tonic"
+PEEP_TONIC_EXAMPLE=${CARGO_TARGET_DIR:-$ROOT/target}/sdk-tonic/debug/peep-sdk-example-tonic
+export PEEP_TONIC_EXAMPLE
 npm test --silent --prefix sdk/js
-# Without the one of Next.js, whose build takes longer than all else here.
+# Without the one of Next.js, whose build takes longer than all else here: npm run test:next.
 APPS="axum express fastify" scripts/demo-apps.sh check

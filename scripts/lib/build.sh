@@ -30,6 +30,19 @@ install_sdk_packages() {
   echo "$lock" >"$dir/node_modules/.peep-installed"
 }
 
+# install_sdk_runtimes: Bun and Deno, for the examples that are theirs. They do not install everywhere; the tests skip what is not there.
+install_sdk_runtimes() {
+  local dir=$ROOT/sdk/js/test/runtimes lock
+  lock=$(cksum <"$dir/package-lock.json")
+  if [ "$(cat "$dir/node_modules/.peep-installed" 2>/dev/null)" = "$lock" ]; then return 0; fi
+  # With its scripts: Bun's puts the program into its place.
+  if with_progress "installing Bun and Deno" "$LOG_DIR/build-sdk.log" npm ci --prefix "$dir" --no-audit --no-fund; then
+    echo "$lock" >"$dir/node_modules/.peep-installed"
+  else
+    warn "Bun and Deno do not install here, so their examples are not run ($LOG_DIR/build-sdk.log)"
+  fi
+}
+
 # build_dashboard: `npm run build`, when a source has changed.
 build_dashboard() {
   local dir=$ROOT/dashboard

@@ -1,12 +1,20 @@
 // A closed loop over a few connections, and the server under test in its process.
-import { fork } from 'node:child_process';
+import { fork, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
 
-export async function startServer(options) {
-  const child = fork(fileURLToPath(new URL('server.mjs', import.meta.url)), {
+/** Keeps a process, with its threads of now and later, on one core. False: this machine cannot. */
+export function pin(pid, core) {
+  return spawnSync('taskset', ['-a', '-p', '-c', String(core), String(pid)]).status === 0;
+}
+
+export async function startServer(options, isProfiled = false) {
+  const folder = fileURLToPath(new URL('.', import.meta.url));
+  const child = fork(`${folder}server.mjs`, {
+    execArgv: isProfiled ? ['--cpu-prof', `--cpu-prof-dir=${folder}`] : [],
     env: {
       PATH: process.env.PATH,
       NODE_ENV: 'production',
@@ -21,6 +29,8 @@ export async function startServer(options) {
   };
   return {
     port,
+    pid: child.pid,
+    flush: () => ask('flush'),
     cpuUs: async () => (await ask('cpu')).cpuUs,
     stats: async () => (await ask('stats')).stats,
     stop: async () => {
@@ -54,6 +64,51 @@ export async function startSink(isUp = () => true) {
     stop: () => {
       server.closeAllConnections();
       server.close();
+    },
+  };
+}
+
+/** CPU time of a process with all of its threads, also those that have ended since; exact while it sleeps. Linux alone says so. */
+export function cpuUsOf(pid) {
+  let ns = 0;
+  for (const thread of readdirSync(`/proc/${pid}/task`)) {
+    ns += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'latin1').split(' ', 1)[0]);
+  }
+  return ns / 1000;
+}
+
+/** Connections that stay open: `run(requests)` sends so many over them, each as soon as the one before it is answered. */
+export async function connections(port, count = 8) {
+  const sockets = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const socket = connect(port, '127.0.0.1');
+      socket.setNoDelay(true).setEncoding('latin1');
+      await once(socket, 'connect');
+      return socket;
+    }),
+  );
+  return {
+    run(requests) {
+      let [sent, answered, failed] = [0, 0, 0];
+      return new Promise((resolve) => {
+        const next = (socket) => {
+          if (sent === requests) return;
+          sent += 1;
+          socket.write(`GET /users/${sent} HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n\r\n`);
+        };
+        for (const socket of sockets) {
+          socket.removeAllListeners('data').on('data', (text) => {
+            answered += 1;
+            if (!text.startsWith('HTTP/1.1 200')) failed += 1;
+            if (answered === requests) resolve(failed);
+            else next(socket);
+          });
+          next(socket);
+        }
+      });
+    },
+    close: () => {
+      for (const socket of sockets) socket.destroy();
     },
   };
 }

@@ -9,10 +9,12 @@ if (options !== null) app.use(peepExpress(options));
 app.get('/users/:id', (request, response) => response.json({ user: request.params.id, name: 'somebody' }));
 
 const server = app.listen(0, '127.0.0.1', () => process.send({ port: server.address().port }));
-process.on('message', (message) => {
+process.on('message', async (message) => {
   if (message === 'cpu') {
     const { user, system } = process.cpuUsage();
     process.send({ cpuUs: user + system });
+  } else if (message === 'flush') {
+    process.send({ flushed: options === null || (await peep().flush()) });
   } else if (message === 'stats') {
     process.send({ stats: options === null ? null : peep().stats() });
   } else {

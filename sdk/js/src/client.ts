@@ -9,7 +9,7 @@
 
 import { judge, type Reply } from './answer.js';
 import { pauseMs, retryAfterMs } from './backoff.js';
-import { Encoder, type Event, nameOf } from './event.js';
+import { Encoder, type Event, nameOf, TAIL_BYTES_MAX } from './event.js';
 import { Producer } from './identity.js';
 import { type Options, resolve, type Settings } from './options.js';
 import { type Batch, Queue } from './queue.js';
@@ -159,11 +159,21 @@ export class Client {
     if (!this.enabled) return;
     try {
       const detail = this.#wantsDetail(status >= 500);
+      const prefix = this.#encoder.prefix(route, method, status);
+      if (!this.#admits()) return;
+      const queue = this.#queue;
+      const sealed = queue.sealed.length;
+      const chunk = queue.reserve(prefix.length + TAIL_BYTES_MAX);
+      if (chunk === undefined) {
+        this.#isFull();
+        return;
+      }
       const trace = detail && traceparent !== undefined ? traceIdOf(traceparent) : undefined;
-      const line = detail
-        ? this.#encoder.request(route, method, status, durationMs, Date.now(), bytesIn, bytesOut, trace)
-        : this.#encoder.request(route, method, status, durationMs, Date.now(), -1, -1, undefined);
-      this.#take(line);
+      const sizeIn = detail ? bytesIn : -1;
+      const sizeOut = detail ? bytesOut : -1;
+      const now = Date.now();
+      queue.commit(this.#encoder.request(chunk, queue.used, prefix, durationMs, now, sizeIn, sizeOut, trace));
+      this.#taken(sealed);
     } catch {
       this.#lose();
     }
@@ -240,22 +250,31 @@ export class Client {
   }
 
   #take(line: string): void {
-    this.#stats.recorded += 1;
-    if (this.#closed) {
-      this.#dropped.shutdown += 1;
-      return;
-    }
+    if (!this.#admits()) return;
     const sealed = this.#queue.sealed.length;
-    if (!this.#queue.push(line)) {
-      this.#dropped.full += 1;
-      if (this.#dropped.full % 1000 === 1) {
-        this.say(
-          'full',
-          `the buffer is full; ${this.#dropped.full} events were dropped so far. Is ingest at ${this.settings.url}?`,
-        );
-      }
-      return;
+    if (this.#queue.push(line)) this.#taken(sealed);
+    else this.#isFull();
+  }
+
+  /** Books an event that was handed in. */
+  #admits(): boolean {
+    this.#stats.recorded += 1;
+    if (this.#closed) this.#dropped.shutdown += 1;
+    return !this.#closed;
+  }
+
+  #isFull(): void {
+    this.#dropped.full += 1;
+    if (this.#dropped.full % 1000 === 1) {
+      this.say(
+        'full',
+        `the buffer is full; ${this.#dropped.full} events were dropped so far. Is ingest at ${this.settings.url}?`,
+      );
     }
+  }
+
+  /** An event is in the queue, where there were so many complete batches before. */
+  #taken(sealed: number): void {
     if (this.#queue.sealed.length > sealed) this.#sealed(this.#queue.sealed.at(-1));
     if (this.#timer === undefined) {
       this.#timer = this.#platform.after(this.settings.flushIntervalMs, () => {

@@ -3,9 +3,8 @@
  *
  * Arrives: lines. Leaves: batches, oldest first, whose bytes never change once they were first sent. Promised: never
  * more than `bytesMax` held, whatever the server does; when there is no room the newest event is dropped and counted;
- * adding a line never waits. Lines are gathered a few KiB at a time (writing each by itself costs more than making
- * it: 1.5 against 0.6 µs) and then written into a chunk of bytes, so that what is held is what was counted, and the garbage
- * collector has nothing to follow. Not done: sending, retrying, anything with time.
+ * adding a line never waits. Lines are bytes in a chunk from the beginning, so that what is held is what was counted, and the
+ * garbage collector has nothing to follow. Not done: sending, retrying, anything with time.
  */
 
 import type { Identity } from './identity.js';
@@ -30,9 +29,6 @@ export interface Batch {
   failures: number;
 }
 
-/** Characters that are gathered before they become bytes; not counted, because the room for them already is. */
-const GATHERED_MAX = 4096;
-
 /** UTF-8 needs up to three bytes for each unit of a string. */
 const BYTES_PER_UNIT = 3;
 
@@ -43,10 +39,8 @@ export class Queue {
   readonly #encoder = new TextEncoder();
   #chunk: Uint8Array | undefined;
   #used = 0;
-  /** Of the open batch, gathered ones included. */
+  /** Of the open batch. */
   #events = 0;
-  /** There is always room for it in the chunk. */
-  #gathered = '';
   #sealed: Batch[] = [];
   #sealedBytes = 0;
   #sealedEvents = 0;
@@ -69,20 +63,41 @@ export class Queue {
 
   /** False: there is no room, the event is dropped. */
   push(line: string): boolean {
-    if (this.#gather(line)) return true;
-    this.#writeGathered();
-    if (this.#gather(line)) return true;
-    // It fits when counted exactly, or after growing, or into a new chunk.
+    // It fits as it is, or after growing, or into a new chunk.
     for (let pass = 0; pass < 3; pass += 1) {
       if (this.#chunk !== undefined && this.#write(this.#chunk, line)) return true;
-      if (!this.#makeRoom(line.length)) return false;
+      if (!this.#makeRoom(line.length, line.length * BYTES_PER_UNIT)) return false;
     }
     return false;
   }
 
+  /** A chunk that has `bytes` free from `used` on, for a line of at most so many; then `commit`. Undefined: the event is dropped. */
+  reserve(bytes: number): Uint8Array | undefined {
+    for (let pass = 0; pass < 3; pass += 1) {
+      const chunk = this.#chunk;
+      if (
+        chunk !== undefined &&
+        chunk.length - this.#used >= bytes &&
+        this.#events < this.limits.batchEventsMax
+      )
+        return chunk;
+      if (!this.#makeRoom(bytes, bytes)) return undefined;
+    }
+    return undefined;
+  }
+
+  get used(): number {
+    return this.#used;
+  }
+
+  /** One event more, whose line ends at `end`. */
+  commit(end: number): void {
+    this.#used = end;
+    this.#events += 1;
+  }
+
   /** Closes the open batch, however small it is. */
   seal(): Batch | undefined {
-    this.#writeGathered();
     const chunk = this.#chunk;
     if (chunk === undefined || this.#events === 0) return undefined;
     // A mostly empty chunk is copied, so that many small batches do not hold many large chunks.
@@ -122,22 +137,6 @@ export class Queue {
     this.#sealedEvents -= batch.events;
   }
 
-  #gather(line: string): boolean {
-    const length = this.#gathered.length + line.length;
-    if (this.#chunk === undefined || length > GATHERED_MAX || this.#events >= this.limits.batchEventsMax)
-      return false;
-    if (this.#used + length * BYTES_PER_UNIT > this.#chunk.length) return false;
-    this.#gathered += line;
-    this.#events += 1;
-    return true;
-  }
-
-  #writeGathered(): void {
-    if (this.#chunk === undefined || this.#gathered === '') return;
-    this.#used += this.#encoder.encodeInto(this.#gathered, this.#chunk.subarray(this.#used)).written;
-    this.#gathered = '';
-  }
-
   #write(chunk: Uint8Array, line: string): boolean {
     const free = chunk.length - this.#used;
     if (line.length > free || this.#events >= this.limits.batchEventsMax) return false;
@@ -148,11 +147,14 @@ export class Queue {
     return true;
   }
 
-  /** Nothing is gathered when this is called. A larger chunk for the open batch, or a new one for a new batch. False: the budget is used up. */
-  #makeRoom(length: number): boolean {
+  /**
+   * A larger chunk for the open batch, or a new one for a new batch, with room for `least` bytes and better for `most`. False: the budget is
+   * used up.
+   */
+  #makeRoom(least: number, most: number): boolean {
     const { batchBytesMax, batchEventsMax, bytesMax } = this.limits;
     const chunk = this.#chunk;
-    const wanted = Math.max(CHUNK_BYTES_MIN, length * BYTES_PER_UNIT);
+    const wanted = Math.max(CHUNK_BYTES_MIN, most);
     if (chunk !== undefined && chunk.length < batchBytesMax && this.#events < batchEventsMax) {
       const larger = Math.min(Math.max(chunk.length * 2, this.#used + wanted), batchBytesMax);
       if (this.#sealedBytes + larger > bytesMax) return false;
@@ -161,7 +163,7 @@ export class Queue {
       this.#chunk = grown;
       return true;
     }
-    if (length > batchBytesMax) return false;
+    if (least > batchBytesMax) return false;
     const fresh = Math.min(wanted, batchBytesMax);
     const kept = chunk === undefined ? 0 : this.#used > chunk.length / 2 ? chunk.length : this.#used;
     if (this.#sealedBytes + kept + fresh > bytesMax) return false;

@@ -29,6 +29,18 @@ const page = (settings) => `<!doctype html><meta name=route content="/products/{
   });
 </script>`;
 
+/** The example as it stands, but for the address and the key, which are those of whoever copied it. */
+function examplePage({ url, key, service }) {
+  const example = readFileSync(new URL('../examples/page.mjs', import.meta.url), 'utf8');
+  const own = example
+    .replace('https://ingest.shop.example', url)
+    .replace('peep_browser_…', key)
+    .replace("service: 'web'", `service: '${service}'`);
+  return `<!doctype html><meta name=route content="/products/{id}"><title>A product</title><button id=buy>Buy</button>
+<script type=importmap>{"imports": {"@peep/sdk/browser": "/sdk/browser.js"}}</script>
+<script type=module>${own}</script>`;
+}
+
 let place;
 let site;
 let origin;
@@ -45,7 +57,7 @@ before(async () => {
     }
     if (request.url === '/favicon.ico') return void response.writeHead(404).end();
     response.setHeader('content-type', 'text/html');
-    response.end(page(settings));
+    response.end(request.url === '/example' ? examplePage(settings) : page(settings));
   }).listen(0, '127.0.0.1');
   await once(site, 'listening');
   origin = `http://127.0.0.1:${site.address().port}`;
@@ -131,6 +143,20 @@ test('a page that is used and left: its load, its vitals, and no address', async
   assert.deepEqual([load.method, load.status, load.count, load.timed], ['GET', 200, 1, 1]);
   assert.equal(found.get('/products/{id} CLS').timed, 0, 'a score is no duration');
   assert.equal(found.get('/products/{id} INP').timed, 1);
+  await tab.close();
+});
+
+test('the example for pages counts its page and its operation', async () => {
+  const service = `web-example-${process.pid}`;
+  settings = { url: place.env.PEEP_INGEST_URL, key: await keyForPages(), service };
+  const tab = await browser.newPage();
+  await tab.goto(`${origin}/example`, { waitUntil: 'load' });
+  await tab.click('#buy');
+  await tab.goto('about:blank');
+  const found = await rows(service, 6);
+  assert.deepEqual([found.get('buy').count, found.get('buy').timed], [1, 1]);
+  const load = found.get('/products/{id}');
+  assert.deepEqual([load.method, load.status, load.count], ['GET', 200, 1]);
   await tab.close();
 });
 

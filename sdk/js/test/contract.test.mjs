@@ -8,8 +8,9 @@ import { connect } from 'node:net';
 import { test } from 'node:test';
 import { judge } from '../dist/esm/answer.js';
 import { pauseMs, retryAfterMs } from '../dist/esm/backoff.js';
-import { Encoder } from '../dist/esm/event.js';
+import { Encoder, TAIL_BYTES_MAX } from '../dist/esm/event.js';
 import { Producer, uuidV7 } from '../dist/esm/identity.js';
+import { resolve } from '../dist/esm/options.js';
 import { Queue } from '../dist/esm/queue.js';
 import { guessRoute } from '../dist/esm/route.js';
 import { templateOf } from '../dist/esm/template.js';
@@ -35,20 +36,39 @@ test('an event is the line that all SDKs write', () => {
 });
 
 test('the way of the frameworks and the way of the application write the same', () => {
-  const encoder = new Encoder({ service: 'shop' });
+  const encoder = new Encoder({ service: 'shöp', host: 'web-1' });
+  const chunk = new Uint8Array(4096).fill(63);
   const trace = '12345678901234567890123456789012';
-  const request = encoder.request('/a/{id}', 'GET', 200, 1.2345, 5, 1, 2, trace);
-  const event = {
-    route: '/a/{id}',
-    method: 'GET',
-    status: 200,
-    durationMs: 1.2345,
-    endedMs: 5,
-    bytesIn: 1,
-    bytesOut: 2,
-    traceId: trace,
-  };
-  assert.equal(request, encoder.event(event, 0, true));
+  const durations = [0, 0.0004, 0.0005, 0.001, 0.01, 1.2345, 9.9996, 12.34, 999.9, 3_600_000, -1, 3_600_001];
+  const sizes = [-1, 0, 9, 10, 999_999_999, 1e9, 1_000_000_001, Number.MAX_SAFE_INTEGER, 2 ** 53, 0.5];
+  const statuses = [99, 100, 200, 599, 600, Number.NaN];
+  for (const durationMs of [...durations, Number.NaN, '1'])
+    for (const bytesIn of sizes)
+      for (const status of statuses)
+        for (const traceId of [undefined, trace]) {
+          const event = { route: '/ä/{id}', method: 'GET', status, durationMs, endedMs: 1795867200000 };
+          Object.assign(event, { bytesIn, bytesOut: bytesIn, traceId });
+          const prefix = encoder.prefix(event.route, event.method, status);
+          const at = 100;
+          const end = encoder.request(
+            chunk,
+            at,
+            prefix,
+            durationMs,
+            event.endedMs,
+            bytesIn,
+            bytesIn,
+            traceId,
+          );
+          assert.equal(
+            new TextDecoder().decode(chunk.subarray(at, end)),
+            encoder.event(event, 0, true),
+            JSON.stringify(event),
+          );
+          assert.ok(end - at - prefix.length <= TAIL_BYTES_MAX);
+          assert.equal(chunk[end], 63, 'nothing is written behind the line');
+          chunk.fill(63, at, end);
+        }
 });
 
 test('without detail an event keeps what is counted', () => {
@@ -107,10 +127,14 @@ test('nothing that is handed in makes a line that is no JSON', () => {
 
 test('routes without number do not make the memory of them grow', () => {
   const encoder = new Encoder({ service: 'shop' });
-  const before = process.memoryUsage().heapUsed;
+  const held = () => {
+    const { heapUsed, external } = process.memoryUsage();
+    return heapUsed + external;
+  };
+  const before = held();
   for (let index = 0; index < 200_000; index += 1)
-    encoder.request(`/made/up/by/mistake/${index}`, 'GET', 200, 1, 1, -1, -1, undefined);
-  assert.ok(process.memoryUsage().heapUsed - before < 64 << 20);
+    encoder.prefix(`/made/up/by/mistake/${index}`, 'GET', 200 + (index % 300));
+  assert.ok(held() - before < 64 << 20);
 });
 
 test('routes of frameworks become templates of peep', () => {
@@ -229,6 +253,30 @@ test('a line that is larger than a batch is refused and nothing else', () => {
   const queue = new Queue({ bytesMax: 64 << 10, batchBytesMax: 8 << 10, batchEventsMax: 50 });
   assert.equal(queue.push('x'.repeat(9000)), false);
   assert.equal(queue.push('x\n'), true);
+});
+
+test('the environment configures, and code comes before it', () => {
+  const environment = {
+    PEEP_INGEST_URL: ' http://ingest:4318/ ',
+    PEEP_INGEST_KEY: 'peep_any_x',
+    PEEP_SERVICE: 'shop',
+    PEEP_ENV: 'prod',
+    PEEP_VERSION: '1.4.2',
+    PEEP_HOST: 'web-1',
+  };
+  const of = (options) => {
+    const { settings, missing } = resolve(options, environment);
+    const { url, key, service, env, version, host } = settings;
+    return [url, key, service, env, version, host, missing];
+  };
+  assert.deepEqual(of({}), ['http://ingest:4318', 'peep_any_x', 'shop', 'prod', '1.4.2', 'web-1', undefined]);
+  assert.deepEqual(of({ url: 'http://other', service: 'till', env: '' }).slice(0, 4), [
+    'http://other',
+    'peep_any_x',
+    'till',
+    undefined,
+  ]);
+  assert.equal(resolve({}, {}).missing, 'PEEP_INGEST_URL is not set');
 });
 
 test('both module formats are the same package', () => {

@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { backend, counted } from './backend.mjs';
 import { until } from './scripted.mjs';
 
-const { PATH, DATABASE_URL, PEEP_BIN, PEEP_RUST_EXAMPLE } = process.env;
+const { PATH, DATABASE_URL, PEEP_BIN, PEEP_RUST_EXAMPLES } = process.env;
 const KILLS = 5;
 const applications = [
   {
@@ -18,7 +18,7 @@ const applications = [
     program: process.execPath,
     args: [fileURLToPath(new URL('../examples/express.mjs', import.meta.url))],
   },
-  { name: 'axum', program: PEEP_RUST_EXAMPLE, args: [] },
+  { name: 'axum', program: `${PEEP_RUST_EXAMPLES}/axum`, args: [] },
 ];
 
 async function freePort() {

@@ -245,3 +245,48 @@ fn of_a_share_of_the_events_the_detail_is_kept_and_of_errors_always() {
     // A quarter of 3900, give or take four standard deviations.
     assert!((867..1083).contains(&detailed(200)), "{}", detailed(200));
 }
+
+#[test]
+fn a_batch_goes_when_it_is_full_or_when_its_time_is_over() {
+    let ingest = Ingest::start(|_| Answer::Accept);
+    let patient = Config { batch_bytes: 16 << 10, flush_interval: Duration::from_secs(60), ..quick(&ingest.url) };
+    let client = Client::new(patient);
+    for _ in 0..500 {
+        client.record(&Event::new("/a/{id}"));
+    }
+    // Nobody flushes: what fills a batch goes, the rest waits.
+    let stats = until(&client, |stats| stats.accepted > 0);
+    assert!(stats.accepted < 500 && stats.held > 0, "{stats:?}");
+    assert!(ingest.requests().iter().all(|request| request.is_gzip || request.body.len() <= 16 << 10));
+
+    let hasty = Client::new(Config { flush_interval: Duration::from_millis(20), ..quick(&ingest.url) });
+    hasty.record(&Event::new("/b"));
+    until(&hasty, |stats| stats.accepted == 1);
+}
+
+#[test]
+fn recording_does_not_wait_for_an_ingest_that_does_not_answer() {
+    let ingest = Ingest::start(|_| Answer::Silence(Duration::from_secs(600)));
+    let client = Client::new(Config { attempt_timeout: Duration::from_secs(600), ..quick(&ingest.url) });
+    client.record(&Event::new("/a"));
+    until(&client, |stats| stats.requests == 1);
+    // Far more than there is room for, while the first request hangs: recorded before it has an answer, or dropped.
+    for _ in 0..20_000 {
+        client.record(&Event::new("/a"));
+    }
+    let stats = client.stats();
+    assert_eq!((stats.recorded, stats.requests, stats.accepted), (20_001, 1, 0));
+    assert!(stats.dropped_full > 0 && stats.held_bytes <= 1 << 20, "{stats:?}");
+    assert_eq!(stats.held + stats.dropped(), 20_001);
+}
+
+#[test]
+fn a_log_that_panics_stops_nothing() {
+    let ingest = Ingest::start(|number| match number {
+        1 | 2 => Answer::Say(503, "", String::new()),
+        _ => Answer::Accept,
+    });
+    let client = Client::new(Config { log: Arc::new(|_| panic!("no log today")), ..quick(&ingest.url) });
+    client.record(&Event::new("/a"));
+    until(&client, |stats| stats.accepted == 1);
+}

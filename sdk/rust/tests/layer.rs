@@ -225,8 +225,37 @@ async fn grpc_has_its_methods_as_routes_and_its_own_statuses() {
     );
 }
 
+#[tokio::test]
+async fn nothing_but_template_method_status_sizes_and_trace_id_leaves_the_process() {
+    let ingest = Ingest::start(|_| Answer::Accept);
+    let client = Client::new(quick(&ingest.url));
+    let request = Request::post("/users/4711?token=secret")
+        .header("authorization", "secret")
+        .header("cookie", "session=secret")
+        .header("user-agent", "secret")
+        .header("content-length", "6")
+        .header("traceparent", "00-12345678901234567890123456789012-1234567890123456-01");
+    let response = shop(&client).oneshot(request.body(Body::from("secret")).unwrap()).await.unwrap();
+    response.into_body().collect().await.unwrap();
+    assert_eq!(counted(&ingest, &client), ["POST /users/{id} 201"]);
+    let event = &ingest.events()[0];
+    let mut names: Vec<&str> = event.as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        ["bytes_in", "bytes_out", "duration_ms", "method", "route", "service", "source", "status", "trace_id", "ts"]
+    );
+    assert!(!event.to_string().contains("secret") && !event.to_string().contains("4711"), "{event}");
+}
+
 #[test]
-fn the_readme_shows_the_example_that_is_there() {
-    let example = include_str!("../examples/axum.rs");
-    assert!(include_str!("../README.md").contains(&format!("```rust\n{example}```")));
+fn the_readme_shows_the_examples_that_are_there() {
+    for example in [
+        include_str!("../examples/axum.rs"),
+        include_str!("../examples/hyper.rs"),
+        include_str!("../examples/tonic/src/main.rs"),
+        include_str!("../examples/tower.rs"),
+    ] {
+        assert!(include_str!("../README.md").contains(&format!("```rust\n{example}```")));
+    }
 }

@@ -1,0 +1,5 @@
+import { withPeep } from '@peep/sdk/fetch';
+
+export default {
+  fetch: withPeep((request) => new Response(`hello ${request.method}`), { route: '/hello' }),
+};
