@@ -71,6 +71,21 @@ export interface Stats {
   bytesSent: number;
 }
 
+/** A request, until it is a line. */
+interface Note {
+  route: string;
+  method: string;
+  status: number;
+  durationMs: number;
+  endedAt: number;
+  bytesIn: number;
+  bytesOut: number;
+  traceparent: unknown;
+}
+
+/** So many lines are written in some ten microseconds. */
+const NOTES_MAX = 64;
+
 /** Less than this is sent as it is: compression would save less than a packet. */
 const GZIP_BYTES_MIN = 1024;
 
@@ -99,6 +114,18 @@ export class Client {
     bytesSent: 0,
   };
   readonly #dropped: Stats['dropped'] = { full: 0, refused: 0, expired: 0, shutdown: 0, invalid: 0 };
+  /** The same objects over and over: nothing is left behind for the garbage collector. */
+  readonly #notes: Note[] = Array.from({ length: NOTES_MAX }, () => ({
+    route: '',
+    method: '',
+    status: 0,
+    durationMs: 0.1,
+    endedAt: 0.1,
+    bytesIn: -1,
+    bytesOut: -1,
+    traceparent: undefined,
+  }));
+  #noted = 0;
   #timer: Timer | undefined;
   #isRunning = false;
   readonly #waiters = new Set<{ batch: Batch; resolve: () => void }>();
@@ -156,27 +183,41 @@ export class Client {
     bytesOut = -1,
     traceparent: unknown = undefined,
   ): void {
-    if (!this.enabled) return;
-    try {
-      const detail = this.#wantsDetail(status >= 500);
-      const prefix = this.#encoder.prefix(route, method, status);
-      if (!this.#admits()) return;
-      const queue = this.#queue;
-      const sealed = queue.sealed.length;
-      const chunk = queue.reserve(prefix.length + TAIL_BYTES_MAX);
-      if (chunk === undefined) {
-        this.#isFull();
-        return;
-      }
-      const trace = detail && traceparent !== undefined ? traceIdOf(traceparent) : undefined;
-      const sizeIn = detail ? bytesIn : -1;
-      const sizeOut = detail ? bytesOut : -1;
-      const now = Date.now();
-      queue.commit(this.#encoder.request(chunk, queue.used, prefix, durationMs, now, sizeIn, sizeOut, trace));
-      this.#taken(sealed);
-    } catch {
-      this.#lose();
+    if (this.enabled) {
+      this.note(route, method, status, durationMs, performance.now(), bytesIn, bytesOut, traceparent);
     }
+  }
+
+  /**
+   * The same for somebody who has just looked at the clock (`performance.now()`). What was noted is written down some dozens at a time:
+   * in the middle of a request every line of code has to be fetched from far away, in a loop only the first time.
+   */
+  note(
+    route: string,
+    method: string,
+    status: number,
+    durationMs: number,
+    endedAt: number,
+    bytesIn: number,
+    bytesOut: number,
+    traceparent: unknown,
+  ): void {
+    if (this.#closed) {
+      this.#admits();
+      return;
+    }
+    const note = this.#notes[this.#noted] as Note;
+    note.route = route;
+    note.method = method;
+    note.status = status;
+    note.durationMs = durationMs;
+    note.endedAt = endedAt;
+    note.bytesIn = bytesIn;
+    note.bytesOut = bytesOut;
+    note.traceparent = traceparent;
+    this.#noted += 1;
+    if (this.#noted === NOTES_MAX) this.#writeDown();
+    else if (this.#timer === undefined) this.#startTimer();
   }
 
   /** Sends what there is now. True when all of it has its final answer within the time. Never rejects. */
@@ -222,6 +263,7 @@ export class Client {
   }
 
   stats(): Stats {
+    this.#writeDown();
     return {
       enabled: this.enabled,
       ...this.#stats,
@@ -252,8 +294,12 @@ export class Client {
   #take(line: string): void {
     if (!this.#admits()) return;
     const sealed = this.#queue.sealed.length;
-    if (this.#queue.push(line)) this.#taken(sealed);
-    else this.#isFull();
+    if (this.#queue.push(line)) {
+      this.#taken(sealed);
+    } else {
+      this.#dropped.full += 1;
+      if (this.#dropped.full % 1000 === 1) this.#sayFull();
+    }
   }
 
   /** Books an event that was handed in. */
@@ -263,25 +309,72 @@ export class Client {
     return !this.#closed;
   }
 
-  #isFull(): void {
-    this.#dropped.full += 1;
-    if (this.#dropped.full % 1000 === 1) {
-      this.say(
-        'full',
-        `the buffer is full; ${this.#dropped.full} events were dropped so far. Is ingest at ${this.settings.url}?`,
-      );
-    }
+  #sayFull(): void {
+    this.say(
+      'full',
+      `the buffer is full; ${this.#dropped.full} events were dropped so far. Is ingest at ${this.settings.url}?`,
+    );
   }
 
   /** An event is in the queue, where there were so many complete batches before. */
   #taken(sealed: number): void {
     if (this.#queue.sealed.length > sealed) this.#sealed(this.#queue.sealed.at(-1));
-    if (this.#timer === undefined) {
-      this.#timer = this.#platform.after(this.settings.flushIntervalMs, () => {
-        this.#timer = undefined;
-        this.#seal();
-      });
+    if (this.#timer === undefined) this.#startTimer();
+  }
+
+  /** Makes lines of what was noted. */
+  #writeDown(): void {
+    const count = this.#noted;
+    if (count === 0) return;
+    this.#noted = 0;
+    // The clock on the wall is looked at once; the one that requests are measured with has the rest.
+    const wallMs = Date.now() - performance.now();
+    const { full } = this.#dropped;
+    for (let index = 0; index < count; index += 1) {
+      const note = this.#notes[index] as Note;
+      try {
+        this.#write(note, wallMs);
+      } catch {
+        this.#lose();
+      }
+      note.traceparent = undefined;
     }
+    // Said at the end: the log is the application's, and may itself be something that notes a request.
+    if (this.#dropped.full > full) this.#sayFull();
+  }
+
+  #write(note: Note, wallMs: number): void {
+    const { status, traceparent } = note;
+    const detail = this.#wantsDetail(status >= 500);
+    const prefix = this.#encoder.prefix(note.route, note.method, status);
+    if (!this.#admits()) return;
+    const queue = this.#queue;
+    const sealed = queue.sealed.length;
+    const chunk = queue.reserve(prefix.length + TAIL_BYTES_MAX);
+    if (chunk === undefined) {
+      this.#dropped.full += 1;
+      return;
+    }
+    const trace = detail && traceparent !== undefined ? traceIdOf(traceparent) : undefined;
+    const bytesIn = detail ? note.bytesIn : -1;
+    const bytesOut = detail ? note.bytesOut : -1;
+    const ended = Math.floor(wallMs + note.endedAt);
+    queue.commit(
+      this.#encoder.request(chunk, queue.used, prefix, note.durationMs, ended, bytesIn, bytesOut, trace),
+    );
+    this.#taken(sealed);
+  }
+
+  #holdsAny(): boolean {
+    this.#writeDown();
+    return !this.#queue.isEmpty;
+  }
+
+  #startTimer(): void {
+    this.#timer = this.#platform.after(this.settings.flushIntervalMs, () => {
+      this.#timer = undefined;
+      this.#seal();
+    });
   }
 
   #lose(): void {
@@ -290,6 +383,7 @@ export class Client {
   }
 
   #seal(): void {
+    this.#writeDown();
     this.#timer?.cancel();
     this.#timer = undefined;
     this.#sealed(this.#queue.seal());
@@ -318,9 +412,9 @@ export class Client {
 
   async #end(untilMs: number): Promise<Stats> {
     // Requests that end while the rest is on its way still get in; later ones are counted as dropped.
-    while (!this.#queue.isEmpty && Date.now() < untilMs) await this.flush(untilMs - Date.now());
-    this.#closed = true;
+    while (this.#holdsAny() && Date.now() < untilMs) await this.flush(untilMs - Date.now());
     this.#seal();
+    this.#closed = true;
     for (const batch of [...this.#queue.sealed]) {
       this.#dropped.shutdown += batch.events;
       this.#remove(batch);

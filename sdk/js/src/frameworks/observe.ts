@@ -25,13 +25,15 @@ export function observe<R extends IncomingMessage>(
   const started = performance.now();
   response.on('close', () => {
     try {
+      const now = performance.now();
       const { headers } = request;
       const isComplete = response.writableFinished ?? response.writableEnded;
-      client.request(
+      client.note(
         (request as Observed)[ROUTE] ?? routeOf(request, response),
         request.method ?? '',
         isComplete ? response.statusCode : 499,
-        performance.now() - started,
+        now - started,
+        now,
         sizeOf(headers['content-length']),
         sizeOf(response.getHeader('content-length')),
         headers.traceparent,
