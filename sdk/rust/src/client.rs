@@ -7,7 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::Config;
 use crate::event::{self, Event};
@@ -49,6 +49,25 @@ pub(crate) struct State {
     /// How many were dropped when that was last looked at.
     pub(crate) full_known: u64,
     pub(crate) said: Vec<(&'static str, Instant)>,
+    wall: Wall,
+}
+
+/// What the clock on the wall said, and when that was. It is looked at once for each batch, and not for each event: the clock that
+/// requests are measured with has the rest.
+#[derive(Clone, Copy)]
+struct Wall {
+    at: Instant,
+    unix_ms: u64,
+}
+
+impl Wall {
+    fn look(at: Instant) -> Self {
+        Self { at, unix_ms: event::unix_ms(SystemTime::now()) }
+    }
+
+    fn unix_ms(&self, now: Instant) -> u64 {
+        self.unix_ms + now.saturating_duration_since(self.at).as_millis() as u64
+    }
 }
 
 /// The books: recorded = accepted + rejected + all that was dropped + held.
@@ -115,6 +134,7 @@ impl Client {
                 ended: false,
                 full_known: 0,
                 said: Vec::new(),
+                wall: Wall::look(Instant::now()),
             }),
             config,
             work: Condvar::new(),
@@ -137,6 +157,13 @@ impl Client {
 
     /// Any timed operation.
     pub fn record(&self, event: &Event<'_>) {
+        if self.is_enabled() {
+            self.record_at(event, Instant::now());
+        }
+    }
+
+    /// The same for somebody who has just looked at the clock.
+    pub(crate) fn record_at(&self, event: &Event<'_>, now: Instant) {
         let Some(shared) = self.shared() else { return };
         let detail = shared.wants_detail(event);
         let mut state = shared.lock();
@@ -147,9 +174,17 @@ impl Client {
         }
         let was_empty = state.queue.is_open_empty();
         let sealed = state.queue.sealed_ever;
-        if state.queue.push(&shared.head, event, detail) {
+        if was_empty {
+            state.wall = Wall::look(now);
+        }
+        let now_ms = state.wall.unix_ms(now);
+        if state.queue.push(&shared.head, event, detail, now_ms) {
             // The first event of a batch starts its time; a full batch is work.
-            if was_empty || state.queue.sealed_ever > sealed {
+            let is_full = state.queue.sealed_ever > sealed;
+            if is_full {
+                state.wall = Wall::look(now);
+            }
+            if was_empty || is_full {
                 drop(state);
                 shared.work.notify_one();
             }

@@ -102,8 +102,9 @@ impl<'a> Event<'a> {
         self.error.len() + attrs.sum::<usize>()
     }
 
-    /// Appends the line. `head` is [`head`]'s, of the process. Without `detail` only what is counted is written.
-    pub(crate) fn write(&self, head: &[u8], detail: bool, line: &mut Vec<u8>) {
+    /// Appends the line. `head` is [`head`]'s, of the process; `now_ms` stands in for [`Event::ended`]. Without `detail` only what is
+    /// counted is written.
+    pub(crate) fn write(&self, head: &[u8], detail: bool, now_ms: u64, line: &mut Vec<u8>) {
         line.extend_from_slice(head);
         if !self.route.is_empty() {
             write_text(b",\"route\":\"", self.route, ROUTE_BYTES_MAX, Controls::Spaces, line);
@@ -120,7 +121,7 @@ impl<'a> Event<'a> {
             write_milliseconds(duration, line);
         }
         line.extend_from_slice(b",\"ts\":");
-        write_number(unix_ms(self.ended.unwrap_or_else(SystemTime::now)), line);
+        write_number(self.ended.map_or(now_ms, unix_ms), line);
         if !self.error.is_empty() {
             write_text(b",\"error\":\"", self.error, ERROR_BYTES_MAX, Controls::Escaped, line);
         }
@@ -211,8 +212,9 @@ enum Controls {
 fn write_text(opener: &[u8], text: &str, bytes_max: usize, controls: Controls, line: &mut Vec<u8>) {
     line.extend_from_slice(opener);
     let text = &text[..text.floor_char_boundary(bytes_max)];
-    let plain = |byte: &u8| (0x20..0x7f).contains(byte) && *byte != b'"' && *byte != b'\\';
-    if text.as_bytes().iter().all(plain) {
+    // Without a way out in the middle many bytes are looked at in one step.
+    let plain = |byte: u8| (0x20..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\');
+    if text.bytes().fold(true, |is_plain, byte| is_plain & plain(byte)) {
         line.extend_from_slice(text.as_bytes());
     } else {
         for character in text.chars() {
@@ -241,19 +243,34 @@ fn write_character(character: char, controls: Controls, line: &mut Vec<u8>) {
     }
 }
 
+/// Two digits at a step: a time has thirteen of them.
 fn write_number(mut number: u64, line: &mut Vec<u8>) {
     let mut digits = [0_u8; 20];
     let mut start = digits.len();
-    loop {
+    while number >= 10 {
+        start -= 2;
+        let pair = (number % 100) as usize * 2;
+        digits[start..start + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
+        number /= 100;
+    }
+    if number > 0 || start == digits.len() {
         start -= 1;
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
+        digits[start] = b'0' + number as u8;
     }
     line.extend_from_slice(&digits[start..]);
 }
+
+/// `00` to `99`.
+const PAIRS: [u8; 200] = {
+    let mut pairs = [0; 200];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number * 2] = b'0' + number as u8 / 10;
+        pairs[number * 2 + 1] = b'0' + number as u8 % 10;
+        number += 1;
+    }
+    pairs
+};
 
 /// To 1 µs, which is what peep keeps, without zeros at the end.
 fn write_milliseconds(duration: Duration, line: &mut Vec<u8>) {
@@ -274,7 +291,7 @@ fn write_display(value: &dyn std::fmt::Display, line: &mut Vec<u8>) {
     let _ = std::io::Write::write_fmt(line, format_args!("{value}"));
 }
 
-fn unix_ms(time: SystemTime) -> u64 {
+pub(crate) fn unix_ms(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 

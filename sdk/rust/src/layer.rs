@@ -334,16 +334,18 @@ impl Observation {
         let grpc = self.grpc.as_ref().filter(|_| self.is_grpc_method).map(PathAndQuery::path);
         let route = self.route.text();
         let trace = self.trace.as_ref().and_then(|trace| std::str::from_utf8(trace).ok());
-        self.client.record(&Event {
+        let now = Instant::now();
+        let event = Event {
             route: grpc.unwrap_or(&route),
             method: self.method.as_str(),
             status: Some(status),
-            duration: Some(self.started.elapsed()),
+            duration: Some(now.saturating_duration_since(self.started)),
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             trace_id: trace.unwrap_or_default(),
             ..Event::default()
-        });
+        };
+        self.client.record_at(&event, now);
     }
 }
 

@@ -47,8 +47,8 @@ pub(crate) struct Queue {
     pub(crate) done_ever: u64,
 }
 
-/// One more than that is being filled while the sender has one.
-const SPARES_MAX: usize = 2;
+/// Kept for the next burst: that many chunks, and the open one, fill before a request has to ask for memory.
+const SPARES_MAX: usize = 4;
 
 /// The most events of a batch; ingest takes 5000.
 const BATCH_EVENTS_MAX: u64 = 5000;
@@ -73,7 +73,7 @@ impl Queue {
     }
 
     /// False: there is no room, the event is dropped.
-    pub(crate) fn push(&mut self, head: &[u8], event: &Event<'_>, detail: bool) -> bool {
+    pub(crate) fn push(&mut self, head: &[u8], event: &Event<'_>, detail: bool, now_ms: u64) -> bool {
         let wanted = LINE_BYTES + event.extra_bytes();
         let is_full = self.open_events >= BATCH_EVENTS_MAX || self.open.len() + wanted > self.open.capacity();
         if is_full && !self.renew() {
@@ -81,7 +81,7 @@ impl Queue {
         }
         let before = self.open.len();
         let capacity = self.open.capacity();
-        event.write(head, detail, &mut self.open);
+        event.write(head, detail, now_ms, &mut self.open);
         if self.open.capacity() > capacity {
             // An uncommonly long line made the chunk grow: the growth is booked, or undone where there is no room for it.
             return self.book_growth(before, capacity);

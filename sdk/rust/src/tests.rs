@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value as Json;
 
+use crate::Config;
 use crate::answer::{self, Verdict};
 use crate::event::{Event, Value, head};
 use crate::identity::Producer;
@@ -57,7 +58,7 @@ fn written(head: &[u8], given: &Json) -> Vec<u8> {
         attrs: &attrs,
     };
     let mut line = Vec::new();
-    event.write(head, true, &mut line);
+    event.write(head, true, 0, &mut line);
     line
 }
 
@@ -93,12 +94,29 @@ fn every_line_of_the_sdks_is_accepted() {
 }
 
 #[test]
+fn numbers_are_written_as_the_standard_library_does() {
+    let mut numbers: Vec<u64> = (0..1200).collect();
+    for digits in 0..20 {
+        let power = 10_u64.pow(digits);
+        numbers.extend([power - 1, power, power + 1, power.saturating_mul(7)]);
+    }
+    numbers.push(u64::MAX);
+    for number in numbers {
+        let event = Event { bytes_out: Some(number), ..Event::new("/a") };
+        let mut line = Vec::new();
+        event.write(b"{\"a\":1", true, number, &mut line);
+        let out = if number < 1 << 53 { format!(",\"bytes_out\":{number}") } else { String::new() };
+        assert_eq!(String::from_utf8(line).unwrap(), format!("{{\"a\":1,\"route\":\"/a\",\"ts\":{number}{out}}}\n"));
+    }
+}
+
+#[test]
 fn without_detail_an_event_keeps_what_is_counted() {
     let mut line = Vec::new();
     let attrs = [("a", Value::from(1))];
     let event =
         Event { status: Some(200), bytes_in: Some(3), ended: Some(UNIX_EPOCH), ..Event::new("/a").attrs(&attrs) };
-    event.write(&head("shop", "", "", ""), false, &mut line);
+    event.write(&head("shop", "", "", ""), false, 1, &mut line);
     assert_eq!(line, b"{\"service\":\"shop\",\"source\":\"sdk\",\"route\":\"/a\",\"status\":200,\"ts\":0}\n");
 }
 
@@ -196,7 +214,7 @@ fn a_queue_never_holds_more_than_it_may_and_gives_back_every_line_that_it_took()
     for index in 0..20_000_usize {
         let error = "x".repeat(if index % 100 == 0 { 4000 } else { 0 });
         let event = Event::new(&route[..index % 250 * 2]).error(&error);
-        taken += u64::from(queue.push(b"{\"a\":1", &event, true));
+        taken += u64::from(queue.push(b"{\"a\":1", &event, true, 1));
         assert!(queue.bytes() <= bytes_max, "{} bytes", queue.bytes());
         assert_eq!(queue.events(), taken);
     }
@@ -211,7 +229,7 @@ fn a_queue_never_holds_more_than_it_may_and_gives_back_every_line_that_it_took()
         queue.done(batch);
     }
     assert_eq!((given, queue.events()), (taken, 0));
-    assert!(queue.bytes() <= 2 * (16 << 10), "only spares are left: {}", queue.bytes());
+    assert!(queue.bytes() <= 4 * (16 << 10), "only spares are left: {}", queue.bytes());
 }
 
 #[test]
@@ -221,4 +239,30 @@ fn dates_of_http_are_read_over_leap_years() {
     assert_eq!(at("Tue, 29 Feb 2028 12:00:00 GMT"), Some(1_835_438_400));
     assert_eq!(at("Wed, 31 Dec 2025 23:59:59 GMT"), Some(1_767_225_599));
     assert_eq!(at("Wed, 31 Foo 2025 23:59:59 GMT"), None);
+}
+
+#[test]
+fn the_environment_configures_and_code_comes_before_it() {
+    let variables = [
+        ("PEEP_INGEST_URL", " http://ingest:4318/ "),
+        ("PEEP_INGEST_KEY", "peep_any_x"),
+        ("PEEP_SERVICE", "shop"),
+        ("PEEP_ENV", "prod"),
+        ("PEEP_VERSION", "1.4.2"),
+        ("HOSTNAME", "web-1"),
+    ];
+    let lookup = |name: &str| Some(variables.iter().find(|(known, _)| *known == name)?.1.to_owned());
+    let texts = |config: &Config| {
+        [&config.url, &config.key, &config.service, &config.env, &config.version, &config.host].map(String::clone)
+    };
+    let (config, missing) = Config::from_lookup(lookup).resolved();
+    assert_eq!(
+        (texts(&config)[..].join(" "), missing),
+        ("http://ingest:4318 peep_any_x shop prod 1.4.2 web-1".into(), None)
+    );
+
+    let in_code = Config { service: "till 2".to_owned(), env: String::new(), ..Config::from_lookup(lookup) };
+    let (config, _) = in_code.resolved();
+    assert_eq!((&config.service[..], &config.env[..]), ("till_2", ""));
+    assert_eq!(Config::from_lookup(|_| None).resolved().1, Some("PEEP_INGEST_URL is not set"));
 }

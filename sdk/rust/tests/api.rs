@@ -13,8 +13,16 @@ const SOURCES: [(&str, &str); 5] = [
 ];
 
 /// Implementations for what nobody outside can name.
-const PRIVATE: [&str; 7] =
-    ["for Handle", "impl Shared", "impl State", "impl Ending", "for Ending", "impl RouteOf", "Observation"];
+const PRIVATE: [&str; 8] = [
+    "for Handle",
+    "impl Shared",
+    "impl State",
+    "impl Wall",
+    "impl Ending",
+    "for Ending",
+    "impl RouteOf",
+    "Observation",
+];
 
 /// Public items, their attributes, the variants of public enums, and the implementations of traits.
 fn interface_of(source: &str) -> Vec<String> {
