@@ -2,7 +2,7 @@
 # Written for GNU make 3.81 and newer, which is what macOS ships.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev up down status logs reset demo demo-apps check test bench nginx-bench faults hostile ship-proof mutants fuzz screenshots
+.PHONY: help dev up down status logs reset demo demo-apps check test sdk-extra bench nginx-bench faults hostile ship-proof mutants fuzz screenshots
 
 help: ## this list
 	@scripts/help.sh
@@ -36,6 +36,9 @@ check: ## format, lint, docs, dependency policy
 
 test: ## every test, against a real Postgres, a real Kafka and a real browser
 	@scripts/test.sh
+
+sdk-extra: ## the tests of the SDKs with the examples that take minutes to build or to download: tonic, Bun, Deno, Next.js
+	@scripts/sdk-extra.sh
 
 bench: ## the benchmarks; prints ratios, see benches/
 	@scripts/bench.sh

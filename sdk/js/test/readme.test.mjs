@@ -88,7 +88,7 @@ const express4 = `import { register } from 'node:module';
 register('data:text/javascript,' + encodeURIComponent(\`export const resolve = (name, context, next) =>
   next(name === 'express' ? 'express-4' : name, context)\`));`;
 
-/** Another runtime: where the environment says, or on the path, or as scripts/sdk.sh installs it. */
+/** Another runtime: where the environment says, or on the path, or as `make sdk-extra` installs it. */
 function runtime(name) {
   const places = [
     process.env[`PEEP_${name.toUpperCase()}`],
@@ -99,7 +99,7 @@ function runtime(name) {
   return places.find((place) => place && existsSync(place) && spawnSync(place, ['--version']).status === 0);
 }
 
-// What scripts/sdk.sh has built: the examples of the Rust SDK, and the one of tonic.
+// What scripts/sdk.sh has built: the examples of the Rust SDK; and with `make sdk-extra` the one of tonic.
 const { PEEP_RUST_EXAMPLES: rustExamples, PEEP_TONIC_EXAMPLE: tonicExample } = process.env;
 const noRust = rustExamples === undefined && 'scripts/sdk.sh builds them';
 
@@ -122,7 +122,7 @@ const programs = [
       files: [`examples/${name}.mjs`],
       program: runtime(name),
       isElsewhere: true,
-      skip: runtime(name) === undefined && `${name} is not installed`,
+      skip: runtime(name) === undefined && `make sdk-extra installs ${name}`,
     }),
   ),
   ...['axum', 'hyper'].map((name) => ({
@@ -190,7 +190,7 @@ for (const { name, args, files, program, isElsewhere, skip } of programs) {
 }
 
 test('the example for tonic counts the calls of its methods with their statuses', {
-  skip: tonicExample === undefined && 'scripts/sdk.sh builds it',
+  skip: tonicExample === undefined && 'make sdk-extra builds it',
 }, async (t) => {
   const service = `readme-tonic-${process.pid}`;
   const port = await freePort();
