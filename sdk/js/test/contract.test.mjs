@@ -1,7 +1,7 @@
 // What all SDKs agree on, and the pure parts.
 import assert from 'node:assert/strict';
 import { randomFillSync } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import { connect } from 'node:net';
@@ -296,4 +296,29 @@ test('both module formats are the same package', () => {
     const cjs = require(`@peep/sdk${name}`);
     assert.ok(Object.keys(cjs).length > 0, name);
   }
+});
+
+test('every test that docs/sdks.md names is there', () => {
+  const textOf = (folder, ending) =>
+    readdirSync(new URL(folder, import.meta.url))
+      .filter((name) => name.endsWith(ending))
+      .map((name) => readFileSync(new URL(folder + name, import.meta.url), 'utf8'))
+      .join('\n');
+  const javascript = textOf('./', '.mjs');
+  const rust = textOf('../../rust/tests/', '.rs') + textOf('../../rust/src/', '.rs');
+  const table = readFileSync(new URL('../../../docs/sdks.md', import.meta.url), 'utf8');
+  const [titles, functions] = [/(?<!\*)\*([^*\n]+)\*(?!\*)/g, /`([a-z0-9]+(?:_[a-z0-9]+){2,})`/g].map(
+    (form) => [...table.matchAll(form)].map(([, name]) => name),
+  );
+  assert.ok(titles.length > 10 && functions.length > 20, `${titles.length} and ${functions.length}`);
+  // An ellipsis stands for whatever it is in the title.
+  const isThere = (title) => title.split('…').every((part) => javascript.includes(part.replace(/,? *$/, '')));
+  assert.deepEqual(
+    titles.filter((title) => !isThere(title)),
+    [],
+  );
+  assert.deepEqual(
+    functions.filter((name) => !new RegExp(`fn ${name}\\(`).test(rust)),
+    [],
+  );
 });
