@@ -148,16 +148,16 @@ function Sentence({ comparison }: { comparison: Comparison }) {
     at === -1 ? [words.replace(/\.$/, ''), ''] : [words.slice(0, at), words.slice(at + 2)];
   const { a, b, errorsSignificant } = comparison;
   const errors = (side: Comparison['a']) => write(share(side.errors, side.count));
-  const tone = errorsSignificant && (b.errorRate ?? 0) > (a.errorRate ?? 0);
+  // A difference that counts is in the sentence already.
+  const areTold = few === null && errorsSignificant;
   return (
     <>
       <h1 className="text-22 font-strong max-tablet:text-20">{first}</h1>
       <p className="mt-1 text-ink2">
         {rest !== '' && `${rest} `}
-        {b.count > 0 && a.count > 0 && (
+        {b.count > 0 && a.count > 0 && !areTold && (
           <>
-            Errors <span className={tone ? 'font-strong text-bad' : 'text-ink'}>{errors(b)}</span> against{' '}
-            {errors(a)}
+            Errors <span className="text-ink">{errors(b)}</span> against {errors(a)}
             {errorsSignificant ? '' : ', no significant difference'}.{' '}
           </>
         )}
