@@ -32,7 +32,7 @@ function dataAt(nowMs: number, chart: number): PlotData {
   const lines = [4000, 15, 110, 410, 300].map((base, line) =>
     t.map((time) => base * (1 + 0.1 * Math.sin(time / 70_000 + chart + line)) * (1 + 0.05 * Math.random())),
   );
-  return { t, lines, open: STEPS - 1, gaps: [[30, 31]], stale: false, zone: 'utc', markers: [] };
+  return { t, lines, open: STEPS - 1, gaps: [[30, 31]], late: [], stale: false, zone: 'utc', markers: [] };
 }
 
 const cursor = new CursorStore();

@@ -7,6 +7,7 @@ import { usePageData } from '@/components/shell/page-data';
 import { undoZoom } from '@/components/shell/use-keys';
 import { Icon } from '@/components/ui/icon';
 import { clock, moment, span } from '@/lib/format/time';
+import { lateAt, lateIn } from '@/lib/series/late';
 import { toast } from '@/lib/view/toast';
 import { toHref } from '@/lib/view/url';
 import { LinePlot } from './line-plot';
@@ -89,7 +90,9 @@ export function ChartCard(props: Props) {
         <p className="live-number whitespace-nowrap text-12 text-ink3">
           {time === null
             ? props.note
-            : `${moment(time, view.tz, Date.now(), true)}${props.cursorNote ? `, ${props.cursorNote}` : ''}`}
+            : [moment(time, view.tz, Date.now(), true), lateAt(props.data.late, time), props.cursorNote]
+                .filter((part) => part)
+                .join(', ')}
         </p>
       </div>
       {props.head(index)}
@@ -100,7 +103,7 @@ export function ChartCard(props: Props) {
           spec={props.spec}
           data={props.data}
           cursor={cursor}
-          label={props.label}
+          label={`${props.label}${lateIn(props.data.late, view.tz)}`}
           className={props.plotClass}
           onZoom={zoom}
           onPick={(from, to) => setPicked(toSteps(from, to, stepMs))}

@@ -53,6 +53,7 @@ export function ErrorsChart({ row, frame, past, markers, failing, stale, plotCla
       lines: [past?.share ?? frame.t.map(() => null), values],
       open: frame.open,
       gaps: frame.gaps.ranges,
+      late: frame.late,
       stale,
       zone: view.tz,
       markers,

@@ -1,6 +1,6 @@
 /** What all charts of a page share about one view: the grid, which step is open, where data is missing. */
 import { findGaps, type Gaps } from '@/lib/series/gaps';
-import type { Row, View } from '@/lib/series/types';
+import type { Late, Row, View } from '@/lib/series/types';
 
 export interface ChartFrame {
   t: readonly number[];
@@ -11,6 +11,8 @@ export interface ChartFrame {
   stepMs: number;
   /** Milliseconds of the open step that count for a rate; 0 when too little has passed to say. */
   openMs: number;
+  /** Steps that late events revised; known of the total. */
+  late: readonly Late[];
 }
 
 const TOO_LITTLE = 0.2;
@@ -26,5 +28,6 @@ export function chartFrame(view: View, row: Row): ChartFrame {
     gaps: findGaps(count, closed),
     stepMs: view.stepMs,
     openMs: view.openElapsedMs >= view.stepMs * TOO_LITTLE ? view.openElapsedMs : 0,
+    late: row === view.total ? view.late : [],
   };
 }

@@ -7,7 +7,7 @@
 import uPlot from 'uplot';
 import { tickLabel, timeTicks, type Zone } from '@/lib/format/time';
 import { CalmAxis, linearRange, linearTicks, logRange, logTicks, type Range } from '@/lib/series/axis';
-import type { Column } from '@/lib/series/types';
+import type { Column, Late } from '@/lib/series/types';
 import type { CursorStore } from './cursor';
 import { Flags, type PlacedMarker } from './flags';
 import { color, dots, hatch, onThemeChange, type Token } from './tokens';
@@ -43,6 +43,8 @@ export interface PlotData {
   /** Index of the step still filling, or -1. */
   open: number;
   gaps: readonly (readonly [number, number])[];
+  /** Marked by a tick under the axis. */
+  late: readonly Late[];
   stale: boolean;
   zone: Zone;
   markers: readonly Marker[];
@@ -292,6 +294,7 @@ export class Plot {
         draw: [
           (chart) => this.drawMarkers(chart),
           (chart) => this.drawOpen(chart),
+          (chart) => this.drawLate(chart),
           (chart) => this.drawEdges(chart),
         ],
         setCursor: [
@@ -442,6 +445,25 @@ export class Plot {
     }
     context.restore();
     this.flags?.show(placed, left / ratio);
+  }
+
+  /** A small wedge under the axis, pointing at each step that late events revised. */
+  private drawLate(chart: uPlot): void {
+    const ratio = window.devicePixelRatio || 1;
+    const { left, top, width, height } = chart.bbox;
+    const context = chart.ctx;
+    context.save();
+    context.fillStyle = color('ink2');
+    for (const { t } of this.data.late) {
+      const x = chart.valToPos(t, 'x', true);
+      if (x < left || x > left + width) continue;
+      context.beginPath();
+      context.moveTo(x, top + height + ratio);
+      context.lineTo(x - 3 * ratio, top + height + 5 * ratio);
+      context.lineTo(x + 3 * ratio, top + height + 5 * ratio);
+      context.fill();
+    }
+    context.restore();
   }
 
   /** Names at the right edge, pushed apart where lines run close, never out of the plot. */

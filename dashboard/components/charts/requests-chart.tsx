@@ -66,6 +66,7 @@ export function RequestsChart({ row, frame, past, stale, of, plotClass }: Props)
       lines: [past?.rate ?? frame.t.map(() => null), values],
       open: frame.open,
       gaps: frame.gaps.ranges,
+      late: frame.late,
       stale,
       zone: view.tz,
       markers: [],

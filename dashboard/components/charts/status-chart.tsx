@@ -78,6 +78,7 @@ export function StatusChart({ row, frame, markers, stale, plotClass }: Props) {
       lines: stacked,
       open: frame.open,
       gaps: frame.gaps.ranges,
+      late: frame.late,
       stale,
       zone: view.tz,
       markers,

@@ -3,7 +3,7 @@
 /** How fresh the screen is, told by shape, word and colour, once a second. */
 import { useEffect, useState } from 'react';
 import { Icon, PauseIcon } from '@/components/ui/icon';
-import { NBSP } from '@/lib/format/number';
+import { exactCount, NBSP } from '@/lib/format/number';
 import { clock, zoneName } from '@/lib/format/time';
 import { type Freshness, freshness, type Kind } from '@/lib/live/freshness';
 import { LAGS_KEPT_MS } from '@/lib/live/store';
@@ -40,6 +40,7 @@ export function useFreshness(): Freshness {
     link: page.link,
     silenceMs: page.store?.silenceMs() ?? null,
     lagMs: page.store?.lagMs() ?? null,
+    paceMs: page.store?.paceMs() ?? null,
     pausedAtMs: page.paused?.atMs ?? null,
     heldSinceMs: page.heldSince,
     pollEveryMs: page.pollEveryMs,
@@ -58,9 +59,11 @@ export function Badge({ compact = false }: { compact?: boolean }) {
     const lag = page.store?.lagQuantile(q, LAGS_KEPT_MS) ?? null;
     return lag === null ? '–' : `${(lag / 1000).toFixed(1)}${NBSP}s`;
   };
+  const skipped = page.store?.skippedFrames() ?? 0;
+  const frames = `${skipped === 0 ? 'No frame' : skipped === 1 ? '1 frame' : `${exactCount(skipped)} frames`} skipped.`;
   const title =
     page.mode === 'live'
-      ? `Age of the newest window when shown, median of 10 s. Over 5 min: p50 ${over(0.5)}, p99 ${over(0.99)}. ${transport}.${
+      ? `Age of the newest window when shown, median of 10 s. Over 5 min: p50 ${over(0.5)}, p99 ${over(0.99)}. ${transport}. ${frames}${
           newest === null
             ? ''
             : ` Newest event ${clock(newest, page.view.tz, true)} ${zoneName(newest, page.view.tz)}.`

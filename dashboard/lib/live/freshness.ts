@@ -15,6 +15,8 @@ export interface Facts {
   silenceMs: number | null;
   /** Median age of the newest event over the frames of the last 10 s. */
   lagMs: number | null;
+  /** How often the server speaks lately, by its own clock. */
+  paceMs: number | null;
   pausedAtMs: number | null;
   heldSinceMs: number | null;
   pollEveryMs: number | null;
@@ -37,9 +39,11 @@ const seconds = (ms: number): string => `${Math.max(0, Math.round(ms / 1000))}${
 
 export const BEHIND_MS = 2000;
 export const LOST_MS = 10_000;
+/** The server speaks every second when it can; a pace like this one is no hiccup any more. */
+const SLOW_MS = 2500;
 
 export function freshness(facts: Facts): Freshness {
-  const { nowMs, link, silenceMs, lagMs } = facts;
+  const { nowMs, link, silenceMs, lagMs, paceMs } = facts;
   if (facts.pausedAtMs !== null) {
     return {
       kind: 'paused',
@@ -64,6 +68,10 @@ export function freshness(facts: Facts): Freshness {
   }
   if (silenceMs > LOST_MS) {
     return lost(`No data for ${seconds(silenceMs)}.`, link, nowMs);
+  }
+  if (paceMs !== null && paceMs >= SLOW_MS) {
+    const word = `Every ${seconds(paceMs)}:`;
+    return { kind: 'behind', word, detail: 'the server is busy', action: null };
   }
   if (silenceMs > BEHIND_MS)
     return { kind: 'behind', word: 'Behind', detail: seconds(silenceMs), action: null };

@@ -199,6 +199,50 @@ describe('the store', () => {
     expect(countAt(T0)).toBe(4);
   });
 
+  it('tells late events from those of a slow reader, and forgets them with their step', () => {
+    const frame = (version: number, atMs: number, slots: Slot[]) =>
+      receive(message('frame', slots, { id: `e1-${version}`, at_ms: atMs }));
+    receive(message('snapshot', [{ t: at(-20_000), count: 5 }], { at_ms: at(3000) }));
+    frame(8, at(4000), [{ t: at(-20_000), count: 9 }]);
+    expect(store.getView()?.late).toEqual([{ t: at(-20_000), count: 4 }]);
+    // Its step had ended four seconds before the last message: on its way.
+    frame(9, at(5000), [{ t: at(-10_000), count: 3 }]);
+    frame(10, at(6000), [
+      { t: at(-20_000), count: 10 },
+      { t: at(-10_000), count: 4 },
+    ]);
+    expect(store.getView()?.late).toEqual([
+      { t: at(-20_000), count: 5 },
+      { t: at(-10_000), count: 1 },
+    ]);
+    // Versions 11 to 19 were never seen: in one of them this was in time.
+    frame(20, at(40_000), [{ t: at(10_000), count: 7 }]);
+    expect(store.getView()?.late.length).toBe(2);
+    now += 1_000_000;
+    heartbeat();
+    expect(store.getView()?.late).toEqual([]);
+  });
+
+  it('counts the versions it was not told, and how often the server speaks, by its own clock', () => {
+    const frame = (version: number, atMs: number) => {
+      now += 1000;
+      receive(message('frame', [], { id: `e1-${version}`, at_ms: atMs }));
+    };
+    receive(message('snapshot', [], { at_ms: at(0) }));
+    frame(8, at(5000));
+    frame(9, at(10_000));
+    expect(store.paceMs()).toBeNull();
+    frame(10, at(15_000));
+    expect(store.paceMs()).toBe(5000);
+    // Three missed: the way here is slow, which says nothing about the server.
+    frame(14, at(40_000));
+    expect([store.skippedFrames(), store.paceMs()]).toEqual([3, 5000]);
+    receive(message('snapshot', [], { id: 'e2-90', epoch: 'e2', at_ms: at(90_000) }));
+    expect([store.skippedFrames(), store.paceMs()]).toEqual([3, 5000]);
+    now += 31_000;
+    expect(store.paceMs()).toBeNull();
+  });
+
   it('draws at most once a frame, however many messages arrive', () => {
     const listener = vi.fn();
     store.subscribe(listener);
@@ -387,6 +431,7 @@ describe('the badge', () => {
     link: { kind: 'open', transport: 'websocket' },
     silenceMs: 300,
     lagMs: 400,
+    paceMs: 1000,
     pausedAtMs: null,
     heldSinceMs: null,
     pollEveryMs: null,
@@ -402,6 +447,8 @@ describe('the badge', () => {
     expect(words({})).toBe('live: Live 0.4 s');
     expect(words({ lagMs: null })).toBe('live: Live, no traffic');
     expect(words({ silenceMs: 4000 })).toBe('behind: Behind 4 s');
+    expect(words({ silenceMs: 4000, paceMs: 5000 })).toBe('behind: Every 5 s: the server is busy');
+    expect(words({ silenceMs: 12_000, paceMs: 5000 })).toBe('lost: No data for 12 s. Reconnecting.');
     expect(
       words({ silenceMs: 12_000, link: { kind: 'waiting', restarting: false, retryAtMs: T0 + 3000 } }),
     ).toBe('lost: No data for 12 s. Reconnecting in 3 s.');

@@ -29,10 +29,14 @@ const SETTLE_MS = 1500;
 /** What events need on a normal day from their end to this store. */
 const TRANSIT_MS = 500;
 const IDLE_MS = 900;
+/** So long after the end of its step an event is late; until then it is only on its way. */
+const LATE_MS = 5000;
 /** The server speaks every second; after two without a word the window waits for it. */
 const SILENT_MS = 2000;
 /** Ages are told twice a second: at most 600 of them are kept. */
 export const LAGS_KEPT_MS = 300_000;
+const PACE_OVER_MS = 30_000;
+const GAPS_MIN = 3;
 
 export class LiveStore {
   private readonly rows = new Map<string, Held>();
@@ -41,9 +45,13 @@ export class LiveStore {
   private epoch = '';
   private newestEventMs: number | null = null;
   private envs: readonly string[] = [];
+  private readonly late = new Map<number, number>();
   private clockOffsetMs = 0;
   private lastMessageAt: number | null = null;
   private lags: { at: number; lag: number }[] = [];
+  private told: { epoch: string; version: number; atMs: number } | null = null;
+  private skipped = 0;
+  private gaps: { at: number; ms: number }[] = [];
   private view: View | null = null;
   private scheduled = false;
   private paused = false;
@@ -74,8 +82,29 @@ export class LiveStore {
       const old = this.lags.findIndex((entry) => entry.at > now - LAGS_KEPT_MS);
       if (old > 0) this.lags.splice(0, old);
     }
-    if (message.type !== 'heartbeat') this.merge(message);
+    // What a slow reader is told late was not late itself: only what changed since the last message can be.
+    const shownUntilMs = this.follow(message, now);
+    if (message.type !== 'heartbeat') this.merge(message, shownUntilMs);
     this.touch();
+  }
+
+  /**
+   * Versions that were not told one by one, and how much time lies between those that were. Leaves when the message
+   * before this one was made, if nothing was told between the two.
+   */
+  private follow(message: LiveMessage, now: number): number | null {
+    const before = this.told;
+    const told = versionOf(message.id);
+    this.told = told === null ? null : { ...told, atMs: message.atMs };
+    if (told === null || before === null || message.type === 'snapshot' || told.epoch !== before.epoch)
+      return null;
+    const missed = Math.max(0, told.version - before.version - 1);
+    this.skipped += missed;
+    // Whoever skips is slow to read; that says nothing about how often the server speaks.
+    if (missed === 0) this.gaps.push({ at: now, ms: message.atMs - before.atMs });
+    const old = this.gaps.findIndex((gap) => gap.at > now - PACE_OVER_MS);
+    if (old > 0) this.gaps.splice(0, old);
+    return missed === 0 ? before.atMs : null;
   }
 
   /** The server's clock as far as the last message tells. */
@@ -102,6 +131,19 @@ export class LiveStore {
     return recent[Math.min(recent.length - 1, Math.floor(recent.length * q))] as number;
   }
 
+  /** Versions this page was not sent one by one, because it or the way to it was slow. */
+  skippedFrames(): number {
+    return this.skipped;
+  }
+
+  /** Median time between what the server says, by its own clock; `null` when that cannot be told yet. */
+  paceMs(): number | null {
+    const recent = this.gaps.filter((gap) => gap.at > this.clock.now() - PACE_OVER_MS).map((gap) => gap.ms);
+    if (recent.length < GAPS_MIN) return null;
+    recent.sort((a, b) => a - b);
+    return recent[Math.floor(recent.length / 2)] as number;
+  }
+
   newestMs(): number | null {
     return this.newestEventMs;
   }
@@ -123,7 +165,7 @@ export class LiveStore {
     if (this.clock.now() - this.derivedAt >= IDLE_MS) this.touch();
   }
 
-  private merge(data: LiveData): void {
+  private merge(data: LiveData, shownUntilMs: number | null): void {
     const reshaped =
       this.shape === null ||
       this.shape.stepMs !== data.stepMs ||
@@ -132,24 +174,36 @@ export class LiveStore {
     if (reshaped || (data.type === 'snapshot' && !data.resumed)) {
       this.rows.clear();
       this.total = null;
+      this.late.clear();
     }
     const free = data.type === 'snapshot' || data.epoch !== this.epoch;
     this.shape = data;
     this.epoch = data.epoch;
     this.envs = data.envs;
-    if (data.total !== null) this.total = this.mergeRow(this.total, data.total, data, free);
+    if (data.total !== null) {
+      const overBeforeMs = shownUntilMs === null ? null : shownUntilMs - LATE_MS - data.stepMs;
+      this.total = this.mergeRow(this.total, data.total, data, free, (t, more) => {
+        if (overBeforeMs !== null && t <= overBeforeMs) this.late.set(t, (this.late.get(t) ?? 0) + more);
+      });
+    }
     for (const row of data.rows) {
       this.rows.set(row.id, this.mergeRow(this.rows.get(row.id) ?? null, row, data, free));
     }
     for (const id of data.gone) this.rows.delete(id);
   }
 
-  private mergeRow(held: Held | null, row: LiveRow, data: LiveData, free: boolean): Held {
+  private mergeRow(
+    held: Held | null,
+    row: LiveRow,
+    data: LiveData,
+    free: boolean,
+    grown: (t: number, more: number) => void = () => undefined,
+  ): Held {
     const ring = held?.ring ?? new Ring(data.stepMs, data.windowMs, data.quantiles);
-    ring.merge(
-      row.columns,
-      (_t, before, next) => free || before === null || (next !== null && next >= before),
-    );
+    ring.merge(row.columns, (t, before, next) => {
+      if (!free && next !== null && next > (before ?? 0)) grown(t, next - (before ?? 0));
+      return free || before === null || (next !== null && next >= before);
+    });
     return { row, ring, shown: null };
   }
 
@@ -176,6 +230,7 @@ export class LiveStore {
     // As many steps as the server counts, the open one included.
     const fromMs = openT - shape.windowMs + shape.stepMs;
     const filling = openT === liveOpenT;
+    for (const t of this.late.keys()) if (t < liveOpenT - shape.windowMs) this.late.delete(t);
     return {
       stepMs: shape.stepMs,
       fromMs,
@@ -186,12 +241,22 @@ export class LiveStore {
       errorBound: shape.errorBound,
       kept: null,
       newestEventMs: this.newestEventMs,
+      late: [...this.late]
+        .map(([t, count]) => ({ t, count }))
+        .filter(({ t }) => t >= fromMs && t < openT)
+        .sort((a, b) => a.t - b.t),
       envs: this.envs,
       total:
         this.total === null ? emptyTotal(fromMs, openT, shape) : freeze(TOTAL_ID, this.total, fromMs, openT),
       rows: [...this.rows].map(([id, held]) => freeze(id, held, fromMs, openT)),
     };
   }
+}
+
+/** An id is the epoch and a version. */
+function versionOf(id: string): { epoch: string; version: number } | null {
+  const parts = /^(.+)-(\d+)$/.exec(id);
+  return parts === null ? null : { epoch: parts[1] as string, version: Number(parts[2]) };
 }
 
 /** Columns are made when someone looks: of 5,000 rows, few are on the screen. */

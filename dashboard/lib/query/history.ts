@@ -99,6 +99,7 @@ async function fetchInSteps(question: HistoryQuestion, now: number, signal: Abor
     errorBound: total.errorBound,
     kept: total.kept,
     newestEventMs: null,
+    late: [],
     envs: groups !== null && 'services' in groups ? groups.envs : [],
     total: {
       id: '',

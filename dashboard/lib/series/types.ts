@@ -43,6 +43,12 @@ export interface Row {
   columns: Columns;
 }
 
+/** Events that came after their step was over. */
+export interface Late {
+  t: number;
+  count: number;
+}
+
 /** Everything one page shows about one window, live or not. */
 export interface View {
   stepMs: number;
@@ -60,6 +66,8 @@ export interface View {
   /** From how many kept events this was estimated; `null` when everything was counted. */
   kept: number | null;
   newestEventMs: number | null;
+  /** Steps that were over and shown when more of their events came, oldest first. */
+  late: readonly Late[];
   envs: readonly string[];
   total: Row;
   rows: readonly Row[];
