@@ -42,7 +42,7 @@ export function Overview() {
   if (link?.kind === 'refused') return <Refused message={link.message} />;
   if (data === null || frame === null || !attention.known) {
     if (data === null && error !== null)
-      return <BlockFailed what="the overview" error={error} retry={retry} />;
+      return <BlockFailed inSteps what="the overview" error={error} retry={retry} />;
     return <LoadingBlocks heads={3} windowMs={windowMs} />;
   }
   const { findings } = attention;
@@ -78,7 +78,7 @@ export function Overview() {
         </p>
       </header>
       {findings.length > 0 && <Findings findings={findings} rows={data.rows} />}
-      {error !== null && <BlockFailed what="the newest numbers" error={error} retry={retry} />}
+      {error !== null && <BlockFailed inSteps what="the newest numbers" error={error} retry={retry} />}
       {narrow ? (
         <Tiles row={data.total} frame={frame} failing={failing} />
       ) : (

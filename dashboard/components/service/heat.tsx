@@ -62,7 +62,7 @@ export function Heat({ markers, stale }: { markers: readonly Marker[]; stale: bo
 
   if (isMissing(polled.error) && shown === null) return null;
   if (shown === null && polled.error !== null)
-    return <BlockFailed block what="the heatmap" error={polled.error} retry={polled.retry} />;
+    return <BlockFailed inSteps block what="the heatmap" error={polled.error} retry={polled.retry} />;
   const heatmap = (polled.data ?? shown)?.heatmap ?? null;
   return (
     <div className="grid grid-cols-1 gap-4 desktop:grid-cols-[minmax(0,1fr)_324px] wide:grid-cols-[minmax(0,1fr)_396px] max-tablet:gap-3">

@@ -26,7 +26,7 @@ export function Routes() {
   }
   if (!narrowed) return <RoutesTable rows={data?.rows ?? []} windowMs={windowMs} />;
   if (polled.data === null && polled.error !== null) {
-    return <BlockFailed block what="the routes" error={polled.error} retry={polled.retry} />;
+    return <BlockFailed inSteps block what="the routes" error={polled.error} retry={polled.retry} />;
   }
   return <RoutesTable rows={polled.data ?? data?.rows ?? []} windowMs={windowMs} />;
 }

@@ -56,7 +56,7 @@ export function Service() {
         {link?.kind === 'refused' ? (
           <Refused message={link.message} />
         ) : (
-          error !== null && <BlockFailed what={view.service} error={error} retry={retry} />
+          error !== null && <BlockFailed inSteps what={view.service} error={error} retry={retry} />
         )}
         {filters}
       </div>
@@ -106,7 +106,7 @@ export function Service() {
         </div>
       </header>
       {filters}
-      {error !== null && <BlockFailed what="the newest numbers" error={error} retry={retry} />}
+      {error !== null && <BlockFailed inSteps what="the newest numbers" error={error} retry={retry} />}
       <div className="grid grid-cols-1 gap-4 tablet:grid-cols-2 desktop:grid-cols-[1fr_1fr_1.24fr] max-tablet:gap-3">
         <div className="grid min-w-0 max-tablet:order-3">
           <StatusChart row={data.total} frame={frame} markers={markers} stale={stale} plotClass={PLOT} />

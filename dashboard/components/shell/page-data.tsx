@@ -31,6 +31,8 @@ export interface PageData extends ViewControl {
   mode: Mode;
   /** The window's length as asked for. */
   windowMs: number;
+  /** The steps asked for; those of `data` may be coarser. */
+  stepMs: number;
   data: View | null;
   filter: Filter;
   link: LinkState | null;
@@ -101,11 +103,11 @@ export function PageDataProvider({ children }: { children: ReactNode }) {
       : null;
   const live = useLive(livePath, paused !== null, heldSince !== null);
 
-  const stepMs = mode === 'polled' ? range.stepMs : stepFor(windowMs);
+  const stepMs = Math.max(view.step ?? 0, mode === 'polled' ? range.stepMs : stepFor(windowMs));
   const question =
     mode === 'live'
       ? null
-      : JSON.stringify([filter, groupBy, quantilesId, mode === 'polled' ? range.name : view.frozen]);
+      : JSON.stringify([filter, groupBy, quantilesId, stepMs, mode === 'polled' ? range.name : view.frozen]);
   const pollEveryMs = mode === 'polled' && paused === null ? pollEvery(range.ms) : null;
   const history = usePoll(
     question,
@@ -157,6 +159,7 @@ export function PageDataProvider({ children }: { children: ReactNode }) {
     ...control,
     mode,
     windowMs,
+    stepMs,
     data,
     filter,
     link: live?.link ?? null,

@@ -6,6 +6,7 @@ import { useEffect, useState } from 'react';
 import { Icon } from '@/components/ui/icon';
 import { span } from '@/lib/format/time';
 import type { RequestFailed } from '@/lib/query/http';
+import { coarserStep, sentence } from '@/lib/query/too-wide';
 import { toast } from '@/lib/view/toast';
 import { DEFAULT_RANGE, hrefOf } from '@/lib/view/url';
 import { usePageData } from './page-data';
@@ -61,11 +62,32 @@ interface FailedProps {
   retry: () => void;
   /** Whether it is one block of a page whose rest goes on. */
   block?: boolean;
+  /** Whether coarser steps would make the question smaller. */
+  inSteps?: boolean;
 }
 
-export function BlockFailed({ what, error, retry, block = false }: FailedProps) {
-  const { mode } = usePageData();
+export function BlockFailed({ what, error, retry, block = false, inSteps = false }: FailedProps) {
+  const { mode, choose, stepMs, windowMs } = usePageData();
   const { requestId } = error;
+  const coarser = inSteps ? coarserStep(error, stepMs, windowMs) : null;
+  if (error.code === 'query_too_wide') {
+    return (
+      <div role="alert" className="card px-4 py-3">
+        <p>
+          {sentence(error.message)}{' '}
+          {coarser !== null && (
+            <button
+              type="button"
+              onClick={() => choose({ step: coarser })}
+              className="font-strong text-focus underline underline-offset-2"
+            >
+              Use {span(coarser)} steps
+            </button>
+          )}
+        </p>
+      </div>
+    );
+  }
   return (
     <div role="alert" className="card px-4 py-3">
       <p>

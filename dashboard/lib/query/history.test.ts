@@ -1,5 +1,7 @@
 import { afterEach, expect, test, vi } from 'vitest';
 import { fetchHistory } from './history';
+import { RequestFailed } from './http';
+import { coarserStep, sentence } from './too-wide';
 
 afterEach(() => vi.unstubAllGlobals());
 
@@ -80,4 +82,16 @@ test('a version that is not counted by route is drawn as a whole', async () => {
   const asked = { ...question, filter: { env: null, service: 'a', version: ['v2'] } };
   const view = await fetchHistory(asked, 10 * HOUR_MS, new AbortController().signal);
   expect([view.rows.length, view.kept]).toEqual([0, 1204]);
+});
+
+test('a question that is too wide may be asked in the steps the server names, else in hours', () => {
+  const refused = (message: string, code = 'query_too_wide') => new RequestFailed(422, code, message, null);
+  const named = refused('`step` would give 259200 points; use `step=6h` or a shorter range');
+  const rows = refused('the range holds more rows than one answer may read; use a range of at most 2h');
+  expect(coarserStep(named, 60_000, 720 * HOUR_MS)).toBe(6 * HOUR_MS);
+  expect(coarserStep(rows, 300_000, 24 * HOUR_MS)).toBe(HOUR_MS);
+  expect(coarserStep(rows, HOUR_MS, 168 * HOUR_MS)).toBeNull();
+  expect(coarserStep(rows, 10_000, HOUR_MS)).toBeNull();
+  expect(coarserStep(refused('no', 'step_too_fine'), 10_000, 24 * HOUR_MS)).toBeNull();
+  expect(sentence(named.message)).toBe('Step would give 259200 points; use step=6h or a shorter range.');
 });

@@ -48,6 +48,14 @@ describe('the address', () => {
     expect(toSearch(parseView(bad).view)).toBe('');
   });
 
+  it('keeps coarser steps that were chosen, if the server keeps them', () => {
+    for (const search of ['?from=-24h&step=1h', '?from=-6h&step=5m']) {
+      expect(toSearch(parseView(search).view)).toBe(search);
+    }
+    expect(parseView('?step=60m').view.step).toBe(3_600_000);
+    expect(parseView('?step=7m').ignored).toEqual(['Ignored step=7m: not a step that is kept.']);
+  });
+
   it('asks for at most about 360 steps', () => {
     for (const hours of [0.25, 1, 6, 24, 168, 720]) {
       expect((hours * 3_600_000) / stepFor(hours * 3_600_000)).toBeLessThanOrEqual(361);

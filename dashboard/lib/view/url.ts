@@ -73,6 +73,8 @@ export interface ViewState extends Record<FilterName, readonly string[]> {
   range: RangeName;
   /** A frozen window; both or neither. With it the page shows history and never moves by itself. */
   frozen: { fromMs: number; toMs: number } | null;
+  /** Coarser steps than the window would have, in ms: chosen when the finer ones were too many to answer. */
+  step: number | null;
   /** Percentiles drawn. */
   q: readonly Quantile[];
   /** The past that is drawn beside the present: `yesterday`, `week`, `off` or a version. */
@@ -105,6 +107,7 @@ export const DEFAULT_VIEW: ViewState = {
   version: [],
   range: DEFAULT_RANGE,
   frozen: null,
+  step: null,
   q: DEFAULT_QUANTILES,
   vs: 'yesterday',
   scale: 'log',
@@ -198,6 +201,12 @@ export function parseView(search: string, page: Page = 'overview'): { view: View
     else refuse('trace', trace, 'not a trace id');
   }
 
+  const step = take('step');
+  if (step !== null) {
+    view.step = parseStep(step);
+    if (view.step === null) refuse('step', step, 'not a step that is kept');
+  }
+
   const sort = take('sort');
   if (sort !== null) {
     const column = sort.replace(/^-/, '');
@@ -278,6 +287,7 @@ export function toSearch(view: ViewState): string {
   } else if (view.range !== DEFAULT_RANGE) {
     query.set('from', `-${view.range}`);
   }
+  if (view.step !== null) query.set('step', writeStep(view.step));
   if (view.q.join() !== DEFAULT_QUANTILES.join()) query.set('q', view.q.join());
   if (view.vs !== DEFAULT_VIEW.vs) query.set('vs', view.vs);
   if (view.scale !== DEFAULT_VIEW.scale) query.set('scale', view.scale);
@@ -343,6 +353,14 @@ export function rangeOf(name: RangeName): Range {
 }
 
 const STEPS_MS = [10_000, 60_000, 300_000, 3_600_000, 21_600_000];
+
+/** `1h`, `60m`: one of the steps a window can be shown in. */
+export function parseStep(text: string): number | null {
+  const ms = rangeMs(text);
+  return ms !== null && STEPS_MS.includes(ms) ? ms : null;
+}
+
+const writeStep = (ms: number): string => (ms % HOUR === 0 ? `${ms / HOUR}h` : `${ms / MINUTE}m`);
 
 /** A step that gives a window at most about 360 points, from those the server keeps. */
 export function stepFor(windowMs: number): number {

@@ -25,7 +25,9 @@ export function useView(): ViewControl {
 
   const go = useCallback(
     (patch: Partial<ViewState>, replace: boolean) => {
-      const next = { ...view, ...patch };
+      // Coarser steps were chosen for one window; another one may do without.
+      const isOther = patch.range !== undefined || patch.frozen !== undefined;
+      const next = { ...view, ...(isOther ? { step: null } : {}), ...patch };
       const href = toHref(next);
       const path = href.split('?')[0];
       if (path !== pathname) router.push(href);
