@@ -4,7 +4,7 @@
 //! upgraded before it is certain who looks, what is asked can be answered and there is memory for one more.
 
 use axum::extract::{Request, State};
-use axum::http::header::ACCEPT;
+use axum::http::header::{ACCEPT, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use hyper::upgrade::OnUpgrade;
@@ -13,7 +13,7 @@ use crate::error::ApiError;
 use crate::fanout::{Joining, Socket};
 use crate::http::Service;
 use crate::query::{LiveQuery, Parameters};
-use crate::{sse, websocket};
+use crate::{comeback, sse, websocket};
 
 /// `GET /v1/live`
 pub async fn open(State(service): State<Service>, mut request: Request) -> Result<Response, ApiError> {
@@ -42,7 +42,7 @@ pub async fn open(State(service): State<Service>, mut request: Request) -> Resul
         return Err(ApiError::too_wide("this view is too large to be sent; use filters, or group by less"));
     }
     let standing = service.gate().standings().of(viewer);
-    let Some(accepted) = accepted else { return Ok(sse::respond(service, standing, subscriber, first)) };
+    let Some(mut accepted) = accepted else { return Ok(sse::respond(service, standing, subscriber, first)) };
     let on_upgrade = on_upgrade.ok_or_else(|| {
         ApiError::new(StatusCode::BAD_REQUEST, "invalid_handshake", "this connection cannot become a WebSocket")
     })?;
@@ -56,6 +56,8 @@ pub async fn open(State(service): State<Service>, mut request: Request) -> Resul
             Err(error) => tracing::debug!(%error, "an upgrade came to nothing"),
         }
     });
+    // In advance: who takes nothing when it is cut cannot be told any more. An event stream begins with the same.
+    accepted.headers_mut().insert(RETRY_AFTER, HeaderValue::from(comeback::after_slowness_s()));
     Ok(accepted)
 }
 

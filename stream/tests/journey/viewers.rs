@@ -18,6 +18,8 @@ struct Raw {
     stream: TcpStream,
     /// Bytes that belong to the next frame.
     read: Vec<u8>,
+    /// What the upgrade was answered with.
+    head: String,
 }
 
 /// A frame of the server.
@@ -65,7 +67,7 @@ impl Raw {
         }
         request.push_str("\r\n");
         stream.write_all(&[request.as_bytes(), early].concat()).await.expect("send the request");
-        let mut raw = Self { stream, read: Vec::new() };
+        let mut raw = Self { stream, read: Vec::new(), head: String::new() };
         let head = loop {
             if let Some(at) = raw.read.windows(4).position(|window| window == b"\r\n\r\n") {
                 break raw.read.drain(..at + 4).collect::<Vec<u8>>();
@@ -73,6 +75,7 @@ impl Raw {
             assert!(raw.fill(4096).await, "an answer");
         };
         let status = std::str::from_utf8(&head[9..12]).ok().and_then(|status| status.parse().ok()).expect("a status");
+        raw.head = String::from_utf8_lossy(&head).to_ascii_lowercase();
         if status == 101 { Ok(raw) } else { Err(status) }
     }
 
@@ -379,6 +382,9 @@ async fn a_viewer_that_takes_nothing_is_cut_and_its_place_is_free_again() {
     ];
     let world = World::with(&settings).await;
     let silent = Raw::viewer(&world, "window=15m&group_by=route").await;
+    // It will not take a goodbye: when to come back is said in advance.
+    let said = silent.head.lines().find_map(|line| line.strip_prefix("retry-after: ")).expect("when to come back");
+    assert!(said.parse::<u32>().is_ok_and(|seconds| (5..15).contains(&seconds)), "{said}");
     let mut quick = world.websocket("window=15m&group_by=route").await;
     let url = format!("{}/v1/live", world.url.replacen("http", "ws", 1));
     assert_eq!(WebSocket::connect(&url, Some(&world.keys.read)).await.err(), Some(503), "no place");
