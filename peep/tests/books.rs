@@ -153,6 +153,19 @@ async fn every_batch_has_a_fate_and_the_books_know_them_all() {
 }
 
 #[tokio::test]
+async fn a_test_event_is_counted_like_any_other() {
+    let mut world = World::start(Kind::Single("peep")).await;
+    let sent = world.read.post_json("/v1/test-event", &json!({"service": "checkout", "env": "production"})).await;
+    assert_eq!(sent.status, 202, "{}", sent.body);
+    assert_eq!(world.settled(&sent.json()).await["status"], "applied");
+    let answer = world.read.get("/v1/summary?from=-15m&group_by=service,env,route,method,status").await.json();
+    let row = &answer["rows"][0];
+    let named = ["service", "env", "route", "method", "status", "count", "latency_count"].map(|name| row[name].clone());
+    assert_eq!(json!(named), json!(["checkout", "production", "/v1/test-event", "POST", 202, 1, 1]), "{answer}");
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn every_batch_has_a_fate_over_kafka_too() {
     fates(Kind::Kafka(Topics::fresh().await)).await;
 }

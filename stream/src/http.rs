@@ -42,7 +42,7 @@ use crate::query::{
 use crate::session::{self, Gate};
 use crate::{
     assets, books, cardinality, compare, differs, events, heatmap, keys, live, metrics, openapi, query, receipts,
-    rejects, releases, suggest, tickets,
+    rejects, releases, suggest, test_event, tickets,
 };
 
 /// Everything a handler needs. Cheap to clone.
@@ -135,6 +135,11 @@ impl Service {
         &self.parts.pool
     }
 
+    /// The log that ingest writes; `None`: this process has none.
+    pub fn events(&self) -> Option<&Arc<dyn Log>> {
+        self.parts.events.as_ref()
+    }
+
     /// Sends messages to receivers of alerts.
     pub fn webhooks(&self) -> &Webhooks {
         &self.parts.webhooks
@@ -169,6 +174,7 @@ pub fn router(service: Service) -> Router {
         .route("/v1/rejects/summary", get(rejected_summary))
         .route("/v1/keys", get(keys::list).post(keys::create))
         .route("/v1/keys/{id}", delete(keys::revoke))
+        .route("/v1/test-event", post(test_event::send))
         .route("/v1/cardinality", get(cardinality_of_routes))
         .route("/v1/freshness", get(freshness))
         .merge(crate::alerts::paths())

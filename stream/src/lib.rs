@@ -17,7 +17,7 @@
 //! - [`compare`], [`significance`], [`rows`]: whether one is worse than the other, and whether that is certain;
 //! - [`suggest`]: what could be asked for;
 //! - [`receipts`], [`books`], [`rejects`], [`cardinality`], [`position`]: what became of what was sent, and whether it adds up;
-//! - [`keys`]: who may send and read;
+//! - [`keys`], [`test_event`]: who may send and read; and the first event, for whoever sets an app up;
 //! - [`hub`], [`topic`], [`message`], [`subscriber`]: views that follow the present, and what each viewer has seen;
 //! - [`live`], [`websocket`], [`fanout`], [`sse`], [`comeback`]: how they are opened, written to many sockets, and ended;
 //! - [`freshness`]: how long that takes;
@@ -94,6 +94,8 @@ pub mod books;
 pub mod rejects;
 
 pub mod keys;
+
+pub mod test_event;
 
 pub mod cardinality;
 

@@ -20,7 +20,7 @@ use peep_chassis::ExposeSecret;
 use peep_chassis::clock::Clock;
 use peep_chassis::keys::sessions::{OpenedSession, SessionError};
 use peep_chassis::keys::{KeyError, KeyStore, Scope, Session, SessionStore};
-use peep_wire::ProjectId;
+use peep_wire::{KeyId, ProjectId};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -91,6 +91,14 @@ impl Viewer {
     pub(crate) fn secret(&self) -> &str {
         match &self.credential {
             Credential::Key { secret, .. } | Credential::Session { secret, .. } => secret,
+        }
+    }
+
+    /// The key that it came with; nobody's for a session.
+    pub(crate) fn key(&self) -> KeyId {
+        match self.credential {
+            Credential::Key { key, .. } => KeyId(key),
+            Credential::Session { .. } => KeyId(0),
         }
     }
 

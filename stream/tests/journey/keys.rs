@@ -141,3 +141,33 @@ async fn a_key_shows_how_it_is_used_and_what_of_it_was_refused() {
     assert!(reason["fix"].as_str().is_some_and(|fix| fix.contains("duration_ms")));
     world.stop().await;
 }
+
+#[tokio::test]
+async fn a_test_event_is_in_the_log_for_those_who_may_make_keys() {
+    let world = World::new().await;
+    let wanted = json!({"service": "checkout", "env": "production"});
+    for client in [world.manager().await, world.anonymous().with_key(&world.keys.admin)] {
+        let sent = client.post_json("/v1/test-event", &wanted).await;
+        assert_eq!((sent.status, sent.json()["accepted"].as_u64()), (202, Some(1)), "{}", sent.body);
+        let receipt = sent.json()["receipt"].as_str().expect("a receipt").to_owned();
+        let fate = world.ask(&format!("/v1/receipts/{receipt}")).await;
+        assert_eq!(fate["status"], "pending", "{fate}");
+    }
+    let admin = world.anonymous().with_key(&world.keys.admin);
+    for (body, status, code) in [
+        (json!({"service": "no spaces here"}), 422, "no_valid_event"),
+        (json!({"service": "shop", "env": "no spaces here"}), 422, "no_valid_event"),
+        (json!({"env": "production"}), 400, "invalid_json"),
+        (json!({"service": "shop", "duration_ms": 1}), 400, "invalid_json"),
+    ] {
+        let answer = admin.post_json("/v1/test-event", &body).await;
+        assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (status, Some(code)), "{body}");
+    }
+    for key in [&world.keys.read, &world.keys.ingest, &world.keys.staging] {
+        let refused = world.anonymous().with_key(key).post_json("/v1/test-event", &wanted).await;
+        assert_eq!(refused.status, 403, "{}", refused.body);
+    }
+    let foreign = world.manager().await.with_header("origin", "https://evil.example");
+    assert_eq!(foreign.post_json("/v1/test-event", &wanted).await.status, 403);
+    world.stop().await;
+}
