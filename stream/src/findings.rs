@@ -8,9 +8,12 @@
 //! ```text
 //! sums    steps of half an hour, read whole once a minute, their newest minute every time; and what is usual
 //! causes  only of what is wrong: the route, host or version with most of the excess, and the release before it
+//! covered by which alert; and what only an alert has found
 //! ```
 
 mod causes;
+
+mod covered;
 
 mod sums;
 
@@ -25,7 +28,9 @@ use sqlx::PgPool;
 use std::time::Duration;
 
 use self::causes::{After, Causes, Place};
+use self::covered::Alert;
 use self::sums::{Service, ServiceKey, Sums, UsualKind, UsualWindow};
+use crate::alerts;
 use crate::answer::Answers;
 use crate::error::ApiError;
 use crate::labels::Filters;
@@ -39,6 +44,9 @@ pub struct Findings {
     answers: Answers,
     clock: Clock,
     causes: Causes,
+    /// Read for alerts, within that time.
+    pool: PgPool,
+    time_max: Duration,
     watched: Arc<Mutex<HashMap<Scene, Arc<Watched>>>>,
 }
 
@@ -79,13 +87,15 @@ struct Finding {
     status: Option<u16>,
     place: Option<Place>,
     after: Option<After>,
+    alert: Option<Alert>,
 }
 
 impl Findings {
-    /// `pool` is read for causes only; `time_max` bounds each look.
+    /// `pool` is read for causes and alerts only; `time_max` bounds each look.
     pub fn new(answers: Answers, pool: PgPool, clock: Clock, time_max: Duration) -> Self {
-        let causes = Causes::new(answers.clone(), pool, time_max.min(CAUSE_TIME_MAX));
-        Self { answers, clock, causes, watched: Arc::default() }
+        let time_max = time_max.min(CAUSE_TIME_MAX);
+        let causes = Causes::new(answers.clone(), pool.clone(), time_max);
+        Self { answers, clock, causes, pool, time_max, watched: Arc::default() }
     }
 
     /// The answer of `GET /v1/findings`.
@@ -113,6 +123,7 @@ impl Findings {
         };
         let scope = Scope { step_s: BUCKET_S, judged: JUDGED_STEPS, remembered: REMEMBERED_STEPS };
         let mut findings = judge_all(&sums, scope);
+        self.cover(project, &sums, scope, Some(at_ms), &mut findings).await;
         self.causes.explain(project, &sums, &mut findings, &mut known.causes).await;
         let report = Arc::new(Report::new(at_ms, to_s - JUDGED_STEPS as i64 * BUCKET_S, &sums, findings));
         known.sums = Some(sums);
@@ -129,9 +140,35 @@ impl Findings {
     ) -> Result<Report, ApiError> {
         let sums = Sums::of_the_past(&self.answers, project, &filters, from_s, to_s).await?;
         let steps = usize::try_from((sums.to_s - sums.from_s) / sums.step_s).unwrap_or(1);
-        let mut findings = judge_all(&sums, Scope { step_s: sums.step_s, judged: steps, remembered: steps });
+        let scope = Scope { step_s: sums.step_s, judged: steps, remembered: steps };
+        let mut findings = judge_all(&sums, scope);
+        self.cover(project, &sums, scope, None, &mut findings).await;
         self.causes.explain(project, &sums, &mut findings, &mut causes::Remembered::default()).await;
         Ok(Report::new(self.clock.now_ms(), sums.from_s, &sums, findings))
+    }
+
+    /// Names the alerts; in the present, also what only an alert has found.
+    async fn cover(
+        &self,
+        project: ProjectId,
+        sums: &Sums,
+        scope: Scope,
+        present_ms: Option<i64>,
+        findings: &mut Vec<Finding>,
+    ) {
+        let to_ms = present_ms.unwrap_or(sums.to_s * 1000);
+        let fired = alerts::store::fired(&self.pool, project, sums.from_s * 1000, to_ms + 1);
+        let fired = match tokio::time::timeout(self.time_max, fired).await {
+            Ok(Ok(fired)) => fired,
+            Ok(Err(error)) => return tracing::warn!(%error, "findings are told without their alerts"),
+            Err(_) => return tracing::warn!("findings are told without their alerts: no answer in time"),
+        };
+        covered::name(&fired, to_ms, findings);
+        if present_ms.is_some() {
+            let alone = covered::alone(&fired, sums, scope, findings);
+            findings.extend(alone);
+            sort(findings);
+        }
     }
 
     fn watch(&self, scene: Scene) -> Arc<Watched> {
@@ -152,8 +189,17 @@ fn judge_all(sums: &Sums, scope: Scope) -> Vec<Finding> {
         for verdict in verdict::judge(&sums.steps_of(service), &usual, scope) {
             let lasts = verdict.recovered_s.is_none();
             let p99_ms = if lasts { service.p99_ms_since(judged_from_s) } else { None };
-            let key = key.clone();
-            findings.push(Finding { key, verdict, usual, usual_kind, p99_ms, status: None, place: None, after: None });
+            findings.push(Finding {
+                key: key.clone(),
+                verdict,
+                usual,
+                usual_kind,
+                p99_ms,
+                status: None,
+                place: None,
+                after: None,
+                alert: None,
+            });
         }
     }
     sort(&mut findings);
@@ -217,6 +263,9 @@ impl Finding {
                 Kind::Silent => format!("{over} of silence"),
             };
         }
+        if let Some(Alert { name, is_alone: true, .. }) = &self.alert {
+            return format!("the alert “{name}” fires");
+        }
         let (value, usual) = (self.value(), self.usual_value().unwrap_or_default());
         match (kind, value) {
             (Kind::Failing, value) => {
@@ -249,7 +298,7 @@ impl Finding {
             "affected": self.verdict.affected,
             "per_second": self.per_second(),
             "recovered_ms": self.verdict.recovered_s.map(|at_s| at_s * 1000),
-            "alert": null,
+            "alert": self.alert.as_ref().map(Alert::to_json),
         })
     }
 }

@@ -64,6 +64,12 @@ function FindingRow({ finding, row }: { finding: Finding; row: Row | undefined }
         </span>
         <span className="truncate text-ink2 max-desktop:hidden">
           <WhereWords where={finding.where} />
+          {finding.alert !== null && (
+            <span title={`The alert “${finding.alert.name}” fires`}>
+              {finding.where !== null && ', '}
+              alert {finding.alert.name}
+            </span>
+          )}
         </span>
         <span className="max-desktop:hidden">
           {row === undefined ? <span className="block w-[108px]" /> : <Shape finding={finding} row={row} />}

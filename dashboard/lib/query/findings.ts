@@ -23,7 +23,8 @@ export interface Finding {
   affected: number;
   perSecond: number;
   recoveredMs: number | null;
-  alert: string | null;
+  /** The alert that covers it. */
+  alert: { id: string; name: string } | null;
 }
 
 export interface Findings {
@@ -50,6 +51,12 @@ function where(value: unknown, path: string): Where | null {
     value: text(fields.value, `${path}.value`),
     share: number(fields.share, `${path}.share`),
   };
+}
+
+function alertOf(value: unknown, path: string): Finding['alert'] {
+  if (value === null || value === undefined) return null;
+  const fields = object(value, path);
+  return { id: text(fields.id, `${path}.id`), name: text(fields.name, `${path}.name`) };
 }
 
 function finding(value: unknown, path: string): Finding | null {
@@ -79,7 +86,7 @@ function finding(value: unknown, path: string): Finding | null {
     affected: numberOrNull(fields.affected, `${path}.affected`) ?? 0,
     perSecond: numberOrNull(fields.per_second, `${path}.per_second`) ?? 0,
     recoveredMs: numberOrNull(fields.recovered_ms, `${path}.recovered_ms`),
-    alert: textOrNull(fields.alert, `${path}.alert`),
+    alert: alertOf(fields.alert, `${path}.alert`),
   };
 }
 

@@ -174,6 +174,55 @@ pub async fn firings(pool: &PgPool, project: ProjectId, from_ms: i64, to_ms: i64
     rows.iter().map(firing).collect()
 }
 
+/// What fired for a rule, for whoever looks at the same services.
+#[derive(Debug, Clone)]
+pub struct Fired {
+    /// Which rule.
+    pub rule: i64,
+    /// Its name.
+    pub name: String,
+    /// Of its target.
+    pub kind: String,
+    /// `None`: every service.
+    pub service: Option<String>,
+    /// `None`: all environments.
+    pub env: Option<String>,
+    /// When it began.
+    pub began_ms: i64,
+    /// `None`: it still does.
+    pub ended_ms: Option<i64>,
+}
+
+/// What fired in a range, by whatever rule: those of one service first, the newest of them.
+pub async fn fired(pool: &PgPool, project: ProjectId, from_ms: i64, to_ms: i64) -> Result<Vec<Fired>, sqlx::Error> {
+    let rows = sqlx::query(
+        "select alert_rule_id, name, kind, service, env, (extract(epoch from began_at) * 1000)::bigint as began_ms,
+            (extract(epoch from ended_at) * 1000)::bigint as ended_ms
+        from alert_firing f join alert_rule r using (alert_rule_id)
+        where f.project_id = $1 and began_at < to_timestamp($3::double precision / 1000)
+            and (ended_at is null or ended_at >= to_timestamp($2::double precision / 1000))
+        order by service is null, began_at desc, alert_firing_id desc limit $4",
+    )
+    .bind(project.0.cast_signed())
+    .bind(from_ms as f64)
+    .bind(to_ms as f64)
+    .bind(FIRINGS_MAX)
+    .fetch_all(pool)
+    .await?;
+    let fired = |row: &PgRow| {
+        Ok(Fired {
+            rule: row.try_get("alert_rule_id")?,
+            name: row.try_get("name")?,
+            kind: row.try_get("kind")?,
+            service: row.try_get("service")?,
+            env: row.try_get("env")?,
+            began_ms: row.try_get("began_ms")?,
+            ended_ms: row.try_get("ended_ms")?,
+        })
+    };
+    rows.iter().map(fired).collect()
+}
+
 /// Whether this process evaluates now; then also for `lease_ms` from now on.
 pub async fn take_lease(pool: &PgPool, owner: Uuid, lease_ms: i64) -> Result<bool, sqlx::Error> {
     let taken = sqlx::query(

@@ -19,7 +19,38 @@ fn finding(kind: Kind, affected: u64, recovered_s: Option<i64>) -> Finding {
         status: None,
         place: None,
         after: None,
+        alert: None,
     }
+}
+
+fn fired(rule: i64, kind: &str, service: Option<&str>, began_s: i64, ended_s: Option<i64>) -> alerts::store::Fired {
+    alerts::store::Fired {
+        rule,
+        name: format!("rule {rule}"),
+        kind: kind.into(),
+        service: service.map(str::to_owned),
+        env: None,
+        began_ms: began_s * 1000,
+        ended_ms: ended_s.map(|at_s| at_s * 1000),
+    }
+}
+
+#[test]
+fn a_finding_names_the_alert_about_the_same_trouble_while_it_lasted() {
+    let since_s = 1_795_183_200;
+    let of = |fired: &[alerts::store::Fired], recovered_s| {
+        let mut findings = [finding(Kind::Failing, 9, recovered_s)];
+        covered::name(fired, (since_s + 600) * 1000, &mut findings);
+        findings[0].alert.as_ref().map(|alert| alert.id)
+    };
+    let budget = |rule, service, began_s, ended_s| fired(rule, "error_budget", service, began_s, ended_s);
+    assert_eq!(of(&[budget(1, Some("checkout"), since_s + 60, None)], None), Some(1));
+    assert_eq!(of(&[budget(1, None, since_s + 60, None)], None), Some(1), "a rule about every service");
+    assert_eq!(of(&[budget(1, Some("search"), since_s + 60, None)], None), None);
+    assert_eq!(of(&[fired(1, "latency", Some("checkout"), since_s + 60, None)], None), None, "other trouble");
+    assert_eq!(of(&[budget(1, Some("checkout"), since_s - 900, Some(since_s - 60))], None), None, "over before");
+    assert_eq!(of(&[budget(1, Some("checkout"), since_s + 60, Some(since_s + 400))], Some(since_s + 300)), Some(1));
+    assert_eq!(of(&[budget(1, Some("checkout"), since_s + 400, None)], Some(since_s + 300)), None, "another one");
 }
 
 #[test]

@@ -79,6 +79,51 @@ async fn a_finding_says_since_when_after_what_where_and_how_many() {
     world.stop().await;
 }
 
+impl World {
+    /// As the evaluator writes it: the rule fires since then.
+    async fn fires(&self, name: &str, kind: &str, service: Option<&str>, began_s: i64) {
+        sqlx::query(
+            "with rule as (
+                insert into alert_rule (project_id, name, service, kind, target, for_s, keep_firing_s, enabled, state, since)
+                values ($1, $2, $3, $4, '{}', 60, 60, true, 'firing', to_timestamp($5)) returning alert_rule_id)
+            insert into alert_firing (alert_rule_id, project_id, began_at, sentence)
+            select alert_rule_id, $1, to_timestamp($5), 'seen' from rule",
+        )
+        .bind(self.project.cast_signed())
+        .bind(name)
+        .bind(service)
+        .bind(kind)
+        .bind(began_s as f64)
+        .execute(&self.pool)
+        .await
+        .expect("let a rule fire");
+    }
+}
+
+#[tokio::test]
+async fn a_finding_names_the_alert_that_covers_it_and_an_alert_is_a_finding() {
+    let world = World::with(&[("PEEP_STREAM_ALERT_INTERVAL", "0")]).await;
+    world.with_incident().await;
+    world.fires("budget of all", "error_budget", None, END_S - 20).await;
+    world.fires("budget", "error_budget", Some("checkout"), END_S - 60).await;
+    world.fires("slow", "latency", Some("checkout"), END_S - 90).await;
+    world.fires("elsewhere", "silence", Some("search"), END_S - 90).await;
+    let answer = world.ask("/v1/findings").await;
+    let told = |index: usize| {
+        let finding = &answer["findings"][index];
+        json!([finding["kind"], finding["title"], finding["alert"]["name"], finding["alert"]["since_ms"]])
+    };
+    assert_eq!(
+        told(0),
+        json!(["failing", "60.0 % of requests fail, usually 0 %", "budget", (END_S - 60) * 1000]),
+        "{answer}"
+    );
+    // Nothing is slower than usual by the rules of findings; somebody has set a limit of their own.
+    assert_eq!(told(1), json!(["slower", "the alert “slow” fires", "slow", (END_S - 90) * 1000]));
+    assert_eq!(answer["findings"].as_array().map(Vec::len), Some(2), "nobody knows what is usual for search");
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn what_is_over_is_told_and_live_events_decide_too() {
     let world = World::new().await;
