@@ -82,8 +82,13 @@ async fn ask(pool: &PgPool, what: &str, window: Window) {
     let mut best = Duration::MAX;
     let mut count = 0;
     for _ in 0..3 {
-        let question =
-            Question { project: ProjectId(1), window, filters: Filters::default(), group_by: GroupBy::default() };
+        let question = Question {
+            project: ProjectId(1),
+            window,
+            filters: Filters::default(),
+            group_by: GroupBy::default(),
+            statuses: true,
+        };
         let mut grouped = Grouped::new(question, 4 << 30);
         let started = Instant::now();
         history::read(pool, &mut grouped, i64::MAX / 2, limits).await.expect("answered");

@@ -115,7 +115,7 @@ impl Answers {
         let SeriesQuery { asked, filters, group_by, quantiles } = query;
         let is_grouped = group_by.is_some();
         let group_by = group_by.unwrap_or_default();
-        let answer = self.ask(project, asked, filters, group_by).await?;
+        let answer = self.ask_with(project, asked, filters, group_by, true).await?;
         let (window, origin) = (answer.question().window, answer.origin());
         // Of versions and hosts nobody counted statuses.
         let has_statuses = !matches!(answer.question().source(), Source::Facets(_));
@@ -157,7 +157,7 @@ impl Answers {
         Ok((answer.question().window, answer.into_groups(groups_max)))
     }
 
-    /// The figures behind `/v1/summary` and `/v1/series`: in whole buckets of what is kept of that time.
+    /// The figures behind `/v1/summary`: in whole buckets of what is kept of that time, without requests by status.
     pub async fn ask(
         &self,
         project: ProjectId,
@@ -165,9 +165,20 @@ impl Answers {
         filters: Filters,
         group_by: GroupBy,
     ) -> Result<Grouped, ApiError> {
+        self.ask_with(project, asked, filters, group_by, false).await
+    }
+
+    async fn ask_with(
+        &self,
+        project: ProjectId,
+        asked: Asked,
+        filters: Filters,
+        group_by: GroupBy,
+        statuses: bool,
+    ) -> Result<Grouped, ApiError> {
         let horizons = *self.horizons.lock();
         let window = asked.window(&horizons)?;
-        let question = Question { project, window, filters, group_by };
+        let question = Question { project, window, filters, group_by, statuses };
         let (answer, _) = self.answered(question, Some(asked)).await?;
         Ok(answer)
     }

@@ -17,7 +17,7 @@ use peep_wire::record::SeriesKey;
 use serde::ser::SerializeMap;
 
 use crate::figures::Figures;
-use crate::labels::{Filters, GroupBy, GroupKey, Labels, Source};
+use crate::labels::{Dimension, Filters, GroupBy, GroupKey, Labels, Source};
 use crate::metrics;
 use crate::query::{BUCKET_S, Window};
 
@@ -32,12 +32,21 @@ pub struct Question {
     pub filters: Filters,
     /// One group per combination of these.
     pub group_by: GroupBy,
+    /// Whether the answer tells how many requests had which status.
+    pub statuses: bool,
 }
 
 impl Question {
     /// What knows the answer.
     pub fn source(&self) -> Source {
         Source::of(&self.filters, &self.group_by)
+    }
+
+    /// Whether nothing below a service is asked for: then its versions, added up, know as much as its series.
+    pub fn is_of_whole_services(&self) -> bool {
+        let asks = |dimension| self.filters.mentions(dimension) || self.group_by.has(dimension);
+        let below = [Dimension::Route, Dimension::Method, Dimension::Status, Dimension::Version, Dimension::Host];
+        !self.statuses && !below.into_iter().any(asks)
     }
 }
 

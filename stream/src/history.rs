@@ -14,6 +14,9 @@
 //!
 //! `rollup_touched` says which buckets those are, so that a question about a month does not search it for late events.
 //!
+//! Whole services are the sum of their versions, to the unit (`peep verify` holds the rollup to it), and there are far fewer
+//! versions than series: a week of ten thousand series is some thousand rows.
+//!
 //! Promises: rows, done offsets and cursors come from one snapshot (repeatable read), so every event below the cursor is
 //! counted once whatever is being committed, merged or dropped meanwhile; the level changes how many rows are read and never
 //! the answer; a statement that takes too long or a result that is too wide is an error with a way out. Label values are bound
@@ -143,9 +146,12 @@ pub async fn read(
         let (tables, series) = match source {
             Source::Facets(kind) => {
                 grouped.set_complete_since(facets_since(&mut snapshot).await?);
-                (Tables::FACETS, matching_facets(&mut snapshot, grouped, kind).await?)
+                (Tables::FACETS, matching_facets(&mut snapshot, grouped, kind, true).await?)
             }
-            _ => (Tables::SERIES, matching_series(&mut snapshot, grouped).await?),
+            _ => match versions_instead(&mut snapshot, grouped).await? {
+                Some(versions) => (Tables::FACETS, versions),
+                None => (Tables::SERIES, matching_series(&mut snapshot, grouped).await?),
+            },
         };
         if !series.is_empty() {
             let parts = parts(&mut snapshot, tables, question.project, &segments).await?;
@@ -248,17 +254,52 @@ async fn matching_series(connection: &mut PgConnection, grouped: &mut Grouped) -
     Ok(series)
 }
 
+/// The versions to read in the place of the series, when the answer is the same: nothing below a service was asked for, every
+/// flush that can have counted an event of the range knew versions, and there are no more of them than series.
+async fn versions_instead(
+    connection: &mut PgConnection,
+    grouped: &mut Grouped,
+) -> Result<Option<MatchingSeries>, sqlx::Error> {
+    if !grouped.question().is_of_whole_services() {
+        return Ok(None);
+    }
+    let from_ms = grouped.question().window.from_s * 1000;
+    if facets_since(connection).await?.is_some_and(|since_ms| since_ms >= from_ms - AHEAD_MS_MAX) {
+        return Ok(None);
+    }
+    let versions = matching_facets(connection, grouped, Dimension::Version, false).await?;
+    let Question { project, filters, .. } = grouped.question();
+    // Counts no further than it has to.
+    let series: i64 = sqlx::query_scalar(
+        "select count(*) from (
+            select from series
+            where project_id = $1
+                and (cardinality($2::text[]) = 0 or env = any ($2))
+                and (cardinality($3::text[]) = 0 or service = any ($3))
+            limit $4
+        ) counted",
+    )
+    .bind(signed(project.0))
+    .bind(filters.env.clone())
+    .bind(filters.service.clone())
+    .bind(signed(versions.len() as u64))
+    .fetch_one(connection)
+    .await?;
+    Ok((unsigned(series) >= versions.len() as u64).then_some(versions))
+}
+
 /// Versions or hosts that pass the filters; none of them has a status of its own.
 async fn matching_facets(
     connection: &mut PgConnection,
     grouped: &mut Grouped,
     kind: Dimension,
+    with_seen: bool,
 ) -> Result<MatchingSeries, sqlx::Error> {
     let Question { project, filters, .. } = grouped.question().clone();
     let mut rows = sqlx::query(
         "select f.facet_id, f.env, f.service, f.value, s.first_ms, s.last_ms from facet f
         left join lateral (
-            select min(first_ms) first_ms, max(last_ms) last_ms from facet_seen s where s.facet_id = f.facet_id) s on true
+            select min(first_ms) first_ms, max(last_ms) last_ms from facet_seen s where s.facet_id = f.facet_id) s on $6
         where f.project_id = $1 and f.kind = $2
             and (cardinality($3::text[]) = 0 or f.env = any ($3))
             and (cardinality($4::text[]) = 0 or f.service = any ($4))
@@ -269,6 +310,7 @@ async fn matching_facets(
     .bind(filters.env.clone())
     .bind(filters.service.clone())
     .bind(filters.texts(kind).to_vec())
+    .bind(with_seen)
     .fetch(connection);
     let mut facets = MatchingSeries::default();
     while let Some(row) = rows.try_next().await? {
@@ -452,7 +494,7 @@ async fn done_offsets(connection: &mut PgConnection, level: &str) -> Result<Vec<
 }
 
 /// The tables of series, or those of versions and hosts.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Tables {
     names: [&'static str; 3],
     /// As `rollup_touched` and `rollup_level` call them.
@@ -486,7 +528,7 @@ async fn pour_pieces(
     let (project, window) = (question.project, question.window);
     // Without filters the list would name every series: the primary key's prefix does the work alone. With filters the
     // list must be a condition of its own, not part of an `or`, for the index to skip other series without their rows.
-    let is_part = !question.filters.is_empty() || question.source() != Source::Series;
+    let is_part = !question.filters.is_empty() || tables == Tables::FACETS;
     let ids: Option<Vec<i64>> = is_part.then(|| series.keys().copied().collect());
     let mut left = limits.rows_max;
     for part in parts {
@@ -621,6 +663,8 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// The furthest that an event can have ended after the log took it: the largest PEEP_INGEST_EVENT_AHEAD_MAX.
+const AHEAD_MS_MAX: i64 = 86_400_000;
 /// Of a facet: not in any class.
 const NO_STATUS: u16 = 0;
 const QUERY_CANCELED: &str = "57014";

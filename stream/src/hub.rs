@@ -207,8 +207,13 @@ impl Hub {
         tokio::spawn(async move {
             let TopicKey { project, query } = topic.key.clone();
             let window = query.window_at(hub.shared.clock.now_ms());
-            let question =
-                Question { project, window, filters: query.filters.clone(), group_by: query.group_by.clone() };
+            let question = Question {
+                project,
+                window,
+                filters: query.filters.clone(),
+                group_by: query.group_by.clone(),
+                statuses: true,
+            };
             match hub.shared.answers.stitched(question).await {
                 Ok((answer, positions)) => {
                     let epoch = Uuid::new_v4().simple().to_string()[..12].to_owned();

@@ -33,12 +33,13 @@ pub(crate) struct Sent {
     pub(crate) duration_us: u64,
     pub(crate) error: Option<&'static str>,
     pub(crate) host: Option<&'static str>,
+    pub(crate) version: Option<&'static str>,
 }
 
 impl Sent {
     pub(crate) fn now(service: &str, route: &str, duration_us: u64) -> Self {
         let (service, route) = (service.to_owned(), route.to_owned());
-        Self { service, route, status: 200, ended_ms: now_ms(), duration_us, error: None, host: None }
+        Self { service, route, status: 200, ended_ms: now_ms(), duration_us, error: None, host: None, version: None }
     }
 
     fn name(&self) -> SeriesName {
@@ -363,7 +364,7 @@ fn records(events: &[Sent], identity: Option<Identity>, record_bytes_max: usize)
             duration_us: Some(sent.duration_us),
             error: sent.error,
             host: sent.host,
-            version: None,
+            version: sent.version,
             source: None,
             bytes_in: None,
             bytes_out: None,

@@ -67,6 +67,7 @@ impl Past {
         for (number, sent) in batches.iter_mut().flatten().enumerate() {
             sent.ended_ms -= age_ms(number);
             sent.host = [None, Some("web-1"), Some("web-2")][number % 3];
+            sent.version = [None, Some("v1"), Some("v2"), Some("v3"), Some("v4")][number % 5];
         }
         Self(batches)
     }

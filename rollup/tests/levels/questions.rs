@@ -31,18 +31,21 @@ async fn ask(
     limits: HistoryLimits,
 ) -> Result<Answer, HistoryError> {
     let filters = Filters { route: route.into_iter().map(str::to_owned).collect(), ..Filters::default() };
-    ask_by(pool, window, Dimension::Route, filters, limits).await
+    ask_by(pool, window, Dimension::Route, filters, true, limits).await
 }
 
+/// Without `statuses`, an answer about whole services may be the sum of their versions.
 async fn ask_by(
     pool: &PgPool,
     window: Window,
     dimension: Dimension,
     filters: Filters,
+    statuses: bool,
     limits: HistoryLimits,
 ) -> Result<Answer, HistoryError> {
     let group_by = GroupBy::new([dimension]);
-    let mut grouped = Grouped::new(Question { project: ProjectId(1), window, filters, group_by }, 256 << 20);
+    let question = Question { project: ProjectId(1), window, filters, group_by, statuses };
+    let mut grouped = Grouped::new(question, 256 << 20);
     history::read(pool, &mut grouped, now_ms(), limits).await?;
     let mut answer = Answer::new();
     for group in grouped.into_groups(1_000) {
@@ -112,11 +115,21 @@ async fn assert_answers(stack: &Stack, sent: &[Past]) {
         // Hosts have levels of their own, at other moments behind than those of the routes.
         for host in [None, Some("web-1"), Some("")] {
             let filters = Filters { host: host.into_iter().map(str::to_owned).collect(), ..Filters::default() };
-            let answer = ask_by(&stack.pool, window, Dimension::Host, filters, LIMITS).await.expect("answered");
+            let answer = ask_by(&stack.pool, window, Dimension::Host, filters, false, LIMITS).await.expect("answered");
             let events = sent.iter().flat_map(|past| past.0.iter().flatten());
             let found: Vec<_> = answer.into_values().collect();
             let expected = expected(events, window, |event| event.host.unwrap_or_default(), host);
             assert_eq!(found, expected, "{window:?} {host:?}");
+        }
+        // Both ways: from the versions, of which not all have a place, and from the series.
+        let a_service = sent.iter().flat_map(|past| past.0.iter().flatten()).next().map(|event| event.service.as_str());
+        for (service, statuses) in [(None, false), (None, true), (a_service, false)] {
+            let filters = Filters { service: service.into_iter().map(str::to_owned).collect(), ..Filters::default() };
+            let answer = ask_by(&stack.pool, window, Dimension::Service, filters, statuses, LIMITS).await;
+            let events = sent.iter().flat_map(|past| past.0.iter().flatten());
+            let found: Vec<_> = answer.expect("answered").into_values().collect();
+            let expected = expected(events, window, |event| &event.service, service);
+            assert_eq!(found, expected, "{window:?} {service:?}, statuses {statuses}");
         }
     }
 }
@@ -124,7 +137,9 @@ async fn assert_answers(stack: &Stack, sent: &[Past]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_range_is_answered_from_the_events_themselves_whatever_the_levels_hold() {
     let stack = Stack::new(3).await;
-    let worker = stack.start_with(without_leveler());
+    let mut config = without_leveler();
+    config.facets_max = 2;
+    let worker = stack.start_with(config);
     let mut leveler = leveler();
     let mut sent = Vec::new();
     for seed in 0..9u64 {
@@ -145,6 +160,11 @@ async fn any_range_is_answered_from_the_events_themselves_whatever_the_levels_ho
         assert_answers(&stack, &sent).await;
     }
     let view = View::read(&stack.pool).await;
+    let others: i64 = sqlx::query_scalar("select count(*) from facet where kind = 'version' and value = '(other)'")
+        .fetch_one(&stack.pool)
+        .await
+        .unwrap();
+    assert!(others > 0, "there were more versions than places");
     assert!(
         view.oldest(Level::TenSeconds) > view.oldest(Level::Minute)
             && view.oldest(Level::Minute) > view.oldest(Level::Hour)
@@ -209,6 +229,37 @@ async fn a_range_that_was_too_long_in_ten_seconds_is_answered_in_hours() {
     round(&stack, &mut leveler()).await;
     let answer = ask(&stack.pool, window, None, few).await.expect("answered");
     assert_eq!(answer.values().map(|sums| sums.0).sum::<u64>(), 8_640);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_is_read_from_its_versions_when_all_of_it_is_in_them() {
+    let stack = Stack::new(1).await;
+    let worker = stack.start_with(without_leveler());
+    let ended_ms = now_ms() - 3_600_000;
+    let routes = (0..60).map(|route| Sent { ended_ms, ..Sent::now("shop", &format!("/{route}"), 1_000 + route) });
+    stack.send_batch(0, &routes.collect::<Vec<_>>()).await;
+    stack.wait_for_commit().await;
+    let few = HistoryLimits { rows_max: 30, ..LIMITS };
+    let now_s = now_ms() / 10_000 * 10;
+    let window = Window { from_s: now_s - DAY_S, to_s: now_s, step_s: DAY_S };
+    let by = async |dimension, statuses| {
+        let answer = ask_by(&stack.pool, window, dimension, Filters::default(), statuses, few).await;
+        answer.map(|answer| answer.values().map(|sums| sums.0).sum::<u64>())
+    };
+    assert_eq!(by(Dimension::Service, false).await.expect("answered"), 60, "one row");
+    // Versions know neither of these.
+    for (dimension, statuses) in [(Dimension::Service, true), (Dimension::Route, false)] {
+        let refused = by(dimension, statuses).await;
+        assert!(matches!(refused, Err(HistoryError::TooManyRows { .. })), "{refused:?}");
+    }
+    // Part of it was counted by a worker that knew no versions, perhaps.
+    sqlx::query("update ledger set has_facets = false").execute(&stack.pool).await.unwrap();
+    let refused = by(Dimension::Service, false).await;
+    assert!(matches!(refused, Err(HistoryError::TooManyRows { .. })), "{refused:?}");
+    // That is only of interest where its events may be.
+    sqlx::query("update ledger set appended_at = appended_at - interval '3 days'").execute(&stack.pool).await.unwrap();
+    assert_eq!(by(Dimension::Service, false).await.expect("answered"), 60);
     worker.stop().await;
 }
 

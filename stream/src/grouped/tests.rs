@@ -8,7 +8,8 @@ const PROJECT: ProjectId = ProjectId(7);
 
 fn question(group_by: &[Dimension]) -> Question {
     let window = Window { from_s: 1000, to_s: 1060, step_s: 20 };
-    Question { project: PROJECT, window, filters: Filters::default(), group_by: GroupBy::new(group_by.iter().copied()) }
+    let group_by = GroupBy::new(group_by.iter().copied());
+    Question { project: PROJECT, window, filters: Filters::default(), group_by, statuses: true }
 }
 
 fn cell(project: u64, route: &str, slot_s: i64, durations_us: &[u64]) -> LiveCell {

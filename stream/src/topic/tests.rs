@@ -18,8 +18,13 @@ fn query(parameters: &str) -> LiveQuery {
 fn topic(parameters: &str, groups_max: usize) -> Topic {
     let query = query(parameters);
     let window = query.window_at(START_S * 1000);
-    let question =
-        Question { project: PROJECT, window, filters: query.filters.clone(), group_by: query.group_by.clone() };
+    let question = Question {
+        project: PROJECT,
+        window,
+        filters: query.filters.clone(),
+        group_by: query.group_by.clone(),
+        statuses: true,
+    };
     Topic::new(query, Grouped::new(question, 1 << 20), Cursors::new(), "abc".into(), groups_max)
 }
 

@@ -129,13 +129,14 @@ impl World {
         EventStream::connect(&url, &headers).await.expect("the stream is accepted")
     }
 
-    /// What one flush of the rollup does for series: rows and cursor in one transaction.
+    /// What one flush of the rollup does: rows of series, versions and hosts, and the cursor, in one transaction.
     pub(crate) async fn commit(&self, partition: u32, to: u64, epoch: u64, events: &[Event]) {
-        let flush = self.pool.begin().await.expect("begin");
+        let mut flush = self.pool.begin().await.expect("begin");
+        self.write_facets(&mut flush, partition, to, events).await;
         self.commit_with(flush, partition, to, epoch, events).await;
     }
 
-    /// The same with all else that is written: versions, hosts, and the events themselves, of which all are kept.
+    /// The same with the events themselves, of which all are kept.
     pub(crate) async fn commit_in_full(&self, partition: u32, to: u64, epoch: u64, events: &[Event]) {
         let mut flush = self.pool.begin().await.expect("begin");
         self.write_facets(&mut flush, partition, to, events).await;
