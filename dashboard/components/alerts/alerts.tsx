@@ -162,7 +162,11 @@ function Firing({ rule }: { rule: KnownRule }) {
       <Glyph state="failing" size={16} />
       <div className="min-w-64 flex-1">
         <p className="font-name">{rule.sentence || rule.name}</p>
-        {rule.sentence !== '' && <p className="text-12 text-ink2">{rule.name}</p>}
+        {rule.sentence !== '' && (
+          <p className="text-12 text-ink2">
+            <bdi>{rule.name}</bdi>
+          </p>
+        )}
       </div>
       {burning !== null && (
         <p className="whitespace-nowrap">
@@ -257,7 +261,7 @@ function RulesTable({ rules, onEdit, onChanged }: RulesProps) {
                 title={rule.name}
                 onClick={() => onEdit(rule)}
               >
-                {rule.name}
+                <bdi>{rule.name}</bdi>
               </button>
               {nameOf(rule.target) !== rule.name && (
                 <span className="block truncate text-12 text-ink2">{describe(rule.target)}</span>

@@ -345,7 +345,7 @@ function Routes({ comparison }: { comparison: Comparison }) {
                     prefetch={false}
                     className="hover:underline"
                   >
-                    {row.route}
+                    <bdi>{row.route}</bdi>
                   </Link>
                 )}
               </td>

@@ -130,7 +130,7 @@ export function Listener({ service, env, url, keyId, curl }: Props) {
           prefetch={false}
           className="mt-4 inline-flex h-8 items-center rounded-control bg-ink px-3 font-strong text-bg hover:bg-ink2 max-tablet:h-11"
         >
-          Open {service}
+          Open <bdi>{service}</bdi>
         </Link>
       ) : (
         canSend && (

@@ -52,7 +52,7 @@ function FindingRow({ finding, row }: { finding: Finding; row: Row | undefined }
       >
         <Glyph state={state} size={16} />
         <span className="truncate font-name" title={finding.service}>
-          {finding.service}
+          <bdi>{finding.service}</bdi>
         </span>
         <span className="live-number truncate text-ink2 max-tablet:col-start-2 max-tablet:row-start-2 max-tablet:whitespace-normal">
           {words.before}
@@ -67,7 +67,7 @@ function FindingRow({ finding, row }: { finding: Finding; row: Row | undefined }
           {finding.alert !== null && (
             <span title={`The alert “${finding.alert.name}” fires`}>
               {finding.where !== null && ', '}
-              alert {finding.alert.name}
+              alert <bdi>{finding.alert.name}</bdi>
             </span>
           )}
         </span>
@@ -107,7 +107,10 @@ function Since({ finding }: { finding: Finding }) {
         ', no release near it'
       ) : (
         <>
-          , {shortSpan(after.ms)} after <span className="font-strong text-ink">{after.version}</span>
+          , {shortSpan(after.ms)} after{' '}
+          <span className="font-strong text-ink">
+            <bdi>{after.version}</bdi>
+          </span>
         </>
       )}
     </>
@@ -124,7 +127,7 @@ export function WhereWords({ where }: { where: Where | null }) {
         where.dimension === 'route' ? 'font-mono text-12 font-strong text-ink' : 'font-strong text-ink'
       }
     >
-      {where.value.replace(' ', NBSP)}
+      <bdi>{where.value.replace(' ', NBSP)}</bdi>
     </span>
   );
   if (where.dimension === 'route')

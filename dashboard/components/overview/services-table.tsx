@@ -454,13 +454,13 @@ function ServiceLink(props: { service: string; other: boolean; href: string; cla
         className="text-ink2"
         title="Services over the budget of groups, counted together. Name routes by their pattern."
       >
-        {props.service}
+        <bdi>{props.service}</bdi>
       </span>
     );
   }
   return (
     <Link data-row href={props.href} prefetch={false} title={props.service} className={props.className}>
-      {props.service}
+      <bdi>{props.service}</bdi>
     </Link>
   );
 }

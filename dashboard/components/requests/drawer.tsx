@@ -47,7 +47,7 @@ export function Drawer({ request, zone, onClose, onFilter }: Props) {
       <p className="text-12 text-ink2">
         {day(request.tsMs, zone)} {clock(request.tsMs, zone, true)}.{milliseconds(request.tsMs)}
         {NBSP}
-        {zoneName(request.tsMs, zone)}, {request.service}
+        {zoneName(request.tsMs, zone)}, <bdi>{request.service}</bdi>
       </p>
       {request.error !== null && <p className="mt-2 break-words text-bad">{request.error}</p>}
 

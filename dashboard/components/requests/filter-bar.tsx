@@ -271,7 +271,7 @@ function Chip({ term, onRemove, onEdit }: { term: Term; onRemove: () => void; on
       >
         {negated && <span className="text-bad">not </span>}
         {name !== '' && <span className="text-ink2">{name}:</span>}
-        {value}
+        <bdi>{value}</bdi>
       </button>
       <button
         type="button"

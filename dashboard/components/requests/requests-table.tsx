@@ -117,17 +117,21 @@ const WideRow = memo(function WideRow(props: {
         >
           <Time row={row} zone={zone} withDay={props.withDay} />
           <span className="sr-only">
-            , open {row.method} {row.route}
+            , open {row.method} <bdi>{row.route}</bdi>
           </span>
         </button>
       </td>
       <td>
         <Glyph state={bad ? 'failing' : 'fine'} size={13} />
       </td>
-      {props.services && <td className="truncate pr-3">{row.service}</td>}
+      {props.services && (
+        <td className="truncate pr-3">
+          <bdi>{row.service}</bdi>
+        </td>
+      )}
       <td className="font-mono text-12 text-ink2">{row.method || '–'}</td>
       <td className="truncate pr-4 font-mono text-12" title={row.error ?? row.route}>
-        {row.route || '(none)'}
+        <bdi>{row.route || '(none)'}</bdi>
         {row.error !== null && <span className="ml-3 font-sans text-ink2">{row.error}</span>}
       </td>
       <td className={`font-mono text-12 ${bad ? 'font-strong text-bad' : ''}`}>{row.status ?? '–'}</td>

@@ -69,7 +69,9 @@ export function Breakdown({ title, dimension, rows }: Props) {
                 onClick={() => choose({ [dimension]: on ? [] : [value], sel: null })}
                 className={`-mx-2 flex h-7 w-[calc(100%+16px)] items-center gap-2 rounded-control px-2 max-tablet:h-11 enabled:hover:bg-hover ${on ? 'bg-hover' : ''}`}
               >
-                <span className="w-21 shrink-0 truncate text-left">{value === '' ? 'none sent' : value}</span>
+                <span className="w-21 shrink-0 truncate text-left">
+                  <bdi>{value === '' ? 'none sent' : value}</bdi>
+                </span>
                 <span className="h-1.5 min-w-8 flex-1 overflow-hidden rounded-data bg-hover">
                   <span
                     className={`block h-full rounded-data ${isNewest ? 'bg-rate' : 'bg-was'}`}

@@ -166,7 +166,7 @@ function DifferenceRow({ item, view, choose, visit }: RowProps) {
             <span
               className={`min-w-0 flex-1 truncate ${name === 'route' ? 'font-mono text-12' : 'font-name'}`}
             >
-              {name.startsWith('attr') ? `"${value}"` : value}
+              <bdi>{name.startsWith('attr') ? `"${value}"` : value}</bdi>
             </span>
             <span className="whitespace-nowrap text-12 text-ink2">
               <span className="font-strong text-ink">{write(share(item.share, 1))}</span> of{' '}

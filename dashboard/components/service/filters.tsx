@@ -124,7 +124,7 @@ function Many({ name, rows }: { name: 'host' | 'version'; rows: readonly Summary
             }}
           >
             <span className="truncate" title={value}>
-              {value}
+              <bdi>{value}</bdi>
             </span>
           </MenuItem>
         ))
@@ -143,7 +143,7 @@ function Chip(props: { name: string; value: string; mono?: boolean; onRemove?: (
         className={`max-w-80 truncate text-ink ${props.mono ? 'font-mono text-12' : 'font-name'}`}
         title={value}
       >
-        {value}
+        <bdi>{value}</bdi>
       </span>
       {props.onRemove !== undefined && (
         <button
@@ -275,7 +275,7 @@ function AddFilter({
                       onPointerEnter={() => setActive(at)}
                       onClick={() => take(choice)}
                     >
-                      {choice.label}
+                      <bdi>{choice.label}</bdi>
                     </div>
                   );
                 })}

@@ -160,11 +160,20 @@ export function RoutesTable({ rows, windowMs }: { rows: readonly Row[]; windowMs
 export function RouteName({ route }: { route: string }) {
   const tail = route.slice(-14);
   const head = route.slice(0, -14);
-  if (route.length <= 14) return <span className="font-mono text-12">{route}</span>;
+  if (route.length <= 14)
+    return (
+      <span className="font-mono text-12">
+        <bdi>{route}</bdi>
+      </span>
+    );
   return (
     <span className="flex min-w-0 font-mono text-12" title={route}>
-      <span className="truncate">{head}</span>
-      <span className="shrink-0">{tail}</span>
+      <span className="truncate">
+        <bdi>{head}</bdi>
+      </span>
+      <span className="shrink-0">
+        <bdi>{tail}</bdi>
+      </span>
     </span>
   );
 }

@@ -17,6 +17,7 @@ import { useServices } from '@/components/shell/services';
 import { BlockFailed, LoadingBlocks, Refused } from '@/components/shell/states';
 import { Announce } from '@/components/ui/announce';
 import { Glyph } from '@/components/ui/glyph';
+import { Isolated } from '@/components/ui/isolated';
 import { useNarrow } from '@/components/ui/use-narrow';
 import { count, exactCount, NBSP, share, write } from '@/lib/format/number';
 import { moment, span, zoneName } from '@/lib/format/time';
@@ -91,7 +92,7 @@ export function Service() {
             <span
               className={`min-w-0 [overflow-wrap:anywhere] ${verdict.isRoute ? 'font-mono text-18 tracking-normal!' : ''}`}
             >
-              {verdict.sentence}
+              <Isolated text={verdict.sentence} name={verdict.isRoute ? verdict.sentence : view.service} />
             </span>
           </h1>
           <Announce text={verdict.sentence} />
@@ -176,7 +177,7 @@ function NoService() {
               prefetch={false}
               className="text-focus underline underline-offset-2"
             >
-              {item.service}
+              <bdi>{item.service}</bdi>
             </Link>
           </span>
         ))}
@@ -262,9 +263,14 @@ function Evidence({ view: data, finding, narrowed, hosts }: EvidenceProps) {
         <>
           Since {moment(sinceMs, view.tz, Date.now(), true)}
           {view.tz === 'utc' ? '' : ` ${zoneName(sinceMs, view.tz)}`}
-          {after === null
-            ? ', no release near it. '
-            : `, ${shortSpan(after.ms)} after ${after.version} reached the first${machines > 1 ? ` of ${machines} hosts` : ' host'}. `}
+          {after === null ? (
+            ', no release near it. '
+          ) : (
+            <>
+              , {shortSpan(after.ms)} after <bdi>{after.version}</bdi> reached the first
+              {machines > 1 ? ` of ${machines} hosts. ` : ' host. '}
+            </>
+          )}
         </>
       )}
       {where !== null &&
@@ -275,7 +281,7 @@ function Evidence({ view: data, finding, narrowed, hosts }: EvidenceProps) {
             {where.share >= 0.995 ? 'All' : roundShare(where.share)} of the {what}{' '}
             {where.dimension === 'route' ? 'are ' : `are on ${where.dimension} `}
             <span className={where.dimension === 'route' ? 'font-mono text-12 text-ink' : 'text-ink'}>
-              {where.value.replace(' ', NBSP)}
+              <bdi>{where.value.replace(' ', NBSP)}</bdi>
             </span>
             {status === null ? '' : `, status ${status}`}.{' '}
           </>

@@ -149,7 +149,7 @@ function WideKeys({ keys, zone, nowMs, onRevoke }: ListProps) {
               className={`h-(--row) border-line border-b last:border-b-0 ${gone ? 'text-ink3' : ''}`}
             >
               <td className={`truncate pr-4 pl-4 font-name ${gone ? 'line-through' : ''}`} title={key.name}>
-                {key.name || '–'}
+                <bdi>{key.name || '–'}</bdi>
               </td>
               <td className={`truncate pr-3 font-mono text-12 ${gone ? 'line-through' : ''}`}>
                 {key.prefix}

@@ -280,7 +280,7 @@ function Body({ onHelp, onClose }: Omit<Props, 'open'>) {
               <Icon name={item.icon} size={15} />
             </span>
             <span className={`min-w-0 flex-1 truncate ${item.mono ? 'font-mono text-12' : ''}`}>
-              {item.name}
+              <bdi>{item.name}</bdi>
             </span>
             <span className="text-12 text-ink2">{item.note}</span>
           </div>

@@ -159,7 +159,7 @@ export function Navigation({ services, marks, onSearch, onNavigate }: Navigation
               >
                 <Glyph state={item.state} />
                 <span className="min-w-0 flex-1 truncate" title={item.service}>
-                  {item.service}
+                  <bdi>{item.service}</bdi>
                 </span>
                 <ServiceNumber item={item} />
               </NavLink>

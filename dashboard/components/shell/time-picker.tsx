@@ -136,8 +136,13 @@ export function TimePicker({ close }: { close: () => void }) {
               }}
             >
               <span className="min-w-0 flex-1 truncate">
-                Since {view.page === 'service' ? '' : `${release.service} `}
-                {release.version}
+                Since{' '}
+                {view.page !== 'service' && (
+                  <>
+                    <bdi>{release.service}</bdi>{' '}
+                  </>
+                )}
+                <bdi>{release.version}</bdi>
               </span>
               <span className="text-12 text-ink3">
                 {moment(release.firstSeenMs, view.tz, Date.now(), true)}

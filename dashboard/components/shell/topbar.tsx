@@ -83,10 +83,10 @@ function Breadcrumb() {
       <span className="text-ink3">/</span>
       <span className="min-w-0 truncate font-name" aria-current={route === undefined ? 'page' : undefined}>
         {route === undefined ? (
-          view.service
+          <bdi>{view.service}</bdi>
         ) : (
           <Link href={hrefOf(view, {})} prefetch={false} className="text-ink2 hover:text-ink">
-            {view.service}
+            <bdi>{view.service}</bdi>
           </Link>
         )}
       </span>
