@@ -69,6 +69,7 @@ bench exactly-once 120
 ulimit -n 20000 2>/dev/null || ulimit -n "$(ulimit -Hn)"
 bench fanout 300
 bench viewers 420
+bench summary 600
 
 DEMO=0 KAFKA=0 make --silent up >"$DEV_DIR/up.log" 2>&1 || {
   cat "$DEV_DIR/up.log"

@@ -65,3 +65,5 @@ pub mod fanout;
 pub mod viewers;
 
 pub mod ship;
+
+pub mod summary;

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use peep_benches::rows::{self, Rows};
 use peep_benches::{
     acknowledged, exactly_once, fanout, flush, freshness, ingest, json, latency, memory, otlp, pipeline, resident,
-    rollup, server, ship, single, viewers,
+    rollup, server, ship, single, summary, viewers,
 };
 
 #[derive(Parser)]
@@ -53,6 +53,8 @@ enum Bench {
     Viewers(viewers::Args),
     /// CPU of `peep ship` per line of a log, against reading it and finding its lines.
     Ship(ship::Args),
+    /// How long a week of 10 000 series takes to sum up by service.
+    Summary(summary::Args),
     /// Prints the rows that earlier benches left in a file, and fails when a must was missed.
     Table { file: PathBuf },
     /// A reader under test; started by `rollup`.
@@ -102,6 +104,7 @@ fn run(bench: &Bench) -> anyhow::Result<Rows> {
         Bench::Fanout(args) => fanout::run(args),
         Bench::Viewers(args) => viewers::run(args),
         Bench::Ship(args) => ship::run(args),
+        Bench::Summary(args) => summary::run(args),
         Bench::Table { file } => rows::read(file),
         Bench::TakeAll => ship::take_all().map(|()| Rows::new()),
         Bench::Serve { kind } => server::serve(*kind).map(|()| Rows::new()),
