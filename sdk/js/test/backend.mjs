@@ -17,7 +17,8 @@ async function realBackend() {
       return (await answer.json()).rows.map(({ route, method, status, count, latency_count }) => ({
         route,
         method,
-        status,
+        // `null` in answers: an event that had none.
+        status: status ?? 0,
         count,
         timed: latency_count,
       }));
