@@ -324,8 +324,8 @@ a_reload_loses_nothing() {
 a_shipper_that_is_away_is_told_what_it_missed() {
   stop_shipper
   expect "120 requests without a shipper" "200 120" "$(get '/away?n=[1-120]')"
-  local deadline=$((SECONDS + 20))
-  until grep -q 'events dropped' "$WEB/error.log" || [ "$SECONDS" -ge "$deadline" ]; do sleep 0.1; done
+  # A worker sends after 100 ms at most, to nobody. It does not say so each time, so there is nothing to wait for.
+  sleep 2
   start_shipper
   kill -HUP "$NGINX_PID"
   expect_soon "the log has them all" 120 count web /away
