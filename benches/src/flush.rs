@@ -143,9 +143,9 @@ impl Bench {
     async fn copy(&mut self, copy: &Copy) -> anyhow::Result<Spent> {
         let before = self.now()?;
         sqlx::raw_sql("begin").execute(&mut self.connection).await?;
-        for (table, id, rows) in [("rollup_10s", "series_id", &copy.rows), ("facet_10s", "facet_id", &copy.facets)] {
+        for (table, rows) in [("rollup_10s", &copy.rows), ("facet_10s", &copy.facets)] {
             let sql = format!(
-                "copy {table} (project_id, bucket, {id}, log_partition, up_to_offset, count, errors, latency_count, sum_us, \
+                "copy {table} (project_id, bucket, series_id, log_partition, up_to_offset, count, errors, latency_count, sum_us, \
                  min_us, max_us, histogram) from stdin (format binary)"
             );
             let mut copy_in = self.connection.copy_in_raw(&sql).await?;
