@@ -14,10 +14,11 @@ use hyper::{Method, Request, Response, Version};
 use peep_chassis::clock::Clock;
 use peep_chassis::failpoint;
 use peep_chassis::keys::{ApiKey, KeyStore};
-use peep_log::{AppendError, Log, Offset};
+use peep_log::{AppendError, Log, Offset, Partition};
 use peep_wire::hash::mix;
 use peep_wire::json::{Context, Rejection, RejectionCode};
 use peep_wire::otlp;
+use peep_wire::partition::partition_of;
 use peep_wire::receipt::Receipt;
 use peep_wire::{Identity, KeyId, ProjectId};
 
@@ -33,7 +34,7 @@ use crate::outcome::{Accepted, Delivery, Reason, Refused};
 use crate::producers::Producers;
 use crate::rate::{Charge, InDebt, Rates};
 use crate::tenant::{self, Tenant};
-use crate::{head, metrics, route};
+use crate::{head, metrics};
 
 /// Everything a request needs; one per process.
 pub(crate) struct Station {
@@ -269,13 +270,9 @@ impl Station {
 
     /// Appends all records of the request to one partition, in order, and waits for every acknowledgement.
     async fn append(&self, batch: &Batch, sender: &Sender, patience: &Patience) -> Result<Receipt, Refused> {
-        let partition = route::partition(
-            sender.project,
-            &batch.service,
-            sender.identity.as_ref(),
-            self.config.lanes,
-            self.log.partitions(),
-        );
+        let identity = sender.identity.as_ref();
+        let (lanes, partitions) = (self.config.lanes, self.log.partitions());
+        let partition = Partition(partition_of(sender.project, &batch.service, identity, lanes, partitions));
         let appended = match &batch.records[..] {
             [record] => {
                 let append = self.appender.append(partition, record.clone(), batch.events);

@@ -12,9 +12,9 @@
 //! - `producers`: a place for the sender's identity;
 //! - `admission`: room for the body, decided before it is read;
 //! - `body`: bounded read and decompression;
+//! - `manners`: how long a connection rests that was turned away;
 //! - `batch`: decode, check and encode, through `peep_wire`;
-//! - `route`: which partition;
-//! - `append`: on its way, small records together;
+//! - `append`: on its way to its partition ([`peep_wire::partition`]), small records together;
 //! - then the log, and only its acknowledgement makes the 202. `outcome` names every other end, and `answer` is the only place
 //!   that writes them down.
 //!
@@ -54,8 +54,6 @@ mod body;
 mod manners;
 
 mod batch;
-
-pub mod route;
 
 mod append;
 

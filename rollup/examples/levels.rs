@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use peep_rollup::level::leveler::{Due, Leveler, LevelerLimits};
 use peep_rollup::postgres::partitions::{TimeTable, ensure};
+use peep_stream::closed::Closed;
 use peep_stream::grouped::{Grouped, Question};
 use peep_stream::history::{self, HistoryLimits};
 use peep_stream::labels::{Filters, GroupBy};
@@ -91,7 +92,7 @@ async fn ask(pool: &PgPool, what: &str, window: Window) {
         };
         let mut grouped = Grouped::new(question, 4 << 30);
         let started = Instant::now();
-        history::read(pool, &mut grouped, i64::MAX / 2, limits).await.expect("answered");
+        history::read(pool, &mut grouped, i64::MAX / 2, limits, &Closed::new(0)).await.expect("answered");
         best = best.min(started.elapsed());
         count = grouped.into_groups(10).iter().map(|group| group.total().count).sum::<u64>();
     }

@@ -148,14 +148,16 @@ impl SeriesTable {
     /// Reads what [`SeriesTable::find`] will, for all of them: one read does not depend on another one, so that they wait for
     /// memory together.
     #[inline]
-    pub fn warm<const N: usize>(&self, hashes: &[u64; N]) {
+    pub fn warm(&self, hashes: &[u64]) {
         let Self { index, entries, keys, .. } = self;
-        // The first with the same seven bits of hash, nearly always the right one.
-        let at = hashes.map(|hash| index.find(hash, |_| true).map_or(0, |at| *at as usize));
-        let key_at = at.map(|at| entries.get(at).map_or(0, |entry| entry.key_start as usize));
-        let last = |at: usize| keys.get(at + CACHE_LINE_BYTES).copied().unwrap_or_default();
-        let bytes = key_at.map(|at| keys.get(at).copied().unwrap_or_default() ^ last(at));
-        std::hint::black_box(bytes);
+        let byte = |at: usize| keys.get(at).copied().unwrap_or_default();
+        let read = hashes.iter().fold(0, |read, &hash| {
+            // The first with the same seven bits of hash, nearly always the right one.
+            let entry = index.find(hash, |_| true).and_then(|at| entries.get(*at as usize));
+            let key_at = entry.map_or(0, |entry| entry.key_start as usize);
+            read ^ byte(key_at) ^ byte(key_at + CACHE_LINE_BYTES)
+        });
+        std::hint::black_box(read);
     }
 
     /// Whether the series at an index has its place in this generation.

@@ -21,6 +21,8 @@
 //!   time, once the next level has them. Horizons only move forward, by whole days.
 //! - `rollup_touched` lists, for each flush or pass that wrote pieces of a level beyond the done_offset of the next, the buckets
 //!   of the next level they belong to and how many events they hold. Not for `1h`, which has no next.
+//! - `rollup_gain` says how many events a coarse level has gained, by hours or tens of minutes: in the transaction that wrote
+//!   them, whoever it was. It does not say how often a piece was taken back or compacted, which changes no sum.
 //! - A pass that adds to a bucket may take back pieces of that bucket which the level above has not read yet and write them
 //!   again as one; compaction makes one piece of several that the level above has read, stamped with the largest of their
 //!   offsets. So the number of pieces and their stamps say nothing beyond the rules above; their sum does.
@@ -81,6 +83,15 @@ impl Level {
     /// Start of the bucket that holds a second, also before 1970.
     pub fn start_of(self, second: i64) -> i64 {
         second - second.rem_euclid(self.width_s())
+    }
+
+    /// What `rollup_gain` counts its gains by, for those who read it from there: a coarse level only.
+    pub fn gain_span_s(self) -> Option<i64> {
+        match self {
+            Level::TenSeconds => None,
+            Level::Minute => Some(600),
+            Level::Hour => Some(3_600),
+        }
     }
 
     /// The level that is made from this one.

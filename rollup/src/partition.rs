@@ -503,7 +503,16 @@ impl Partition {
             // Several at once: with thousands of series an event waits for its entry and its key to come from memory, and these
             // wait together.
             let ahead: [Option<_>; AHEAD] = std::array::from_fn(|_| heads.next());
-            let hashes = self.warm(batch.header.project, &ahead);
+            let mut hashes = [0; AHEAD];
+            let mut present = 0;
+            for event in ahead.iter().map_while(|event| event.as_ref()?.as_ref().ok()) {
+                hashes[present] = self.series.hash(batch.header.project, event.series.as_bytes());
+                present += 1;
+            }
+            // One alone has nobody to wait with.
+            if present > 1 {
+                self.series.warm(&hashes[..present]);
+            }
             for (event, hash) in ahead.into_iter().zip(hashes) {
                 // The checksum was right, so an event that does not decode, or more events than announced, was not written by
                 // our ingest. Both leave their bytes behind.
@@ -530,20 +539,6 @@ impl Partition {
             events.dead_lettered += u64::from(missing);
             self.bury_events(record, batch, event_index, missing, Reason::Malformed, batch.bytes);
         }
-    }
-
-    /// The hashes of their series, whose entries and keys are in the cache afterwards.
-    #[inline]
-    fn warm(&self, project: ProjectId, ahead: &[Option<Result<EventHead<'_>, RecordError>>; AHEAD]) -> [u64; AHEAD] {
-        fn key_of<'e>(event: &Option<Result<EventHead<'e>, RecordError>>) -> &'e [u8] {
-            match event {
-                Some(Ok(event)) => event.series.as_bytes(),
-                _ => &[],
-            }
-        }
-        let hashes = std::array::from_fn(|at| self.series.hash(project, key_of(&ahead[at])));
-        self.series.warm(&hashes);
-        hashes
     }
 
     /// Whether its series found no place of its own.

@@ -188,6 +188,9 @@ async fn sweep(connection: &mut PgConnection, retention: Retention, horizons: &H
     sqlx::query(letters).bind(keep_s).execute(&mut *connection).await?;
     let days = "delete from ledger_day where day < (to_timestamp($1) at time zone 'UTC')::date";
     sqlx::query(days).bind(horizons.hour_s as f64).execute(&mut *connection).await?;
+    let gains = "delete from rollup_gain
+        where level in ('1m', 'facet_1m') and span_start < $1 or level in ('1h', 'facet_1h') and span_start < $2";
+    sqlx::query(gains).bind(horizons.minute_s).bind(horizons.hour_s).execute(&mut *connection).await?;
     dedup::sweep(connection, retention.dedup, retention.minutes).await?;
     budget::sweep(connection, retention.minutes).await?;
     facet::sweep(connection, horizons.hour_s).await?;

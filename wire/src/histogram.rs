@@ -235,6 +235,14 @@ impl Histogram {
         self.counts.for_each(&mut |index, count| visit(lowest_of(index), highest_of(index), count));
     }
 
+    /// Gives back room that was made for more, of a histogram that will be kept as it is.
+    pub fn shrink_to_fit(&mut self) {
+        match &mut self.counts {
+            Counts::List(list) => list.shrink_to_fit(),
+            Counts::Pages(pages) => pages.pages.shrink_to_fit(),
+        }
+    }
+
     /// Bytes this histogram holds, the struct itself included.
     pub fn memory_bytes(&self) -> usize {
         size_of::<Self>() + self.counts.heap_bytes()
@@ -272,7 +280,8 @@ impl Histogram {
     /// Refuses other layouts and truncated or oversized payloads; on error nothing was added.
     pub fn merge_v2(&mut self, bytes: &[u8], totals: Totals) -> Result<(), HistogramError> {
         let payload = check_v2_header(bytes)?;
-        let mut pairs = Vec::new();
+        // A bucket takes a byte at least.
+        let mut pairs = Vec::with_capacity(payload.len().min(Self::BUCKETS));
         let mut added = 0u64;
         let mut input = payload;
         let mut index = 0usize;
@@ -542,10 +551,7 @@ impl Counts {
                 }
             }
             _ => {
-                let pages = self.paged();
-                for &(index, count) in pairs {
-                    pages.add(index, count);
-                }
+                self.paged().add_sorted(pairs);
             }
         }
     }
@@ -561,10 +567,7 @@ impl Counts {
                     pages.add(usize::from(index), 1);
                 }
             }
-            (_, Counts::Pages(more)) => {
-                let pages = self.paged();
-                more.for_each(&mut |index, count| pages.add(index, count));
-            }
+            (_, Counts::Pages(more)) => self.paged().merge(more),
         }
     }
 
@@ -635,28 +638,79 @@ thread_local! {
 }
 
 impl Pages {
+    /// Where in `pages` the counters of a page are.
     #[inline]
-    fn counter(&mut self, index: usize) -> &mut u32 {
-        let entry = &mut self.table[index / PAGE_LEN];
+    fn slot(&mut self, number: usize) -> usize {
+        let entry = &mut self.table[number];
         if *entry == 0 {
             self.pages.push([0; PAGE_LEN]);
             *entry = self.pages.len() as u16;
         }
-        &mut self.pages[usize::from(*entry) - 1][index % PAGE_LEN]
+        usize::from(*entry) - 1
+    }
+
+    #[inline]
+    fn counter(&mut self, index: usize) -> &mut u32 {
+        let slot = self.slot(index / PAGE_LEN);
+        &mut self.pages[slot][index % PAGE_LEN]
     }
 
     #[inline]
     fn add(&mut self, index: usize, n: u64) {
-        let counter = self.counter(index);
+        let slot = self.slot(index / PAGE_LEN);
+        self.add_in(slot, index, n);
+    }
+
+    #[inline]
+    fn add_in(&mut self, slot: usize, index: usize, n: u64) {
+        let counter = &mut self.pages[slot][index % PAGE_LEN];
         let sum = u64::from(*counter) + n;
         *counter = sum as u32;
         if sum > u64::from(u32::MAX) {
-            let carry = (sum >> 32) as u32;
-            match self.carries.iter_mut().find(|(at, _)| usize::from(*at) == index) {
-                Some((_, carried)) => *carried += carry,
-                None => self.carries.push((index as u16, carry)),
+            self.carry(index, (sum >> 32) as u32);
+        }
+    }
+
+    #[cold]
+    fn carry(&mut self, index: usize, carry: u32) {
+        match self.carries.iter_mut().find(|(at, _)| usize::from(*at) == index) {
+            Some((_, carried)) => *carried += carry,
+            None => self.carries.push((index as u16, carry)),
+        }
+    }
+
+    /// Neighbours share a page, which is looked up once for all of them.
+    fn add_sorted(&mut self, pairs: &[(usize, u64)]) {
+        let (mut number, mut slot) = (usize::MAX, 0);
+        for &(index, count) in pairs {
+            if index / PAGE_LEN != number {
+                number = index / PAGE_LEN;
+                slot = self.slot(number);
+            }
+            self.add_in(slot, index, count);
+        }
+    }
+
+    /// Page by page, all counters of a page at once.
+    fn merge(&mut self, more: &Pages) {
+        for (number, &entry) in more.table.iter().enumerate() {
+            let Some(theirs) = usize::from(entry).checked_sub(1).map(|slot| &more.pages[slot]) else { continue };
+            let slot = self.slot(number);
+            let ours = &mut self.pages[slot];
+            let mut is_beyond = false;
+            for (counter, &count) in ours.iter_mut().zip(theirs) {
+                let (sum, beyond) = counter.overflowing_add(count);
+                *counter = sum;
+                is_beyond |= beyond;
+            }
+            if is_beyond {
+                // What is smaller than what was added to it has begun again at 0.
+                let beyond = |(offset, (sum, count)): (usize, (&u32, &u32))| (sum < count).then_some(offset);
+                let offsets: Vec<usize> = ours.iter().zip(theirs).enumerate().filter_map(beyond).collect();
+                offsets.into_iter().for_each(|offset| self.carry(number * PAGE_LEN + offset, 1));
             }
         }
+        more.carries.iter().for_each(|&(index, carry)| self.carry(usize::from(index), carry));
     }
 
     fn remove(&mut self, index: usize, n: u64) {
@@ -745,6 +799,12 @@ fn put_leb128_9(out: &mut Vec<u8>, mut value: u64) {
 
 #[inline]
 fn take_leb128_9(input: &mut &[u8]) -> Option<u64> {
+    // Most counts and most gaps.
+    if let [byte @ ..0x80, rest @ ..] = input {
+        let value = u64::from(*byte);
+        *input = rest;
+        return Some(value);
+    }
     let mut value = 0u64;
     for position in 0..9 {
         let (&byte, rest) = input.split_first()?;

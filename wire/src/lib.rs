@@ -7,6 +7,7 @@
 //! - [`record`]: one accepted batch as one record of the log (`record.proto`);
 //! - [`histogram`]: durations as HdrHistogram buckets; quantiles; the V2 encoding;
 //! - [`live`]: what the rollup announces about events not yet committed;
+//! - [`partition`]: which partition of the log a request goes to;
 //! - [`receipt`]: the place in the log, for the client to keep;
 //! - [`hash`]: hashes that never change.
 //!
@@ -27,6 +28,8 @@ pub mod record;
 pub mod histogram;
 
 pub mod live;
+
+pub mod partition;
 
 pub mod receipt;
 

@@ -21,6 +21,7 @@ use peep_chassis::config::{ProcessEnv, Settings};
 use peep_chassis::database::DatabaseConfig;
 use peep_log::{AppendError, Backend, Log, LogConfig, Partition, Topic};
 use peep_stream::rejects::contents::Contents;
+use peep_wire::partition::partition_of;
 use peep_wire::record::RecordBuilder;
 use peep_wire::{Identity, KeyId, ProjectId};
 use sha2::{Digest, Sha256};
@@ -237,9 +238,8 @@ impl Letter {
 
 impl Revived {
     fn append(&self, log: &dyn Log, lanes: u32) -> peep_log::BoxFuture<'static, Result<peep_log::Offset, AppendError>> {
-        let partition =
-            peep_ingest::route::partition(self.project, &self.service, Some(&self.identity), lanes, log.partitions());
-        log.append(Partition(partition.0), self.record.clone())
+        let partition = partition_of(self.project, &self.service, Some(&self.identity), lanes, log.partitions());
+        log.append(Partition(partition), self.record.clone())
     }
 }
 

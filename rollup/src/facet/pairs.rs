@@ -51,8 +51,8 @@ impl Pairs {
         let (start, middle) = (pair.start as usize, (pair.start + pair.version_len) as usize);
         pair.version_len as usize == named.version.len()
             && pair.host_len as usize == named.host.len()
-            && self.texts[start..middle] == *named.version
-            && self.texts[middle..middle + named.host.len()] == *named.host
+            && is_same(&self.texts[start..middle], named.version)
+            && is_same(&self.texts[middle..middle + named.host.len()], named.host)
     }
 
     /// The same of its scope.
@@ -99,6 +99,13 @@ impl Pairs {
     pub(super) fn memory_bytes(&self) -> usize {
         self.pairs.capacity() * size_of::<Pair>() + self.texts.capacity() + self.index.allocation_size()
     }
+}
+
+/// Of two texts that are equally long. An empty one is not read: the C library of x86-64 with AVX-512 compares what is short under a mask, and
+/// a mask of nothing over an address of nothing, which an empty text may have, costs the processor 78 ns for not faulting.
+#[inline]
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    one.is_empty() || one == other
 }
 
 /// A thousand hosts of a dozen services; with the longest names 10 MB.

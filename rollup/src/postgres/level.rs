@@ -181,20 +181,60 @@ pub(super) async fn touched(connection: &mut PgConnection, cut: &Cut, horizons: 
     touched.insert(connection, cut.partition, cut.to).await
 }
 
-/// Events by level, project and bucket of the next level.
+/// Events by level and project, and by a time.
+type Events = BTreeMap<(Family, Level, u64, i64), u64>;
+
+/// What was written, for those who read it.
 #[derive(Debug, Default)]
-struct Touched(BTreeMap<(Family, Level, u64, i64), u64>);
+struct Touched {
+    /// By bucket of the next level, which the leveler has to look at.
+    next: Events,
+    /// By span of a coarse level, for readers who remember its sum.
+    gained: Events,
+}
 
 impl Touched {
-    /// Events of a piece of `level`.
+    /// Events that were not in `level` before.
     fn add(&mut self, family: Family, level: Level, project: u64, bucket_s: i64, events: u64) {
         if let Some(next) = level.next() {
-            *self.0.entry((family, level, project, next.start_of(bucket_s))).or_default() += events;
+            *self.next.entry((family, level, project, next.start_of(bucket_s))).or_default() += events;
+        }
+        if let Some(span_s) = level.gain_span_s() {
+            let start_s = bucket_s - bucket_s.rem_euclid(span_s);
+            *self.gained.entry((family, level, project, start_s)).or_default() += events;
         }
     }
 
     async fn insert(self, connection: &mut PgConnection, partition: u32, up_to: u64) -> sqlx::Result<()> {
-        if self.0.is_empty() {
+        self.insert_gained(connection, partition).await?;
+        self.insert_next(connection, partition, up_to).await
+    }
+
+    /// In the order of the key, so that a flush and a pass of the same partition never wait for each other in a circle.
+    async fn insert_gained(&self, connection: &mut PgConnection, partition: u32) -> sqlx::Result<()> {
+        if self.gained.is_empty() {
+            return Ok(());
+        }
+        let sql = "insert into rollup_gain as known (project_id, level, span_start, log_partition, events)
+            select project_id, level, span_start, $1, events
+            from unnest($2::bigint[], $3::text[], $4::bigint[], $5::bigint[]) as t (project_id, level, span_start, events)
+            order by project_id, level, span_start
+            on conflict (project_id, level, span_start, log_partition) do update set events = known.events + excluded.events";
+        let gained = &self.gained;
+        sqlx::query(sql)
+            .bind(partition as i32)
+            .bind(gained.keys().map(|(_, _, project, _)| signed(*project)).collect::<Vec<_>>())
+            .bind(gained.keys().map(|(family, level, _, _)| family.level_name(*level)).collect::<Vec<_>>())
+            .bind(gained.keys().map(|(_, _, _, start_s)| *start_s).collect::<Vec<_>>())
+            .bind(gained.values().map(|events| signed(*events)).collect::<Vec<_>>())
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+
+    async fn insert_next(self, connection: &mut PgConnection, partition: u32, up_to: u64) -> sqlx::Result<()> {
+        let touched = self.next;
+        if touched.is_empty() {
             return Ok(());
         }
         // A pass may end where a flush did that wrote to the same level.
@@ -206,14 +246,14 @@ impl Touched {
             on conflict (level, log_partition, up_to_offset, project_id) do update set
                 buckets = array(select distinct unnest(known.buckets || excluded.buckets) as bucket order by bucket),
                 events = known.events + excluded.events";
-        let column = |field: fn(&(Family, Level, u64, i64)) -> i64| self.0.keys().map(field).collect::<Vec<i64>>();
+        let column = |field: fn(&(Family, Level, u64, i64)) -> i64| touched.keys().map(field).collect::<Vec<i64>>();
         sqlx::query(sql)
             .bind(partition as i32)
             .bind(signed(up_to))
-            .bind(self.0.keys().map(|(family, level, _, _)| family.level_name(*level)).collect::<Vec<_>>())
+            .bind(touched.keys().map(|(family, level, _, _)| family.level_name(*level)).collect::<Vec<_>>())
             .bind(column(|(_, _, project, _)| signed(*project)))
             .bind(column(|(_, _, _, bucket_s)| *bucket_s))
-            .bind(self.0.values().map(|events| signed(*events)).collect::<Vec<_>>())
+            .bind(touched.values().map(|events| signed(*events)).collect::<Vec<_>>())
             .execute(connection)
             .await?;
         Ok(())

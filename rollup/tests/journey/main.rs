@@ -422,7 +422,7 @@ async fn a_graceful_stop_commits_everything_that_was_read() {
     let traffic = Traffic::random(4, 20, 20);
     stack.send(&traffic).await;
     let running = stack.start_with(settings);
-    sleep(Duration::from_secs(1)).await;
+    stack.wait_until_read().await;
     assert_eq!(stack.count("rollup_10s").await, 0, "the time has not come");
     running.stop().await;
     stack.assert_exact(&traffic).await;

@@ -13,6 +13,7 @@ use peep_rollup::Config;
 use peep_testkit::Database;
 use peep_wire::event::{EncodedAttrs, Event};
 use peep_wire::histogram::{Histogram, Totals};
+use peep_wire::live::LiveFrame;
 use peep_wire::method::Method;
 use peep_wire::record::RecordBuilder;
 use peep_wire::{Identity, KeyId, ProjectId};
@@ -186,6 +187,22 @@ impl Stack {
     pub(crate) async fn wait_for_commit(&self) {
         for partition in 0..self.partitions {
             self.wait_for_commit_of(partition).await;
+        }
+    }
+
+    /// Until live frames tell of everything that was sent.
+    pub(crate) async fn wait_until_read(&self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        for partition in 0..self.partitions {
+            let end = self.events.watermarks(Partition(partition)).await.expect("the log answers").high.0;
+            let mut reader = self.live.reader(Partition(partition), Offset(0)).await.expect("reader");
+            let mut told = 0;
+            while told < end {
+                assert!(Instant::now() < deadline, "partition {partition} is read up to {told} of {end}");
+                let records = reader.next(usize::MAX, Duration::from_secs(1)).await.expect("live frames");
+                let ends = records.iter().map(|record| LiveFrame::decode(&record.payload).expect("our own frame").to);
+                told = ends.max().unwrap_or(told).max(told);
+            }
         }
     }
 

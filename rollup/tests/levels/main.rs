@@ -47,6 +47,27 @@ async fn assert_same_answers(stack: &Stack) {
     }
 }
 
+/// Of every span that is still there, as many events were said to be gained as its rows hold.
+async fn assert_gains_add_up(stack: &Stack) {
+    let tables = [
+        ("1m", "rollup_1m", 600),
+        ("1h", "rollup_1h", 3600),
+        ("facet_1m", "facet_1m", 600),
+        ("facet_1h", "facet_1h", 3600),
+    ];
+    for (level, table, span_s) in tables {
+        let sql = format!(
+            "select count(*), count(*) filter (where r.events is distinct from g.events) from (
+                select extract(epoch from bucket)::bigint / {span_s} * {span_s} as at_s, log_partition, sum(count) events
+                from {table} group by 1, 2) r
+            left join rollup_gain g on g.level = '{level}' and g.project_id = 1 and g.span_start = at_s
+                and g.log_partition = r.log_partition"
+        );
+        let (spans, wrong): (i64, i64) = sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_one(&stack.pool).await.unwrap();
+        assert!(spans > 0 && wrong == 0, "{wrong} of {spans} spans of {table}");
+    }
+}
+
 /// Batches, their events moved into the past.
 struct Past(Vec<Vec<Sent>>);
 
@@ -111,6 +132,7 @@ async fn every_level_gives_the_same_answer_at_every_moment() {
     assert_eq!(totals, [sent; 3], "nothing is left to raise");
     assert_eq!(stack.count("rollup_touched").await, 0);
     assert_eq!(view.pieces_per_series(Level::Hour), 1, "an hour is one piece for each partition");
+    assert_gains_add_up(&stack).await;
     worker.stop().await;
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use peep_rollup::level::Level;
 use peep_rollup::level::leveler::Due;
 use peep_rollup::retention;
+use peep_stream::closed::Closed;
 use peep_stream::grouped::{Grouped, Question};
 use peep_stream::history::{self, HistoryError, HistoryLimits};
 use peep_stream::labels::{Dimension, Filters, GroupBy};
@@ -24,19 +25,31 @@ const LIMITS: HistoryLimits = HistoryLimits { rows_max: 1_000_000, statement_tim
 /// By route, or host, and step: events, failed ones and durations.
 type Answer = BTreeMap<(String, i64), (u64, u64, Histogram)>;
 
+/// Who asks, and what he remembers.
+struct Asker {
+    pool: PgPool,
+    closed: Closed,
+}
+
+impl Asker {
+    fn new(stack: &Stack) -> Self {
+        Self { pool: stack.pool.clone(), closed: Closed::at_any_cost(16 << 20) }
+    }
+}
+
 async fn ask(
-    pool: &PgPool,
+    asker: &Asker,
     window: Window,
     route: Option<&str>,
     limits: HistoryLimits,
 ) -> Result<Answer, HistoryError> {
     let filters = Filters { route: route.into_iter().map(str::to_owned).collect(), ..Filters::default() };
-    ask_by(pool, window, Dimension::Route, filters, true, limits).await
+    ask_by(asker, window, Dimension::Route, filters, true, limits).await
 }
 
 /// Without `statuses`, an answer about whole services may be the sum of their versions.
 async fn ask_by(
-    pool: &PgPool,
+    asker: &Asker,
     window: Window,
     dimension: Dimension,
     filters: Filters,
@@ -46,7 +59,7 @@ async fn ask_by(
     let group_by = GroupBy::new([dimension]);
     let question = Question { project: ProjectId(1), window, filters, group_by, statuses };
     let mut grouped = Grouped::new(question, 256 << 20);
-    history::read(pool, &mut grouped, now_ms(), limits).await?;
+    history::read(&asker.pool, &mut grouped, now_ms(), limits, &asker.closed).await?;
     let mut answer = Answer::new();
     for group in grouped.into_groups(1_000) {
         // Groups are told apart by their key, whatever it looks like.
@@ -100,14 +113,14 @@ fn windows(horizons: &Horizons) -> Vec<Window> {
     windows
 }
 
-async fn assert_answers(stack: &Stack, sent: &[Past]) {
+async fn assert_answers(asker: &Asker, sent: &[Past]) {
     let horizons = {
-        let mut connection = stack.pool.acquire().await.unwrap();
+        let mut connection = asker.pool.acquire().await.unwrap();
         history::read_horizons(&mut connection).await.unwrap()
     };
     for window in windows(&horizons) {
         for route in [None, Some("/1")] {
-            let answer = ask(&stack.pool, window, route, LIMITS).await.expect("answered");
+            let answer = ask(asker, window, route, LIMITS).await.expect("answered");
             let events = sent.iter().flat_map(|past| past.0.iter().flatten());
             let found: Vec<_> = answer.into_values().collect();
             assert_eq!(found, expected(events, window, |event| &event.route, route), "{window:?} {route:?}");
@@ -115,7 +128,7 @@ async fn assert_answers(stack: &Stack, sent: &[Past]) {
         // Hosts have levels of their own, at other moments behind than those of the routes.
         for host in [None, Some("web-1"), Some("")] {
             let filters = Filters { host: host.into_iter().map(str::to_owned).collect(), ..Filters::default() };
-            let answer = ask_by(&stack.pool, window, Dimension::Host, filters, false, LIMITS).await.expect("answered");
+            let answer = ask_by(asker, window, Dimension::Host, filters, false, LIMITS).await.expect("answered");
             let events = sent.iter().flat_map(|past| past.0.iter().flatten());
             let found: Vec<_> = answer.into_values().collect();
             let expected = expected(events, window, |event| event.host.unwrap_or_default(), host);
@@ -125,7 +138,7 @@ async fn assert_answers(stack: &Stack, sent: &[Past]) {
         let a_service = sent.iter().flat_map(|past| past.0.iter().flatten()).next().map(|event| event.service.as_str());
         for (service, statuses) in [(None, false), (None, true), (a_service, false)] {
             let filters = Filters { service: service.into_iter().map(str::to_owned).collect(), ..Filters::default() };
-            let answer = ask_by(&stack.pool, window, Dimension::Service, filters, statuses, LIMITS).await;
+            let answer = ask_by(asker, window, Dimension::Service, filters, statuses, LIMITS).await;
             let events = sent.iter().flat_map(|past| past.0.iter().flatten());
             let found: Vec<_> = answer.expect("answered").into_values().collect();
             let expected = expected(events, window, |event| &event.service, service);
@@ -140,6 +153,7 @@ async fn any_range_is_answered_from_the_events_themselves_whatever_the_levels_ho
     let mut config = without_leveler();
     config.facets_max = 2;
     let worker = stack.start_with(config);
+    let asker = Asker::new(&stack);
     let mut leveler = leveler();
     let mut sent = Vec::new();
     for seed in 0..9u64 {
@@ -147,7 +161,7 @@ async fn any_range_is_answered_from_the_events_themselves_whatever_the_levels_ho
         past.send(&stack, 3).await;
         sent.push(past);
         stack.wait_for_commit().await;
-        assert_answers(&stack, &sent).await;
+        assert_answers(&asker, &sent).await;
         match seed % 3 {
             0 => {}
             _ => {
@@ -157,8 +171,10 @@ async fn any_range_is_answered_from_the_events_themselves_whatever_the_levels_ho
         if seed >= 4 {
             retention::pass(&stack.database.options(), keep(2, 4)).await.unwrap();
         }
-        assert_answers(&stack, &sent).await;
+        assert_answers(&asker, &sent).await;
+        assert!(seed == 0 || asker.closed.remembered() > 0, "all was read again");
     }
+    crate::assert_gains_add_up(&stack).await;
     let view = View::read(&stack.pool).await;
     let others: i64 = sqlx::query_scalar("select count(*) from facet where kind = 'version' and value = '(other)'")
         .fetch_one(&stack.pool)
@@ -176,7 +192,7 @@ async fn any_range_is_answered_from_the_events_themselves_whatever_the_levels_ho
 async fn a_total_never_moves_backwards_and_no_moment_counts_twice() {
     let stack = Stack::new(2).await;
     let worker = stack.start_with(without_leveler());
-    let (pool, options) = (stack.pool.clone(), stack.database.options());
+    let (asker, options) = (Asker::new(&stack), stack.database.options());
     let levels = tokio::spawn(async move {
         let mut leveler = leveler();
         loop {
@@ -191,7 +207,7 @@ async fn a_total_never_moves_backwards_and_no_moment_counts_twice() {
         let mut totals = Vec::new();
         loop {
             let total =
-                ask(&pool, window, None, LIMITS).await.expect("answered").values().map(|sums| sums.0).sum::<u64>();
+                ask(&asker, window, None, LIMITS).await.expect("answered").values().map(|sums| sums.0).sum::<u64>();
             totals.push(total);
             if total >= 12 * 160 {
                 return totals;
@@ -222,12 +238,12 @@ async fn a_range_that_was_too_long_in_ten_seconds_is_answered_in_hours() {
         stack.send_batch(0, events).await;
     }
     stack.wait_for_commit().await;
-    let few = HistoryLimits { rows_max: 500, ..LIMITS };
+    let (asker, few) = (Asker::new(&stack), HistoryLimits { rows_max: 500, ..LIMITS });
     let window = Window { from_s: (now_s - DAY_S) / 3_600 * 3_600, to_s: (now_s / 3_600 + 1) * 3_600, step_s: 3_600 };
-    let refused = ask(&stack.pool, window, None, few).await.unwrap_err();
+    let refused = ask(&asker, window, None, few).await.unwrap_err();
     assert!(matches!(refused, HistoryError::TooManyRows { .. }));
     round(&stack, &mut leveler()).await;
-    let answer = ask(&stack.pool, window, None, few).await.expect("answered");
+    let answer = ask(&asker, window, None, few).await.expect("answered");
     assert_eq!(answer.values().map(|sums| sums.0).sum::<u64>(), 8_640);
     worker.stop().await;
 }
@@ -240,11 +256,11 @@ async fn a_service_is_read_from_its_versions_when_all_of_it_is_in_them() {
     let routes = (0..60).map(|route| Sent { ended_ms, ..Sent::now("shop", &format!("/{route}"), 1_000 + route) });
     stack.send_batch(0, &routes.collect::<Vec<_>>()).await;
     stack.wait_for_commit().await;
-    let few = HistoryLimits { rows_max: 30, ..LIMITS };
+    let (asker, few) = (Asker::new(&stack), HistoryLimits { rows_max: 30, ..LIMITS });
     let now_s = now_ms() / 10_000 * 10;
     let window = Window { from_s: now_s - DAY_S, to_s: now_s, step_s: DAY_S };
     let by = async |dimension, statuses| {
-        let answer = ask_by(&stack.pool, window, dimension, Filters::default(), statuses, few).await;
+        let answer = ask_by(&asker, window, dimension, Filters::default(), statuses, few).await;
         answer.map(|answer| answer.values().map(|sums| sums.0).sum::<u64>())
     };
     assert_eq!(by(Dimension::Service, false).await.expect("answered"), 60, "one row");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use peep_rollup::postgres::PostgresStore;
+use peep_rollup::postgres::partitions::{TimeTable, ensure};
 use peep_rollup::store::{Claim, Flushed, Store};
 use peep_testkit::Database;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -72,6 +73,21 @@ async fn the_store_keeps_what_every_store_promises() {
     for (name, case) in cases::<Postgres>() {
         println!("{name}");
         case(&Postgres::new().await).await;
+    }
+}
+
+/// As two flushes do, the first ones of a day.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_that_several_sessions_need_at_once_is_made_once() {
+    let database = Database::fresh().await;
+    let pool = database.pool().await;
+    for day in 0..30 {
+        let starts: Vec<i64> = (0..2).map(|next| (30_000 + 2 * day + next) * 86_400).collect();
+        let sessions = (0..4).map(|_| async {
+            let mut connection = pool.acquire().await.expect("connect");
+            ensure(&mut connection, TimeTable::RawEvent, &starts).await.expect("made by one of them")
+        });
+        assert_eq!(futures_util::future::join_all(sessions).await.into_iter().sum::<i32>(), 2, "day {day}");
     }
 }
 

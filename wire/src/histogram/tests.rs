@@ -93,6 +93,26 @@ proptest! {
     }
 
     #[test]
+    fn merging_many_equals_recording_them_in_one(
+        left in proptest::collection::vec((0u64..300_000, 1u64..6_000_000_000), 0..40),
+        right in proptest::collection::vec((0u64..300_000, 1u64..6_000_000_000), 0..40),
+    ) {
+        let of = |counted: &[(u64, u64)]| {
+            let mut histogram = Histogram::new();
+            counted.iter().for_each(|&(duration_us, n)| histogram.record_n(duration_us, n));
+            histogram
+        };
+        let together = of(&[left.as_slice(), &right].concat());
+        let (mut merged, mut decoded) = (of(&left), of(&left));
+        merged.merge(&of(&right));
+        prop_assert_eq!(&merged, &together);
+        if let Some(totals) = of(&right).totals() {
+            decoded.merge_v2(&encoded(&of(&right)), totals).unwrap();
+        }
+        prop_assert_eq!(decoded, together);
+    }
+
+    #[test]
     fn adding_a_tally_equals_recording_everything(first in durations(), second in durations()) {
         let mut tally = Tally::default();
         let mut histogram = Histogram::new();

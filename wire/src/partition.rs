@@ -5,24 +5,23 @@
 //! worker and multiply the flush cost (7 to 12 µs per series, window and worker); by service a series stays on one, or on
 //! `lanes` of them.
 
-use peep_log::Partition;
-use peep_wire::hash::{FNV_OFFSET, fnv1a, mix};
-use peep_wire::{Identity, ProjectId};
+use crate::hash::{FNV_OFFSET, fnv1a, mix};
+use crate::{Identity, ProjectId};
 
-/// The partition of a request.
-pub fn partition(
+/// The partition of a request whose first event is of this service; without an identity it is in the first lane.
+pub fn partition_of(
     project: ProjectId,
     service: &str,
     identity: Option<&Identity>,
     lanes: u32,
     partitions: u32,
-) -> Partition {
+) -> u32 {
     debug_assert!(lanes > 0 && partitions > 0, "a log has at least one partition and a service one lane");
     let lane = identity.map_or(0, |identity| mix(fnv1a(FNV_OFFSET, &identity.producer)) % u64::from(lanes));
     let mut hash = fnv1a(FNV_OFFSET, &project.0.to_le_bytes());
     hash = fnv1a(hash, service.as_bytes());
     hash = fnv1a(hash, &lane.to_le_bytes());
-    Partition((mix(hash) % u64::from(partitions)) as u32)
+    (mix(hash) % u64::from(partitions)) as u32
 }
 
 #[cfg(test)]
@@ -31,7 +30,7 @@ mod tests {
 
     fn of(project: u64, service: &str, producer: u8, lanes: u32) -> u32 {
         let identity = Identity { producer: [producer; 16], seq: 0 };
-        partition(ProjectId(project), service, Some(&identity), lanes, 8).0
+        partition_of(ProjectId(project), service, Some(&identity), lanes, 8)
     }
 
     #[test]
@@ -46,6 +45,7 @@ mod tests {
             (0..100).map(|producer| of(1, "checkout", producer, lanes)).collect::<std::collections::BTreeSet<_>>()
         };
         assert_eq!(spread(1).len(), 1);
+        assert_eq!(partition_of(ProjectId(1), "checkout", None, 4, 8), of(1, "checkout", 1, 1), "the first lane");
         assert!((2..=4).contains(&spread(4).len()));
     }
 
