@@ -18,6 +18,7 @@ use serde::ser::{SerializeMap, Serializer};
 use sqlx::PgPool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::closed::Closed;
 use crate::columns::{Columns, Totals};
 use crate::error::ApiError;
 use crate::feed::Feed;
@@ -43,6 +44,8 @@ pub struct AnswerLimits {
     pub bytes_max: usize,
     /// Memory of all answers together.
     pub all_bytes_max: usize,
+    /// Memory of sums that need not be read again.
+    pub closed_bytes_max: usize,
     /// Groups in one answer; the rest is one group `(other)`.
     pub groups_max: usize,
 }
@@ -56,6 +59,7 @@ pub struct Answers {
     limits: AnswerLimits,
     turns: Arc<Semaphore>,
     room: Room,
+    closed: Closed,
     /// As of the last answer: a question that finds others is planned again.
     horizons: Arc<Mutex<Horizons>>,
 }
@@ -65,7 +69,8 @@ impl Answers {
     pub fn new(pool: PgPool, feed: Feed, clock: Clock, limits: AnswerLimits) -> Self {
         let turns = Arc::new(Semaphore::new(limits.queries_max));
         let room = Room::new(limits.all_bytes_max);
-        Self { pool, feed, clock, limits, turns, room, horizons: Arc::default() }
+        let closed = Closed::new(limits.closed_bytes_max);
+        Self { pool, feed, clock, limits, turns, room, closed, horizons: Arc::default() }
     }
 
     /// `GET /v1/services`. With `env_shown`, other environments are not mentioned.
@@ -204,7 +209,8 @@ impl Answers {
     async fn read(&self, mut question: Question, asked: Option<Asked>) -> Result<(Grouped, Cursors), ApiError> {
         for attempt in 1.. {
             let mut answer = Grouped::within(question.clone(), self.limits.bytes_max, self.room.clone());
-            let read = history::read(&self.pool, &mut answer, self.clock.now_ms(), self.limits.history).await;
+            let read = history::read(&self.pool, &mut answer, self.clock.now_ms(), self.limits.history, &self.closed);
+            let read = read.await;
             let Reached { cursors, log_ms } = match (read, asked) {
                 (Ok(reached), _) => reached,
                 // Less is kept than was believed: with other steps it can be answered, unless they were asked for.

@@ -23,6 +23,7 @@ use crate::error::ApiError;
 use crate::grouped::Group;
 use crate::history::set_statement_timeout;
 use crate::labels::{Dimension, Filters, GroupBy, Source};
+use crate::names;
 use crate::query::{Asked, CompareQuery, Side};
 use crate::rows::Rows;
 use crate::sampled::{push_filters, push_range};
@@ -206,7 +207,12 @@ fn answer(a: &Found, b: &Found) -> Value {
         "error_bound": ERROR_BOUND,
         "quantiles": compared.iter().map(quantile).collect::<Vec<_>>(),
         "histogram": {"row_us": rows.row_us, "a": rows.counts[0], "b": rows.counts[1]},
-        "sentence": sentence::of((&a.label, &a.whole), (&b.label, &b.whole), &compared, errors_significant),
+        "sentence": sentence::of(
+            (&names::isolated(&a.label), &a.whole),
+            (&names::isolated(&b.label), &b.whole),
+            &compared,
+            errors_significant,
+        ),
         "routes": routes(a, b),
         "errors_significant": errors_significant,
     })

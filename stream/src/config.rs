@@ -276,6 +276,12 @@ impl Config {
                 1 << 20..=64 << 30,
                 "Memory of all answers together; beyond it the one that grows is refused with 503.",
             ),
+            closed_bytes_max: settings.bytes(
+                "PEEP_STREAM_CLOSED_BYTES_MAX",
+                64 << 20,
+                0..=16 << 30,
+                "Memory of sums of days, parts of days and tens of minutes that are over, which a repeated question does not read again. 0: each reads everything.",
+            ),
             groups_max: usize::try_from(settings.u64(
                 "PEEP_STREAM_GROUPS_MAX",
                 500,

@@ -34,6 +34,7 @@ use crate::alerts;
 use crate::answer::Answers;
 use crate::error::ApiError;
 use crate::labels::Filters;
+use crate::names;
 use crate::query::{BUCKET_S, FindingsQuery};
 use crate::verdict::{self, Kind, Scope, Verdict};
 use crate::words;
@@ -264,7 +265,7 @@ impl Finding {
             };
         }
         if let Some(Alert { name, is_alone: true, .. }) = &self.alert {
-            return format!("the alert “{name}” fires");
+            return format!("the alert “{}” fires", names::isolated(name));
         }
         let (value, usual) = (self.value(), self.usual_value().unwrap_or_default());
         match (kind, value) {

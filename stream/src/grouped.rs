@@ -21,6 +21,10 @@ use crate::labels::{Dimension, Filters, GroupBy, GroupKey, Labels, Source};
 use crate::metrics;
 use crate::query::{BUCKET_S, Window};
 
+mod sums;
+
+pub use sums::Sums;
+
 /// A question about the rollups.
 #[derive(Debug, Clone)]
 pub struct Question {
@@ -248,13 +252,17 @@ impl Grouped {
             return None;
         }
         let key = self.question.group_by.key_of(labels);
-        if let Some(&group) = self.by_key.get(&key) {
-            return Some(group);
+        Some(self.group_with(&key))
+    }
+
+    fn group_with(&mut self, key: &GroupKey) -> usize {
+        if let Some(&group) = self.by_key.get(key) {
+            return group;
         }
         self.bytes += 2 * key.memory_bytes() + size_of::<Group>();
         self.groups.push(Group { key: key.clone(), steps: BTreeMap::new(), last_seen_ms: i64::MIN, seen_ms: None });
-        self.by_key.insert(key, self.groups.len() - 1);
-        Some(self.groups.len() - 1)
+        self.by_key.insert(key.clone(), self.groups.len() - 1);
+        self.groups.len() - 1
     }
 
     /// Adds a stored row. `now_ms` caps "last seen": its last ten seconds may not be over yet.

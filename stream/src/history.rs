@@ -1,4 +1,4 @@
-//! SQL reads of the rollups: the only file that knows their tables.
+//! SQL reads of the rollups: the only place that knows their tables.
 //!
 //! Arrives: a [`Question`]. Leaves: its committed part, poured into a [`Grouped`], and the cursors up to which it is
 //! complete.
@@ -32,12 +32,15 @@ use peep_wire::histogram::Totals;
 use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
+use crate::closed::Closed;
 use crate::error::ApiError;
 use crate::grouped::{Grouped, Piece, PourError, Question};
 use crate::labels::{Dimension, Labels, Source};
 use crate::levels::{Horizons, Level, Segment, TooFine, plan, spans};
 use crate::query::{Window, show_span};
 use crate::stitch::Position;
+
+mod units;
 
 /// Per partition of the event log: everything below is committed.
 pub type Cursors = BTreeMap<u32, Position>;
@@ -126,6 +129,7 @@ pub async fn read(
     grouped: &mut Grouped,
     now_ms: i64,
     limits: HistoryLimits,
+    closed: &Closed,
 ) -> Result<Reached, HistoryError> {
     let mut snapshot = pool.begin_with("begin isolation level repeatable read, read only").await?;
     set_statement_timeout(&mut snapshot, limits.statement_timeout).await?;
@@ -142,7 +146,8 @@ pub async fn read(
     if source == Source::Kept {
         crate::sampled::pour(&mut snapshot, grouped, limits.rows_max).await?;
     } else {
-        let segments = plan(question.window, read_horizons(&mut snapshot).await?)?;
+        let horizons = read_horizons(&mut snapshot).await?;
+        let segments = plan(question.window, horizons)?;
         let (tables, series) = match source {
             Source::Facets(kind) => {
                 grouped.set_complete_since(facets_since(&mut snapshot).await?);
@@ -155,7 +160,11 @@ pub async fn read(
         };
         if !series.is_empty() {
             let parts = parts(&mut snapshot, tables, question.project, &segments).await?;
-            pour_pieces(&mut snapshot, tables, grouped, &series, &parts, now_ms, limits).await?;
+            let is_part = !question.filters.is_empty() || tables == Tables::FACETS;
+            let ids = is_part.then(|| series.keys().copied().collect());
+            let mut reading = Reading { connection: &mut snapshot, tables, series, ids, horizons, now_ms };
+            closed.begin(&cursors);
+            pour_pieces(&mut reading, grouped, &parts, limits.rows_max, closed).await?;
         }
     }
     snapshot.commit().await?;
@@ -386,13 +395,44 @@ struct Part {
 type PgQuery<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
 
 impl Part {
+    /// The same, of a shorter time.
+    fn between(&self, from_s: i64, to_s: i64) -> Part {
+        Part { from_s, to_s, ..self.clone() }
+    }
+
+    /// Whether it costs less to ask for each bucket and series than to search the range.
+    fn is_worth_naming(&self, series: usize) -> bool {
+        let buckets = (self.to_s - self.from_s).min(DAY_S) / self.level.width_s();
+        series <= NAMED_SERIES_MAX && series as i64 * buckets <= NAMED_MAX
+    }
+
+    /// For rows of some series: day by day, each bucket by its name. Given a range of buckets, an index that begins with the
+    /// bucket is searched from end to end for each series; given their names, it is asked once for each series and bucket. A day,
+    /// because each partition of a table is asked for all of them.
+    fn by_name(&self) -> Vec<Part> {
+        let width_s = self.level.width_s();
+        let mut parts = Vec::new();
+        let mut from_s = self.from_s;
+        while from_s < self.to_s {
+            let to_s = (from_s.div_euclid(DAY_S) * DAY_S + DAY_S).min(self.to_s);
+            let buckets = (from_s..to_s).step_by(width_s as usize).map(|bucket_s| bucket_s as f64).collect();
+            parts.push(Part { buckets: Some(buckets), ..self.between(from_s, to_s) });
+            from_s = to_s;
+        }
+        parts
+    }
+
     /// For the parameters of [`Part::bind`]. Each case has a text of its own: a condition that may or may not apply would keep
     /// the planner from the index. The ends are there in any case, to leave out partitions of the table.
     fn condition(&self) -> &'static str {
         match (&self.above, &self.buckets) {
-            (None, _) => {
+            (None, None) => {
                 "project_id = $1 and bucket >= to_timestamp($2) and bucket < to_timestamp($3)
                     and $4::bigint[] is null and $5::double precision[] is null"
+            }
+            (None, Some(_)) => {
+                "project_id = $1 and bucket >= to_timestamp($2) and bucket < to_timestamp($3) and $4::bigint[] is null
+                    and bucket = any (array(select to_timestamp(b) from unnest($5::double precision[]) as b))"
             }
             (Some(_), None) => {
                 "project_id = $1 and bucket >= to_timestamp($2) and bucket < to_timestamp($3)
@@ -515,67 +555,94 @@ impl Tables {
     }
 }
 
-async fn pour_pieces(
-    connection: &mut PgConnection,
+/// What is read for one question, and where.
+struct Reading<'c> {
+    connection: &'c mut PgConnection,
     tables: Tables,
-    grouped: &mut Grouped,
-    series: &MatchingSeries,
-    parts: &[Part],
+    series: MatchingSeries,
+    /// Without filters the list would name every series: the primary key's prefix does the work alone. With filters the
+    /// list must be a condition of its own, not part of an `or`, for the index to skip other series without their rows.
+    ids: Option<Vec<i64>>,
+    horizons: Horizons,
     now_ms: i64,
-    limits: HistoryLimits,
+}
+
+async fn pour_pieces(
+    reading: &mut Reading<'_>,
+    grouped: &mut Grouped,
+    parts: &[Part],
+    rows_max: u64,
+    closed: &Closed,
 ) -> Result<(), HistoryError> {
-    let question = grouped.question();
-    let (project, window) = (question.project, question.window);
-    // Without filters the list would name every series: the primary key's prefix does the work alone. With filters the
-    // list must be a condition of its own, not part of an `or`, for the index to skip other series without their rows.
-    let is_part = !question.filters.is_empty() || tables == Tables::FACETS;
-    let ids: Option<Vec<i64>> = is_part.then(|| series.keys().copied().collect());
-    let mut left = limits.rows_max;
+    let mut left = rows_max;
     for part in parts {
-        match pour_part(connection, tables, grouped, project, series, part, ids.as_deref(), left, now_ms).await? {
+        match units::pour(reading, grouped, part, closed, left).await? {
             Some(rows) => left -= rows,
             None => {
-                let all = count_pieces(connection, tables, project, parts, ids, limits.rows_max).await?;
-                return Err(HistoryError::TooManyRows { fitting_s: fitting_s(window, limits.rows_max, all) });
+                let all = count_pieces(reading, grouped.question().project, parts, rows_max).await?;
+                return Err(HistoryError::TooManyRows {
+                    fitting_s: fitting_s(grouped.question().window, rows_max, all),
+                });
             }
         }
     }
-    crate::metrics::history_rows_read(limits.rows_max - left);
     Ok(())
 }
 
+impl Reading<'_> {
+    /// A part as its statements read it.
+    fn statements(&self, part: &Part) -> Vec<Part> {
+        match &self.ids {
+            Some(ids) if part.buckets.is_none() && part.is_worth_naming(ids.len()) => part.by_name(),
+            _ => vec![part.clone()],
+        }
+    }
+}
+
 /// How many rows were read; `None` when there are more than `rows_max`.
-#[allow(clippy::too_many_arguments, reason = "one caller, and no two of them belong together")]
 async fn pour_part(
-    connection: &mut PgConnection,
-    tables: Tables,
+    reading: &mut Reading<'_>,
     grouped: &mut Grouped,
-    project: ProjectId,
-    series: &MatchingSeries,
     part: &Part,
-    ids: Option<&[i64]>,
     rows_max: u64,
-    now_ms: i64,
 ) -> Result<Option<u64>, HistoryError> {
+    let mut seen = 0;
+    for part in reading.statements(part) {
+        match pour_statement(reading, grouped, &part, rows_max - seen).await? {
+            Some(rows) => seen += rows,
+            None => return Ok(None),
+        }
+    }
+    crate::metrics::history_rows_read(seen);
+    Ok(Some(seen))
+}
+
+async fn pour_statement(
+    reading: &mut Reading<'_>,
+    grouped: &mut Grouped,
+    part: &Part,
+    rows_max: u64,
+) -> Result<Option<u64>, HistoryError> {
+    let project = grouped.question().project;
     let last = if part.level == Level::TenSeconds { "bucket" } else { "last_10s" };
     let sql = format!(
         "select date_part('epoch', bucket)::bigint, series_id, count, errors, sum_us, min_us, max_us, histogram,
             date_part('epoch', {last})::bigint
         from {} where {} {} limit $6",
-        tables.of(part.level),
+        reading.tables.of(part.level),
         part.condition(),
-        ids.map_or("", |_| "and series_id = any ($7)")
+        reading.ids.as_ref().map_or("", |_| "and series_id = any ($7)")
     );
     let pieces = part
         .bind(sqlx::query(AssertSqlSafe(sql)), project)
         // One more than allowed tells that there were too many; without a limit the rest would have to be read off the
         // wire.
         .bind(signed(rows_max.saturating_add(1)));
-    let mut rows = match ids {
+    let mut rows = match &reading.ids {
         None => pieces,
         Some(ids) => pieces.bind(ids),
     }
-    .fetch(connection);
+    .fetch(&mut *reading.connection);
     let mut seen = 0u64;
     while let Some(row) = rows.try_next().await? {
         seen += 1;
@@ -583,19 +650,17 @@ async fn pour_part(
             return Ok(None);
         }
         let id: i64 = row.try_get(1)?;
-        let Some(&(group, status)) = series.get(&id) else { continue };
-        grouped.add_piece(group, status, piece_of(&row)?, now_ms)?;
+        let Some(&(group, status)) = reading.series.get(&id) else { continue };
+        grouped.add_piece(group, status, piece_of(&row)?, reading.now_ms)?;
     }
     Ok(Some(seen))
 }
 
 /// Only when the answer failed already: how many rows there would have been, counted to a bound.
 async fn count_pieces(
-    connection: &mut PgConnection,
-    tables: Tables,
+    reading: &mut Reading<'_>,
     project: ProjectId,
     parts: &[Part],
-    ids: Option<Vec<i64>>,
     rows_max: u64,
 ) -> Result<u64, sqlx::Error> {
     let mut all = 0;
@@ -604,14 +669,14 @@ async fn count_pieces(
             "select count(*) from (
                 select from {} where {} and ($6::bigint[] is null or series_id = any ($6)) limit $7
             ) counted",
-            tables.of(part.level),
+            reading.tables.of(part.level),
             part.condition()
         );
         let row = part
             .bind(sqlx::query(AssertSqlSafe(sql)), project)
-            .bind(ids.as_deref())
+            .bind(reading.ids.as_deref())
             .bind(signed(rows_max.saturating_mul(32)))
-            .fetch_one(&mut *connection)
+            .fetch_one(&mut *reading.connection)
             .await?;
         all += unsigned(row.try_get(0)?);
     }
@@ -672,11 +737,33 @@ const QUERY_CANCELED: &str = "57014";
 const SPANS_MAX: usize = 16;
 /// Buckets named one by one in a statement: one step down the index each.
 const BUCKETS_MAX: i64 = 50_000;
+/// With more series, most of the rows of a bucket are likely to be theirs, and many of the series to have none in it.
+const NAMED_SERIES_MAX: usize = 2_000;
+/// Series and buckets of one statement: beyond, most of what is asked for may not be there, and each miss is a step as well.
+const NAMED_MAX: i64 = 500_000;
+const DAY_S: i64 = 86_400;
 const RANGES_S: [i64; 11] = [60, 300, 900, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86_400, 7 * 86_400, 30 * 86_400];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_by_name_has_each_bucket_once_and_a_day_in_a_statement() {
+        let part = Part { level: Level::Hour, from_s: -3600, to_s: DAY_S + 7200, buckets: None, above: None };
+        let parts = part.by_name();
+        let spans: Vec<_> = parts.iter().map(|part| (part.from_s, part.to_s)).collect();
+        assert_eq!(spans, [(-3600, 0), (0, DAY_S), (DAY_S, DAY_S + 7200)]);
+        let named: Vec<f64> = parts.into_iter().flat_map(|part| part.buckets.unwrap_or_default()).collect();
+        assert_eq!(named, (-1..26).map(|hour| f64::from(hour * 3600)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn buckets_are_named_while_that_is_less_than_searching_them() {
+        let day = |level| Part { level, from_s: 0, to_s: 7 * DAY_S, buckets: None, above: None };
+        assert!(day(Level::Hour).is_worth_naming(2_000) && !day(Level::Hour).is_worth_naming(2_001));
+        assert!(day(Level::Minute).is_worth_naming(300) && !day(Level::Minute).is_worth_naming(400));
+    }
 
     #[test]
     fn the_suggested_range_would_have_fitted() {

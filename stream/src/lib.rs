@@ -9,7 +9,8 @@
 //! - [`config`], [`app`]: every knob; building and ending;
 //! - [`listener`], [`http`], [`session`], [`tickets`], [`standing`]: the socket, the paths, who may look and for how long;
 //! - [`query`], [`labels`]: what is asked, in types that cannot be wrong;
-//! - [`levels`], [`history`], [`sampled`]: which table answers which part of a range, and its rows; kept events where none does;
+//! - [`levels`], [`history`], [`closed`], [`sampled`]: which table answers which part of a range, and its rows; what need not be
+//!   read again; kept events where no table does;
 //! - [`feed`], [`stitch`]: live frames, and the seam between them and committed rows;
 //! - [`figures`], [`grouped`], [`columns`]: sums, sums by group and step, and the shape charts draw;
 //! - [`answer`], [`heatmap`], [`differs`], [`releases`], [`events`]: questions answered once;
@@ -51,6 +52,8 @@ pub mod levels;
 
 pub mod history;
 
+pub mod closed;
+
 pub mod sampled;
 
 pub mod feed;
@@ -76,6 +79,8 @@ pub mod events;
 pub mod findings;
 
 pub mod verdict;
+
+pub mod names;
 
 pub mod words;
 

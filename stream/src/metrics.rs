@@ -27,6 +27,10 @@ pub const FEED_READ_FAILURES_TOTAL: &str = "peep_stream_feed_read_failures_total
 pub const STITCH_RETRIES_TOTAL: &str = "peep_stream_stitch_retries_total";
 /// Rollup rows read for answers.
 pub const HISTORY_ROWS_TOTAL: &str = "peep_stream_history_rows_total";
+/// Bytes of sums that need not be read again.
+pub const CLOSED_BYTES: &str = "peep_stream_closed_bytes";
+/// Days, parts of days and tens of minutes that answers were made of, by where they came from: `remembered`, `read`.
+pub const CLOSED_SPANS_TOTAL: &str = "peep_stream_closed_spans_total";
 /// Time of a question, waiting for its turn left out.
 pub const QUERY_SECONDS: &str = "peep_stream_query_seconds";
 /// Requests by path and status class.
@@ -94,6 +98,11 @@ pub fn describe() {
     describe_counter!(FEED_READ_FAILURES_TOTAL, "Failed reads of the live log.");
     describe_counter!(STITCH_RETRIES_TOTAL, "Answers stitched again because live frames were missing.");
     describe_counter!(HISTORY_ROWS_TOTAL, "Rollup rows read for answers.");
+    describe_gauge!(CLOSED_BYTES, Unit::Bytes, "Bytes of sums that need not be read again.");
+    describe_counter!(
+        CLOSED_SPANS_TOTAL,
+        "Days, parts of days and tens of minutes of answers, by where their sums came from."
+    );
     describe_histogram!(QUERY_SECONDS, Unit::Seconds, "Time of a question, by outcome.");
     describe_counter!(REQUESTS_TOTAL, "Requests by path and status class.");
     describe_histogram!(REQUEST_SECONDS, Unit::Seconds, "Time to the first byte of an answer, by path.");
@@ -159,6 +168,14 @@ pub(crate) fn stitch_retried() {
 
 pub(crate) fn history_rows_read(rows: u64) {
     counter!(HISTORY_ROWS_TOTAL).increment(rows);
+}
+
+pub(crate) fn closed_bytes(bytes: usize) {
+    gauge!(CLOSED_BYTES).set(bytes as f64);
+}
+
+pub(crate) fn closed_span(from: &'static str) {
+    counter!(CLOSED_SPANS_TOTAL, "from" => from).increment(1);
 }
 
 /// Measures one question; dropped early, it counts as `abandoned`.

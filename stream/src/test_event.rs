@@ -14,8 +14,8 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use peep_log::Partition;
-use peep_wire::hash::{FNV_OFFSET, fnv1a, mix};
 use peep_wire::json::{Context, Decoder};
+use peep_wire::partition::partition_of;
 use peep_wire::receipt::Receipt;
 use peep_wire::record::RecordBuilder;
 use peep_wire::{KeyId, ProjectId};
@@ -48,7 +48,8 @@ pub async fn send(
     let log = service.events().ok_or_else(log_unavailable)?;
     let event = event(&name, env.as_deref(), service.now_ms(), began.elapsed());
     let record = record(&event, viewer.project, viewer.key(), service.now_ms())?;
-    let partition = partition(viewer.project, &name, log.partitions());
+    // As ingest does for what comes without an identity: a service stays where it is.
+    let partition = Partition(partition_of(viewer.project, &name, None, 1, log.partitions()));
     // The outcome of an append that takes too long is unknown; the event is then there or not, and harms nobody.
     let appended = timeout(APPEND_TIME_MAX, log.append(partition, record)).await;
     let offset = match appended {
@@ -96,15 +97,6 @@ fn record(event: &Value, project: ProjectId, key: KeyId, now_ms: i64) -> Result<
     }
 }
 
-/// Where ingest sends events of this service that come without an identity (`ingest/src/route.rs`): with it, a service stays on one
-/// partition.
-fn partition(project: ProjectId, service: &str, partitions: u32) -> Partition {
-    let mut hash = fnv1a(FNV_OFFSET, &project.0.to_le_bytes());
-    hash = fnv1a(hash, service.as_bytes());
-    hash = fnv1a(hash, &0_u64.to_le_bytes());
-    Partition((mix(hash) % u64::from(partitions.max(1))) as u32)
-}
-
 fn log_unavailable() -> ApiError {
     let message = "the log does not take events at the moment, so apps get the same answer; try again";
     let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "log_unavailable", message);
@@ -124,15 +116,3 @@ const CONTEXT: Context<'_> = Context {
 /// As long as ingest waits for the log.
 const APPEND_TIME_MAX: Duration = Duration::from_secs(4);
 const WANTED: &str = "send JSON: {\"service\": \"…\", \"env\": null or \"…\"}";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn it_goes_where_ingest_would_send_it() {
-        // The numbers that `ingest/src/route.rs` pins.
-        let of = |project, service| partition(ProjectId(project), service, 8).0;
-        assert_eq!([of(1, "checkout"), of(1, "search"), of(2, "checkout")], [2, 6, 3]);
-    }
-}

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::measure::Seen;
 use super::store::{self, Delivery, Kept, Outcome};
 use super::webhook::{Answered, WebhookError, Webhooks};
-use crate::metrics;
+use crate::{metrics, names};
 
 /// Sends what is due; answers how much that was.
 pub async fn round(pool: &PgPool, webhooks: &Webhooks, clock: &Clock) -> Result<usize, sqlx::Error> {
@@ -80,7 +80,7 @@ fn pause_ms(attempts: i32) -> i64 {
 /// The body about a rule that began or ceased to fire.
 pub fn message(id: Uuid, event: &'static str, kept: &Kept, seen: &Seen, since_ms: i64, now_ms: i64) -> String {
     let rule = &kept.rule;
-    let text = format!("[{event}] {}: {}", rule.name, seen.sentence);
+    let text = format!("[{event}] {}: {}", names::isolated(&rule.name), seen.sentence);
     json!({
         "version": 1,
         "id": id.to_string(),

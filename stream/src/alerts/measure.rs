@@ -16,6 +16,7 @@
 
 use super::rule::{LatencyLimit, percent, quantile_name, show_ms, show_seconds};
 use crate::figures::Figures;
+use crate::names;
 
 /// What was seen.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,6 +104,7 @@ pub fn error_budget(
     short: Counted,
     long: Counted,
 ) -> Seen {
+    let service = names::isolated(service);
     let burn = long.burn(objective);
     let breached =
         may_burn(short, pair, objective, period_days) && burn > pair.burn_max(period_days) && long.errors >= ERRORS_MIN;
@@ -119,6 +121,7 @@ pub fn error_budget(
 
 /// Nothing burns.
 pub fn error_budget_kept(service: &str, objective: f64, short: Counted, window_s: i64) -> Seen {
+    let service = names::isolated(service);
     let sentence = if short.count == 0 {
         format!("{service}: no requests for {}", show_seconds(window_s))
     } else {
@@ -138,6 +141,7 @@ pub fn latency(
     now_ms: Option<f64>,
     usual_ms: Option<f64>,
 ) -> Seen {
+    let service = names::isolated(service);
     let (name, over) = (quantile_name(quantile), show_seconds(window_s));
     let none = |sentence| Seen { breached: false, value: None, burn: None, sentence, window_s };
     let Some(value) = now_ms else {
@@ -166,6 +170,7 @@ pub fn latency(
 
 /// How long there was nothing. `usually`: requests that so long a time usually has.
 pub fn silence(service: &str, for_s: i64, silent_s: Option<i64>, usually: f64, usually_min: f64) -> Seen {
+    let service = names::isolated(service);
     let breached = silent_s.is_some_and(|silent_s| silent_s >= for_s) && usually >= usually_min;
     let sentence = match silent_s {
         None => format!("{service}: no requests in the last day"),
@@ -258,6 +263,19 @@ mod tests {
         assert!(!seen(LatencyLimit::TimesUsual(2.0), Some(812.0), None).breached, "nothing to compare with");
         let sentence = seen(LatencyLimit::TimesUsual(2.0), Some(812.0), Some(260.0)).sentence;
         assert_eq!(sentence, "shop: p99 is 812 ms over 5 minutes, 3.1 times its usual 260 ms");
+    }
+
+    #[test]
+    fn a_name_that_reads_from_right_to_left_does_not_turn_its_sentence() {
+        let name = "\u{5d0}\u{5d1}";
+        for seen in [
+            error_budget(name, 0.999, 30, PAIRS[0], counted(1000, 20), counted(10_000, 150)),
+            error_budget_kept(name, 0.999, counted(1000, 0), 300),
+            latency(name, 0.99, LatencyLimit::Ms(500.0), 300, Some(812.0), None),
+            silence(name, 120, Some(185), 50.0, USUALLY_MIN),
+        ] {
+            assert!(seen.sentence.starts_with("\u{2068}\u{5d0}\u{5d1}\u{2069}: "), "{:?}", seen.sentence);
+        }
     }
 
     #[test]

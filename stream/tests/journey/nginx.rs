@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use peep_testkit::process::quiet_address;
+use peep_testkit::process::free_address;
 use peep_testkit::{EventStream, WebSocket};
 use serde_json::json;
 use tempfile::TempDir;
@@ -26,7 +26,7 @@ impl Nginx {
     async fn start(target: &str, buffering: &str) -> Self {
         let dir = TempDir::with_prefix("peep-nginx-").expect("a directory");
         open_to_all(dir.path());
-        let address = quiet_address();
+        let address = free_address();
         let config = CONFIG
             .replace("{dir}", &dir.path().display().to_string())
             .replace("{address}", &address)
