@@ -1,8 +1,7 @@
-import { peepExpress } from '@peep/sdk/express';
+import { peepExpressApp } from '@peep/sdk/express';
 import express from 'express';
 
-const app = express();
-app.use(peepExpress());
+const app = peepExpressApp(express());
 
 app.get('/users/:id', (request, response) => response.json({ user: request.params.id }));
 app.get('/boom', () => {

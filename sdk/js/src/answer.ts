@@ -5,10 +5,14 @@
  * `sdk/fixtures/answers.json`. Trying again is safe, because a batch keeps its identity.
  */
 
-export type Verdict =
-  | { kind: 'counted'; accepted: number; rejected: number; example: string | undefined }
-  | { kind: 'retry'; reason: string }
-  | { kind: 'final'; reason: string };
+export interface Counted {
+  kind: 'counted';
+  accepted: number;
+  rejected: number;
+  example: string | undefined;
+}
+
+export type Verdict = Counted | { kind: 'retry'; reason: string } | { kind: 'final'; reason: string };
 
 export interface Reply {
   status: number;

@@ -7,9 +7,9 @@
  * exactly one column of `stats()`. Not done: anything of one runtime alone, which is the `Platform`'s.
  */
 
-import { judge, type Reply } from './answer.js';
+import { type Counted, judge, type Reply } from './answer.js';
 import { pauseMs, retryAfterMs } from './backoff.js';
-import { Encoder, type Event, nameOf, TAIL_BYTES_MAX } from './event.js';
+import { Encoder, type Event, nameOf, sizeOf, TAIL_BYTES_MAX } from './event.js';
 import { Producer } from './identity.js';
 import { type Options, resolve, type Settings } from './options.js';
 import { type Batch, Queue } from './queue.js';
@@ -78,8 +78,8 @@ interface Note {
   status: number;
   durationMs: number;
   endedAt: number;
-  bytesIn: number;
-  bytesOut: number;
+  bytesIn: unknown;
+  bytesOut: unknown;
   traceparent: unknown;
 }
 
@@ -121,8 +121,8 @@ export class Client {
     status: 0,
     durationMs: 0.1,
     endedAt: 0.1,
-    bytesIn: -1,
-    bytesOut: -1,
+    bytesIn: undefined,
+    bytesOut: undefined,
     traceparent: undefined,
   }));
   #noted = 0;
@@ -198,8 +198,8 @@ export class Client {
     status: number,
     durationMs: number,
     endedAt: number,
-    bytesIn: number,
-    bytesOut: number,
+    bytesIn: unknown,
+    bytesOut: unknown,
     traceparent: unknown,
   ): void {
     if (this.#closed) {
@@ -260,6 +260,35 @@ export class Client {
       this.#stats.unconfirmed += batch.events;
       this.#remove(batch);
     }
+  }
+
+  /**
+   * Sends what is left where only something that blocks can: `send` gets the requests, oldest first, and says of each what was answered before it
+   * returns. Then the client is at its end, and what has no final answer is counted as lost.
+   */
+  sendBlocking(send: (requests: Request[], answered: (index: number, reply: Reply) => void) => void): void {
+    this.#seal();
+    this.#closed = true;
+    const batches = [...this.#queue.sealed];
+    if (batches.length === 0) return;
+    attempt(() => {
+      for (const batch of batches) batch.identity ??= this.#producer.next(Date.now());
+      send(
+        batches.map((batch) => this.#requestOf(batch)),
+        (index, reply) => this.#answeredAtLast(batches[index], reply),
+      );
+    });
+    this.#loseTheRest();
+  }
+
+  #answeredAtLast(batch: Batch | undefined, reply: Reply): void {
+    if (batch === undefined) return;
+    this.#stats.requests += 1;
+    this.#stats.bytesSent += batch.body.length;
+    if (batch.firstSentMs !== undefined) this.#stats.retried += 1;
+    const verdict = judge(reply, batch.events);
+    if (verdict.kind === 'counted') this.#count(batch, verdict);
+    else if (verdict.kind === 'final') this.#refuse(batch, verdict.reason);
   }
 
   stats(): Stats {
@@ -337,7 +366,7 @@ export class Client {
       } catch {
         this.#lose();
       }
-      note.traceparent = undefined;
+      note.bytesIn = note.bytesOut = note.traceparent = undefined;
     }
     // Said at the end: the log is the application's, and may itself be something that notes a request.
     if (this.#dropped.full > full) this.#sayFull();
@@ -356,8 +385,8 @@ export class Client {
       return;
     }
     const trace = detail && traceparent !== undefined ? traceIdOf(traceparent) : undefined;
-    const bytesIn = detail ? note.bytesIn : -1;
-    const bytesOut = detail ? note.bytesOut : -1;
+    const bytesIn = detail ? sizeOf(note.bytesIn) : -1;
+    const bytesOut = detail ? sizeOf(note.bytesOut) : -1;
     const ended = Math.floor(wallMs + note.endedAt);
     queue.commit(
       this.#encoder.request(chunk, queue.used, prefix, note.durationMs, ended, bytesIn, bytesOut, trace),
@@ -415,6 +444,11 @@ export class Client {
     while (this.#holdsAny() && Date.now() < untilMs) await this.flush(untilMs - Date.now());
     this.#seal();
     this.#closed = true;
+    this.#loseTheRest();
+    return this.stats();
+  }
+
+  #loseTheRest(): void {
     for (const batch of [...this.#queue.sealed]) {
       this.#dropped.shutdown += batch.events;
       this.#remove(batch);
@@ -422,7 +456,6 @@ export class Client {
     this.#wake?.();
     if (this.#dropped.shutdown > 0)
       this.say('shutdown', `${this.#dropped.shutdown} events could not be sent before the end`);
-    return this.stats();
   }
 
   /** Sends batch after batch until none is left. */
@@ -465,16 +498,11 @@ export class Client {
     switch (verdict.kind) {
       case 'counted':
         this.#refusals = 0;
-        this.#remove(batch);
-        this.#stats.accepted += verdict.accepted;
-        this.#stats.rejected += verdict.rejected;
-        if (verdict.rejected > 0)
-          this.say('rejected', `ingest rejected ${verdict.rejected} events, the first as ${verdict.example}`);
+        this.#count(batch, verdict);
         return;
       case 'final':
         this.#refusals += 1;
-        this.#drop(batch, 'refused');
-        this.say('refused', `${batch.events} events were dropped: ${verdict.reason}`);
+        this.#refuse(batch, verdict.reason);
         await this.#pause(this.#refusals, undefined);
         return;
       case 'retry': {
@@ -488,6 +516,18 @@ export class Client {
         await this.#pause(batch.failures, retryAfterMs(reply?.retryAfter, Date.now()));
       }
     }
+  }
+
+  #count(batch: Batch, { accepted, rejected, example }: Counted): void {
+    this.#remove(batch);
+    this.#stats.accepted += accepted;
+    this.#stats.rejected += rejected;
+    if (rejected > 0) this.say('rejected', `ingest rejected ${rejected} events, the first as ${example}`);
+  }
+
+  #refuse(batch: Batch, reason: string): void {
+    this.#drop(batch, 'refused');
+    this.say('refused', `${batch.events} events were dropped: ${reason}`);
   }
 
   #drop(batch: Batch, why: 'refused' | 'expired'): void {

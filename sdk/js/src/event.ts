@@ -215,6 +215,13 @@ function writeMilliseconds(chunk: Uint8Array, at: number, value: number): number
   return end;
 }
 
+/** What a `Content-Length` says: below zero when nothing, or no size. */
+export function sizeOf(header: unknown): number {
+  if (typeof header !== 'string' && typeof header !== 'number') return -1;
+  const size = Number(header);
+  return Number.isSafeInteger(size) && size >= 0 ? size : -1;
+}
+
 function isWhole(value: number | undefined): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
 }

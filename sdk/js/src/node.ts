@@ -12,6 +12,7 @@ import { hostname } from 'node:os';
 import { constants, gzip } from 'node:zlib';
 import { ANSWER_BYTES_MAX, type Reply } from './answer.js';
 import { Client, type Platform, type Request } from './client.js';
+import { sendAndWait } from './exit.js';
 import type { Options } from './options.js';
 import { endShared, shared } from './shared.js';
 
@@ -118,12 +119,17 @@ function post(
 }
 
 /**
- * A process that ends by itself, or by a signal that nobody else handles, still sends what it has. An application with
- * handlers of its own calls `shutdown()` in them; `process.exit()` waits for nobody.
+ * A process that ends by itself, or by a signal that nobody else handles, still sends what it has, without blocking. An application with
+ * handlers of its own may call `shutdown()` in them; what is left when it exits is sent while it waits.
  */
 function flushAtTheEnd(client: Client): void {
   process.on('beforeExit', () => {
     if (client.stats().held > 0) void client.shutdown();
+  });
+  process.on('exit', () => {
+    const { exitTimeoutMs } = client.settings;
+    if (exitTimeoutMs === 0) return;
+    client.sendBlocking((requests, answered) => sendAndWait(requests, exitTimeoutMs, answered));
   });
   if (!client.settings.onSignal) return;
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {

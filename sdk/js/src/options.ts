@@ -36,6 +36,11 @@ export interface Options {
   /** The longest a shutdown waits for what is left, milliseconds. Default 5000. */
   shutdownTimeoutMs?: number;
   /**
+   * The longest a process that is ended by `process.exit()`, or by an error that nobody caught, waits for what is left; milliseconds. The
+   * thread is blocked meanwhile. 0: not at all. Default 1000.
+   */
+  exitTimeoutMs?: number;
+  /**
    * Share of the events that keep trace ids, sizes and attributes, 0 to 1. Errors always do, and every event is sent
    * and counted: counts and percentiles stay exact. Default 1.
    */
@@ -66,6 +71,7 @@ export interface Settings {
   giveUpAfterMs: number;
   producerAgeMs: number;
   shutdownTimeoutMs: number;
+  exitTimeoutMs: number;
   detail: number;
   gzip: boolean;
   onSignal: boolean;
@@ -107,6 +113,7 @@ export function resolve(
     giveUpAfterMs: number(options.giveUpAfterMs, day / 4, 1, day / 2),
     producerAgeMs: number(options.producerAgeMs, day, 1, day),
     shutdownTimeoutMs: number(options.shutdownTimeoutMs, 5000, 0, 60_000),
+    exitTimeoutMs: number(options.exitTimeoutMs, 1000, 0, 60_000),
     detail: number(options.detail, 1, 0, 1),
     gzip: options.gzip !== false,
     onSignal: options.onSignal !== false,

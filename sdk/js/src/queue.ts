@@ -44,6 +44,8 @@ export class Queue {
   #sealed: Batch[] = [];
   #sealedBytes = 0;
   #sealedEvents = 0;
+  /** What the last batch came to: the next one will be alike, and to let it grow there costs half as much as to write its lines. */
+  #lastBytes = 0;
 
   constructor(readonly limits: Limits) {}
 
@@ -103,6 +105,7 @@ export class Queue {
     // A mostly empty chunk is copied, so that many small batches do not hold many large chunks.
     const body = this.#used > chunk.length / 2 ? chunk.subarray(0, this.#used) : chunk.slice(0, this.#used);
     const batch: Batch = { body, events: this.#events, failures: 0 };
+    this.#lastBytes = this.#used;
     this.#sealed.push(batch);
     this.#sealedBytes += body.buffer.byteLength;
     this.#sealedEvents += batch.events;
@@ -164,11 +167,13 @@ export class Queue {
       return true;
     }
     if (least > batchBytesMax) return false;
-    const fresh = Math.min(wanted, batchBytesMax);
     const kept = chunk === undefined ? 0 : this.#used > chunk.length / 2 ? chunk.length : this.#used;
-    if (this.#sealedBytes + kept + fresh > bytesMax) return false;
+    const free = bytesMax - this.#sealedBytes - kept;
+    const fresh = Math.min(wanted, batchBytesMax);
+    if (fresh > free) return false;
     this.seal();
-    this.#chunk = new Uint8Array(fresh);
+    const usual = Math.min(this.#lastBytes + CHUNK_BYTES_MIN, batchBytesMax);
+    this.#chunk = new Uint8Array(usual > free ? fresh : Math.max(fresh, usual));
     return true;
   }
 }

@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
 import { test } from 'node:test';
 import * as edge from '../dist/esm/edge.js';
 import * as node from '../dist/esm/node.js';
+import { freePort } from './ports.mjs';
 import { balanced, scripted, until } from './scripted.mjs';
 
 // What these tests are about is handed in, or missing.
@@ -334,11 +334,7 @@ test('a producer is replaced after its time, between batches and never within a 
 
 test('an outage that lasts: everything within the buffer arrives, once, when ingest is back', async (t) => {
   // A port that refuses connections, then one where ingest listens.
-  const reserved = createServer().listen(0, '127.0.0.1');
-  await once(reserved, 'listening');
-  const { port } = reserved.address();
-  reserved.close();
-  await once(reserved, 'close');
+  const port = await freePort();
   const client = node.createClient({ ...quick, url: `http://127.0.0.1:${port}`, flushIntervalMs: 5 });
   for (let index = 0; index < 2000; index += 1) {
     client.record({ route: '/a', attrs: { index } });
@@ -445,4 +441,85 @@ test('a signal that the application handles is left to it', async (t) => {
   child.kill('SIGTERM');
   assert.equal((await ended).code, 7);
   assert.equal(ingest.requests.length, 1);
+});
+
+/** Ends in the middle of everything, as `server.close(() => process.exit())` does. */
+const exiting = (options = '{}', end = 'process.exit(7)') => `import { peep } from '@peep/sdk';
+  let exited;
+  process.on('exit', () => (exited = performance.now()));
+  const client = peep({ flushIntervalMs: 60000, ...${options} });
+  for (let n = 0; n < 3; n += 1) client.record({ route: '/a' });
+  process.on('exit', () => console.log(JSON.stringify({ ...client.stats(), waitedMs: performance.now() - exited })));
+  setTimeout(() => { ${end}; }, 10);`;
+
+test('process.exit() sends what there is, and the process ends as it would have', async (t) => {
+  const ingest = await scripted();
+  t.after(() => ingest.close());
+  const env = { PEEP_INGEST_URL: ingest.url, PEEP_INGEST_KEY: 'k', PEEP_SERVICE: 's' };
+  const { code, output } = await (await run(exiting('{ batchEvents: 2 }'), env)).ended;
+  assert.equal(code, 7);
+  // The first batch is full at once and may have been under way.
+  assert.equal(ingest.counted(), 3);
+  assert.ok(ingest.requests.every(({ key }) => key === 'k'));
+  const { accepted, held, waitedMs } = JSON.parse(output);
+  assert.deepEqual({ accepted, held }, { accepted: 3, held: 0 });
+  assert.ok(waitedMs < 1000, `${waitedMs} ms`);
+});
+
+test('what led to an error that nobody caught is sent', async (t) => {
+  const ingest = await scripted();
+  t.after(() => ingest.close());
+  const env = { PEEP_INGEST_URL: ingest.url, PEEP_INGEST_KEY: 'k', PEEP_SERVICE: 's' };
+  const { code, output } = await (await run(exiting('{}', "throw new Error('boom')"), env)).ended;
+  assert.equal(code, 1);
+  assert.match(output, /Error: boom/);
+  assert.equal(ingest.counted(), 3);
+});
+
+test('a batch that is under way when the process exits keeps its identity', async (t) => {
+  // The first answer never comes.
+  const ingest = await scripted((_, number) => (number === 1 ? () => {} : 202));
+  t.after(() => ingest.close());
+  const env = { PEEP_INGEST_URL: ingest.url, PEEP_INGEST_KEY: 'k', PEEP_SERVICE: 's' };
+  const { code } = await (
+    await run(exiting('{ flushIntervalMs: 1 }', 'setTimeout(() => process.exit(7), 300)'), env)
+  ).ended;
+  assert.equal(code, 7);
+  assert.equal(ingest.requests.length, 2);
+  assert.deepEqual(ingest.requests[1].raw, ingest.requests[0].raw);
+  assert.equal(ingest.counted(), 3);
+});
+
+for (const [what, url, answer] of [
+  ['does not answer', undefined, () => () => {}],
+  ['is not there', 'http://127.0.0.1:9', () => 202],
+  ['is out of order', undefined, () => 503],
+  [
+    'answers without end',
+    undefined,
+    () => (response) => {
+      response.writeHead(202);
+      setInterval(() => response.write('x'.repeat(1 << 16)), 1).unref();
+    },
+  ],
+])
+  test(`process.exit() waits no longer than it may for an ingest that ${what}`, async (t) => {
+    const ingest = await scripted(answer);
+    t.after(() => ingest.close());
+    const env = { PEEP_INGEST_URL: url ?? ingest.url, PEEP_INGEST_KEY: 'k', PEEP_SERVICE: 's' };
+    const { code, output } = await (await run(exiting('{ exitTimeoutMs: 300 }'), env)).ended;
+    // The default is a second.
+    assert.ok(Number(/"waitedMs":([\d.]+)/.exec(output)?.[1]) < 900, output);
+    assert.equal(code, 7);
+    assert.match(output, /3 events could not be sent/);
+    assert.match(output, /"accepted":0.*"shutdown":3.*"held":0/);
+  });
+
+test('a process whose exit is not to wait does not', async (t) => {
+  const ingest = await scripted();
+  t.after(() => ingest.close());
+  const env = { PEEP_INGEST_URL: ingest.url, PEEP_INGEST_KEY: 'k', PEEP_SERVICE: 's' };
+  const { code } = await (await run(exiting('{ exitTimeoutMs: 0 }'), env)).ended;
+  assert.equal(code, 7);
+  assert.equal(ingest.requests.length, 0);
 });

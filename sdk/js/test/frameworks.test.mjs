@@ -5,11 +5,12 @@ import { createServer } from 'node:http';
 import http2 from 'node:http2';
 import { connect } from 'node:net';
 import { after, before, test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
 import { serve } from '@hono/node-server';
 import Router from '@koa/router';
 import { createClient } from '@peep/sdk';
 import { createClient as createEdgeClient } from '@peep/sdk/edge';
-import { peepExpress, setRoute } from '@peep/sdk/express';
+import { peepExpress, peepExpressApp, setRoute } from '@peep/sdk/express';
 import { peepFastify } from '@peep/sdk/fastify';
 import { withPeep } from '@peep/sdk/fetch';
 import { peepHono } from '@peep/sdk/hono';
@@ -21,7 +22,7 @@ import Fastify from 'fastify';
 import { Hono } from 'hono';
 import Koa from 'koa';
 import { backend, counted } from './backend.mjs';
-import { balanced } from './scripted.mjs';
+import { balanced, scripted, until } from './scripted.mjs';
 
 let place;
 before(async () => {
@@ -57,11 +58,20 @@ async function rowsOf(client, count) {
   return counted(place, client.settings.service, count);
 }
 
-for (const [name, express] of Object.entries({ 'express-5': express5, 'express-4': express4 })) {
-  test(`${name}: routes are what was registered, wherever it is mounted, and never a path`, async (t) => {
+const expresses = [
+  ['express-5', express5],
+  ['express-4', express4],
+];
+const setUps = [
+  ['middleware', (express, client) => express().use(peepExpress({ client }))],
+  ['application', (express, client) => peepExpressApp(express(), { client })],
+];
+for (const [name, express, setUp, appWith] of expresses.flatMap((each) =>
+  setUps.map((one) => [...each, ...one]),
+)) {
+  test(`${name}, ${setUp}: routes are what was registered, wherever it is mounted, and never a path`, async (t) => {
     const client = clientFor(name);
-    const app = express();
-    app.use(peepExpress({ client }));
+    const app = appWith(express, client);
     app.use('/static', (_, response) => response.end('a file'));
     app.get('/', (_, response) => response.end());
     app.get('/users/:id', (_, response) => response.json({}));
@@ -138,6 +148,82 @@ for (const [name, express] of Object.entries({ 'express-5': express5, 'express-4
     );
   });
 }
+
+// V8 up to that of Node.js 22 gives each request a hidden class of its own, once it has a property more after Express replaced its prototype.
+setFlagsFromString('--allow-natives-syntax');
+const haveSameClass = new Function('one', 'other', 'return %HaveSameMap(one, other)');
+
+for (const [name, express, setUp, appWith] of expresses.flatMap((each) =>
+  setUps.map((one) => [...each, ...one]),
+)) {
+  test(`${name}, ${setUp}: requests share their hidden class, and have no value but what Express gives them`, async (t) => {
+    const app = appWith(express, createClient({ url: 'http://127.0.0.1:9', key: 'k', log: () => {} }));
+    const seen = [];
+    app.use((request, { locals }, next) => {
+      const { next: own, baseUrl, params, route, res } = request;
+      seen.push({
+        own: typeof own,
+        baseUrl,
+        params: { ...params },
+        route,
+        res: typeof res,
+        locals,
+      });
+      next();
+    });
+    app.get('/users/:id', (request, response) =>
+      response.json({ url: request.originalUrl, query: request.query, id: request.params.id }),
+    );
+    const held = [];
+    app.get('/two', (request, response) => held.push([request, response]));
+    const origin = await listening(t, app.listen(0, '127.0.0.1'));
+    // What Express's router has of its own, and a middleware's application, is known from the second request on; V8 takes some more to settle.
+    await get(origin, Array(50).fill('/users/0'));
+    const answer = await (await fetch(`${origin}/users/2?a=b`)).json();
+    assert.deepEqual(answer, { url: '/users/2?a=b', query: { a: 'b' }, id: '2' });
+    for (const { locals, ...each } of seen)
+      assert.deepEqual(
+        { ...each, locals: { ...locals } },
+        { own: 'function', baseUrl: '', params: {}, route: undefined, res: 'object', locals: {} },
+      );
+    const two = [get(origin, ['/two']), get(origin, ['/two'])];
+    await Promise.all([...two, until(() => held.length === 2).then(answerBoth)]);
+    function answerBoth() {
+      const [[request, response], [otherRequest, otherResponse]] = held;
+      for (const each of [response, otherResponse]) each.json({});
+      assert.ok(haveSameClass(request, otherRequest), 'requests');
+      assert.ok(haveSameClass(response, otherResponse), 'responses');
+    }
+  });
+}
+
+test('express: what a request has from before is left to it', async (t) => {
+  const app = peepExpressApp(express5(), {
+    client: createClient({ url: 'http://127.0.0.1:9', key: 'k', log: () => {} }),
+  });
+  app.get('/users', (request, response) => response.json([request.originalUrl, request.baseUrl]));
+  const server = createServer((request, response) => {
+    request.originalUrl = '/outside/users';
+    request.baseUrl = '/outside';
+    app(request, response);
+  }).listen(0, '127.0.0.1');
+  const origin = await listening(t, server);
+  assert.deepEqual(await (await fetch(`${origin}/users`)).json(), ['/outside/users', '/outside']);
+});
+
+test('express: what is no application is said, and given back as it is', () => {
+  const said = [];
+  for (const app of [undefined, null, 1, {}, Object.freeze({ handle() {} })]) {
+    const client = createClient({
+      url: 'http://127.0.0.1:1',
+      key: 'k',
+      service: 's',
+      log: (line) => said.push(line),
+    });
+    assert.equal(peepExpressApp(app, { client }), app);
+  }
+  assert.equal(said.length, 5);
+});
 
 test('fastify: every route of the server is counted, in plugins and with prefixes too', async (t) => {
   const client = clientFor('fastify');
@@ -281,6 +367,27 @@ test('http: a client that hangs up is 499, and measured to the end of what was s
   socket.destroy();
   await new Promise((resolve) => setTimeout(resolve, 100));
   assert.deepEqual(await rowsOf(client, 2), ['GET /never 499 1', 'GET /slow 200 1']);
+});
+
+test('http: the size of a response is its length, and unknown where nobody knows it', async (t) => {
+  const ingest = await scripted();
+  t.after(() => ingest.close());
+  const client = createClient({ url: ingest.url, key: 'k', service: 's' });
+  const answers = {
+    '/plain': (response) => response.end('four'),
+    '/head': (response) => response.writeHead(200, { 'content-length': 3 }).end('abc'),
+    '/set': (response) => response.setHeader('content-length', 2).end('ab'),
+    '/chunked': (response) => void response.write('a') || response.end('b'),
+  };
+  const listener = (request, response) => answers[request.url](response);
+  const server = createServer(peepHttp(listener, { client, route: (request) => request.url }));
+  const origin = await listening(t, server.listen(0, '127.0.0.1'));
+  await get(origin, Object.keys(answers));
+  await client.shutdown();
+  const sizes = ingest.requests
+    .flatMap(({ lines }) => lines)
+    .map(({ route, bytes_out }) => [route, bytes_out]);
+  assert.deepEqual(Object.fromEntries(sizes), { '/plain': 4, '/head': 3, '/set': 2, '/chunked': undefined });
 });
 
 test('http: pipelined requests on one connection are each counted once', async (t) => {

@@ -4,10 +4,10 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Agent, request } from 'node:http';
-import { createServer } from 'node:net';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { backend, counted } from './backend.mjs';
+import { freePort } from './ports.mjs';
 import { until } from './scripted.mjs';
 
 const { PATH, DATABASE_URL, PEEP_BIN, PEEP_RUST_EXAMPLES } = process.env;
@@ -20,15 +20,6 @@ const applications = [
   },
   { name: 'axum', program: `${PEEP_RUST_EXAMPLES}/axum`, args: [] },
 ];
-
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 function start(program, args, env) {
   const child = spawn(program, args, { env: { PATH, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });

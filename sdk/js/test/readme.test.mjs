@@ -13,11 +13,11 @@ import {
   writeFileSync,
 } from 'node:fs';
 import http2 from 'node:http2';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { backend, counted } from './backend.mjs';
+import { freePort } from './ports.mjs';
 import { until } from './scripted.mjs';
 
 const root = new URL('..', import.meta.url);
@@ -61,15 +61,6 @@ test('every block of code in the READMEs is an example, and every example is run
   );
   assert.ok(named.length >= 15, `${named.length}`);
 });
-
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 function start(args, env, program = process.execPath, cwd = root) {
   const child = spawn(program, args, {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::Config;
 use crate::event::{self, Event};
+use crate::lines::Lines;
 use crate::queue::Queue;
 use crate::sender;
 
@@ -28,7 +29,6 @@ pub(crate) struct Handle {
 /// Of the handles and the sending thread.
 pub(crate) struct Shared {
     pub(crate) config: Config,
-    head: Vec<u8>,
     pub(crate) state: Mutex<State>,
     /// The sender waits here for work.
     pub(crate) work: Condvar,
@@ -124,10 +124,10 @@ impl Client {
         if config.service == "unknown_service" {
             (config.log)("peep: PEEP_SERVICE is not set; the service is called unknown_service");
         }
+        let lines = Lines::new(event::head(&config.service, &config.env, &config.host, &config.version));
         let shared = Arc::new(Shared {
-            head: event::head(&config.service, &config.env, &config.host, &config.version),
             state: Mutex::new(State {
-                queue: Queue::new(config.queue_bytes(), config.batch_bytes),
+                queue: Queue::new(lines, config.queue_bytes(), config.batch_bytes),
                 stats: Stats::default(),
                 urgent: 0,
                 closed: false,
@@ -178,7 +178,7 @@ impl Client {
             state.wall = Wall::look(now);
         }
         let now_ms = state.wall.unix_ms(now);
-        if state.queue.push(&shared.head, event, detail, now_ms) {
+        if state.queue.push(event, detail, now_ms) {
             // The first event of a batch starts its time; a full batch is work.
             let is_full = state.queue.sealed_ever > sealed;
             if is_full {

@@ -125,7 +125,7 @@ impl Config {
 }
 
 /// Never needed at the same time: deflate's state with what it puts out (some 400 KiB), or what is read of an answer (256 KiB); and
-/// what the connection buffers. `tests/memory.rs` adds all of it up and found 464 KiB.
+/// what the connection buffers; and the openings of lines. `tests/memory.rs` adds all of it up and found 464 KiB.
 const RESERVED_BYTES: usize = 512 << 10;
 
 impl fmt::Debug for Config {

@@ -102,9 +102,8 @@ impl<'a> Event<'a> {
         self.error.len() + attrs.sum::<usize>()
     }
 
-    /// Appends the line. `head` is [`head`]'s, of the process; `now_ms` stands in for [`Event::ended`]. Without `detail` only what is
-    /// counted is written.
-    pub(crate) fn write(&self, head: &[u8], detail: bool, now_ms: u64, line: &mut Vec<u8>) {
+    /// Appends the beginning of the line, which the next event of the same route has too. `head` is [`head`]'s, of the process.
+    pub(crate) fn write_opening(&self, head: &[u8], line: &mut Vec<u8>) {
         line.extend_from_slice(head);
         if !self.route.is_empty() {
             write_text(b",\"route\":\"", self.route, ROUTE_BYTES_MAX, Controls::Spaces, line);
@@ -116,12 +115,18 @@ impl<'a> Event<'a> {
             line.extend_from_slice(b",\"status\":");
             write_number(status.into(), line);
         }
+    }
+
+    /// Appends the rest of the line. `now` stands in for [`Event::ended`]. Without `detail` only what is counted is written.
+    pub(crate) fn write_rest(&self, detail: bool, now: &Stamp, line: &mut Vec<u8>) {
         if let Some(duration) = self.duration.filter(|duration| *duration <= DURATION_MAX) {
             line.extend_from_slice(b",\"duration_ms\":");
             write_milliseconds(duration, line);
         }
-        line.extend_from_slice(b",\"ts\":");
-        write_number(self.ended.map_or(now_ms, unix_ms), line);
+        match self.ended {
+            Some(ended) => Stamp::of(unix_ms(ended)).write(line),
+            None => now.write(line),
+        }
         if !self.error.is_empty() {
             write_text(b",\"error\":\"", self.error, ERROR_BYTES_MAX, Controls::Escaped, line);
         }
@@ -243,9 +248,48 @@ fn write_character(character: char, controls: Controls, line: &mut Vec<u8>) {
     }
 }
 
-/// Two digits at a step: a time has thirteen of them.
-fn write_number(mut number: u64, line: &mut Vec<u8>) {
-    let mut digits = [0_u8; 20];
+/// The field `ts`, written down: within a millisecond a busy service has many events.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stamp {
+    unix_ms: u64,
+    text: [u8; TS.len() + DIGITS_MAX],
+    length: usize,
+}
+
+const TS: &[u8] = b",\"ts\":";
+
+impl Stamp {
+    pub(crate) fn of(unix_ms: u64) -> Self {
+        let mut text = [0; TS.len() + DIGITS_MAX];
+        let mut digits = [0; DIGITS_MAX];
+        let digits = written(unix_ms, &mut digits);
+        let length = TS.len() + digits.len();
+        text[..TS.len()].copy_from_slice(TS);
+        text[TS.len()..length].copy_from_slice(digits);
+        Self { unix_ms, text, length }
+    }
+
+    /// Is this time from now on.
+    pub(crate) fn set(&mut self, unix_ms: u64) {
+        if self.unix_ms != unix_ms {
+            *self = Self::of(unix_ms);
+        }
+    }
+
+    fn write(&self, line: &mut Vec<u8>) {
+        line.extend_from_slice(&self.text[..self.length]);
+    }
+}
+
+/// Of any 64 bits.
+const DIGITS_MAX: usize = 20;
+
+fn write_number(number: u64, line: &mut Vec<u8>) {
+    line.extend_from_slice(written(number, &mut [0; DIGITS_MAX]));
+}
+
+/// Two digits at a step.
+fn written(mut number: u64, digits: &mut [u8; DIGITS_MAX]) -> &[u8] {
     let mut start = digits.len();
     while number >= 10 {
         start -= 2;
@@ -257,7 +301,7 @@ fn write_number(mut number: u64, line: &mut Vec<u8>) {
         start -= 1;
         digits[start] = b'0' + number as u8;
     }
-    line.extend_from_slice(&digits[start..]);
+    &digits[start..]
 }
 
 /// `00` to `99`.

@@ -91,16 +91,16 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = ready!(this.inner.poll(context));
-        let mut observation = this.observation.take();
+        let observation = this.observation;
         Poll::Ready(match result {
             Ok(response) => {
                 let has_body = observation.as_mut().is_none_or(|observation| observation.answered(&response));
-                Ok(response.map(|body| Observed::new(body, has_body, observation)))
+                Ok(response.map(|body| Observed::new(body, has_body, observation.take())))
             }
             Err(error) => {
                 // Nobody turned it into a response, so the connection breaks.
                 if let Some(observation) = observation {
-                    observation.end(StatusCode::INTERNAL_SERVER_ERROR.as_u16());
+                    observation.book(StatusCode::INTERNAL_SERVER_ERROR.as_u16(), None);
                 }
                 Err(error)
             }
@@ -164,8 +164,8 @@ impl Ending {
             None => self.finish(),
             // The body broke: what the client got is no response.
             Some(Err(_)) => {
-                if let Some(observation) = self.observation.take() {
-                    observation.end(StatusCode::INTERNAL_SERVER_ERROR.as_u16());
+                if let Some(observation) = &mut self.observation {
+                    observation.book(StatusCode::INTERNAL_SERVER_ERROR.as_u16(), None);
                 }
             }
             Some(Ok(frame)) => {
@@ -184,10 +184,8 @@ impl Ending {
     }
 
     fn finish(&mut self) {
-        if let Some(mut observation) = self.observation.take() {
-            observation.bytes_out = Some(self.sent);
-            let status = observation.status;
-            observation.end(status);
+        if let Some(observation) = &mut self.observation {
+            observation.book(observation.status, Some(self.sent));
         }
     }
 }
@@ -213,7 +211,6 @@ struct Observation {
     is_grpc_method: bool,
     trace: Option<TraceId>,
     bytes_in: Option<u64>,
-    bytes_out: Option<u64>,
     status: u16,
     is_booked: bool,
 }
@@ -278,7 +275,6 @@ impl Observation {
             is_grpc_method: false,
             trace: trace::trace_id(headers),
             bytes_in: length,
-            bytes_out: None,
             status: 0,
             is_booked: false,
         }
@@ -325,12 +321,11 @@ impl Observation {
         }
     }
 
-    fn end(mut self, status: u16) {
-        self.book(status);
-    }
-
-    fn book(&mut self, status: u16) {
-        self.is_booked = true;
+    /// The first time counts.
+    fn book(&mut self, status: u16, bytes_out: Option<u64>) {
+        if std::mem::replace(&mut self.is_booked, true) {
+            return;
+        }
         let grpc = self.grpc.as_ref().filter(|_| self.is_grpc_method).map(PathAndQuery::path);
         let route = self.route.text();
         let trace = self.trace.as_ref().and_then(|trace| std::str::from_utf8(trace).ok());
@@ -341,7 +336,7 @@ impl Observation {
             status: Some(status),
             duration: Some(now.saturating_duration_since(self.started)),
             bytes_in: self.bytes_in,
-            bytes_out: self.bytes_out,
+            bytes_out,
             trace_id: trace.unwrap_or_default(),
             ..Event::default()
         };
@@ -351,8 +346,6 @@ impl Observation {
 
 impl Drop for Observation {
     fn drop(&mut self) {
-        if !self.is_booked {
-            self.book(CLIENT_CLOSED);
-        }
+        self.book(CLIENT_CLOSED, None);
     }
 }

@@ -3,7 +3,7 @@
 //! In the order an event meets them:
 //! - [`PeepLayer`]: a tower layer for axum, hyper, tonic and any other tower service; measures to the end of the body;
 //! - [`Client`]: takes events, of the layer or of your own ([`Event`]), and has the books ([`Stats`]);
-//! - `queue`: what waits, bounded in bytes;
+//! - `lines`: an event as a line of JSON; `queue`: what waits, bounded in bytes;
 //! - `sender`: one thread that sends, compresses and tries again; `answer`, `backoff`, `identity`: what it goes by.
 //!
 //! It never panics into your code, never makes a request wait for ingest, holds at most [`Config::buffer_bytes`], and allocates
@@ -65,6 +65,8 @@ mod client;
 mod config;
 
 mod event;
+
+mod lines;
 
 mod queue;
 

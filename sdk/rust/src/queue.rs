@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use crate::event::Event;
 use crate::identity::Identity;
+use crate::lines::Lines;
 
 /// Events that are sent together.
 #[derive(Debug)]
@@ -35,6 +36,7 @@ pub(crate) enum Form {
 pub(crate) struct Queue {
     bytes_max: usize,
     chunk_bytes: usize,
+    lines: Lines,
     open: Vec<u8>,
     open_events: u64,
     spares: Vec<Vec<u8>>,
@@ -57,10 +59,11 @@ const BATCH_EVENTS_MAX: u64 = 5000;
 const LINE_BYTES: usize = 512;
 
 impl Queue {
-    pub(crate) fn new(bytes_max: usize, chunk_bytes: usize) -> Self {
+    pub(crate) fn new(lines: Lines, bytes_max: usize, chunk_bytes: usize) -> Self {
         Self {
             bytes_max,
             chunk_bytes,
+            lines,
             open: Vec::new(),
             open_events: 0,
             spares: Vec::new(),
@@ -73,7 +76,7 @@ impl Queue {
     }
 
     /// False: there is no room, the event is dropped.
-    pub(crate) fn push(&mut self, head: &[u8], event: &Event<'_>, detail: bool, now_ms: u64) -> bool {
+    pub(crate) fn push(&mut self, event: &Event<'_>, detail: bool, now_ms: u64) -> bool {
         let wanted = LINE_BYTES + event.extra_bytes();
         let is_full = self.open_events >= BATCH_EVENTS_MAX || self.open.len() + wanted > self.open.capacity();
         if is_full && !self.renew() {
@@ -81,7 +84,7 @@ impl Queue {
         }
         let before = self.open.len();
         let capacity = self.open.capacity();
-        event.write(head, detail, now_ms, &mut self.open);
+        self.lines.write(event, detail, now_ms, &mut self.open);
         if self.open.capacity() > capacity {
             // An uncommonly long line made the chunk grow: the growth is booked, or undone where there is no room for it.
             return self.book_growth(before, capacity);

@@ -6,8 +6,9 @@ use serde_json::Value as Json;
 
 use crate::Config;
 use crate::answer::{self, Verdict};
-use crate::event::{Event, Value, head};
+use crate::event::{Event, Stamp, Value, head};
 use crate::identity::Producer;
+use crate::lines::Lines;
 use crate::queue::Queue;
 use crate::{backoff, trace};
 
@@ -57,8 +58,12 @@ fn written(head: &[u8], given: &Json) -> Vec<u8> {
         span_id: text("span_id"),
         attrs: &attrs,
     };
+    line(head, &event, true, 0)
+}
+
+fn line(head: &[u8], event: &Event<'_>, detail: bool, now_ms: u64) -> Vec<u8> {
     let mut line = Vec::new();
-    event.write(head, true, 0, &mut line);
+    Lines::new(head.to_vec()).write(event, detail, now_ms, &mut line);
     line
 }
 
@@ -103,20 +108,46 @@ fn numbers_are_written_as_the_standard_library_does() {
     numbers.push(u64::MAX);
     for number in numbers {
         let event = Event { bytes_out: Some(number), ..Event::new("/a") };
-        let mut line = Vec::new();
-        event.write(b"{\"a\":1", true, number, &mut line);
+        let line = line(b"{\"a\":1", &event, true, number);
         let out = if number < 1 << 53 { format!(",\"bytes_out\":{number}") } else { String::new() };
         assert_eq!(String::from_utf8(line).unwrap(), format!("{{\"a\":1,\"route\":\"/a\",\"ts\":{number}{out}}}\n"));
     }
 }
 
 #[test]
+fn what_was_written_before_changes_no_line() {
+    // Routes whose openings displace one another, and some that are not remembered.
+    let routes: Vec<String> =
+        (0..90).map(|index| "/é\"".repeat(index % 3) + &"/r".repeat(index * index % 300)).collect();
+    let (methods, statuses) = (["", "GET", "POST", "A", "AG"], [None, Some(200), Some(404), Some(99), Some(600)]);
+    let head = head("shop", "dev", "web-1", "");
+    let mut lines = Lines::new(head.clone());
+    let (mut found, mut wanted) = (Vec::new(), Vec::new());
+    for step in 0..30_000_usize {
+        // Each event twice, the second time with its opening there; a prime, so that what follows one another is seldom alike.
+        let at = step / 2 * 7919 % (routes.len() * methods.len() * statuses.len());
+        let event = Event {
+            method: methods[at / routes.len() % methods.len()],
+            status: statuses[at / routes.len() / methods.len()],
+            duration: Some(Duration::from_micros(step as u64)),
+            ..Event::new(&routes[at % routes.len()])
+        };
+        let now_ms = (step / 3) as u64;
+        found.clear();
+        wanted.clear();
+        lines.write(&event, true, now_ms, &mut found);
+        event.write_opening(&head, &mut wanted);
+        event.write_rest(true, &Stamp::of(now_ms), &mut wanted);
+        assert_eq!(String::from_utf8_lossy(&found), String::from_utf8_lossy(&wanted), "step {step}");
+    }
+}
+
+#[test]
 fn without_detail_an_event_keeps_what_is_counted() {
-    let mut line = Vec::new();
     let attrs = [("a", Value::from(1))];
     let event =
         Event { status: Some(200), bytes_in: Some(3), ended: Some(UNIX_EPOCH), ..Event::new("/a").attrs(&attrs) };
-    event.write(&head("shop", "", "", ""), false, 1, &mut line);
+    let line = line(&head("shop", "", "", ""), &event, false, 1);
     assert_eq!(line, b"{\"service\":\"shop\",\"source\":\"sdk\",\"route\":\"/a\",\"status\":200,\"ts\":0}\n");
 }
 
@@ -208,13 +239,13 @@ fn a_producer_counts_from_0_and_is_replaced_after_its_time() {
 #[test]
 fn a_queue_never_holds_more_than_it_may_and_gives_back_every_line_that_it_took() {
     let bytes_max = 256 << 10;
-    let mut queue = Queue::new(bytes_max, 16 << 10);
+    let mut queue = Queue::new(Lines::new(b"{\"a\":1".to_vec()), bytes_max, 16 << 10);
     let route = "é".repeat(250);
     let mut taken = 0;
     for index in 0..20_000_usize {
         let error = "x".repeat(if index % 100 == 0 { 4000 } else { 0 });
         let event = Event::new(&route[..index % 250 * 2]).error(&error);
-        taken += u64::from(queue.push(b"{\"a\":1", &event, true, 1));
+        taken += u64::from(queue.push(&event, true, 1));
         assert!(queue.bytes() <= bytes_max, "{} bytes", queue.bytes());
         assert_eq!(queue.events(), taken);
     }

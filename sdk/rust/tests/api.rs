@@ -13,11 +13,12 @@ const SOURCES: [(&str, &str); 5] = [
 ];
 
 /// Implementations for what nobody outside can name.
-const PRIVATE: [&str; 8] = [
+const PRIVATE: [&str; 9] = [
     "for Handle",
     "impl Shared",
     "impl State",
     "impl Wall",
+    "impl Stamp",
     "impl Ending",
     "for Ending",
     "impl RouteOf",

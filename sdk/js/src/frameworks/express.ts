@@ -1,5 +1,7 @@
 /**
- * Express 4 and 5: `app.use(peepExpress())` before everything that is to be counted.
+ * Express 4 and 5: `peepExpressApp(express())` for a whole application, or `app.use(peepExpress())` before everything that is to be counted.
+ *
+ * Either leaves the application cheaper than it was, see `declare`.
  *
  * The route is put together from what the application registered: the route's own path, and the paths at which its
  * routers and applications are mounted. `req.baseUrl` is not used, because it has values in it (`/users/4711`). What
@@ -10,6 +12,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Client } from '../client.js';
 import { type Options, peep } from '../node.js';
 import { templateOf } from '../template.js';
+import { declare, learnMark } from './declare.js';
 import { observe } from './observe.js';
 
 export { setRoute } from './observe.js';
@@ -17,6 +20,7 @@ export { setRoute } from './observe.js';
 type Path = string | RegExp | Path[];
 interface Route {
   path: Path;
+  [TEMPLATE]?: string;
 }
 /** A layer of Express's router, of which this much is looked at. */
 interface Layer {
@@ -37,32 +41,82 @@ interface Application {
   mountpath?: string | string[];
   parent?: Application;
 }
-type ExpressRequest = IncomingMessage & { route?: Route; app?: Application };
+type ExpressRequest = IncomingMessage & { route?: Route; app?: Application | undefined };
 type Middleware = (
   request: IncomingMessage,
   response: ServerResponse,
   next: (error?: unknown) => void,
 ) => void;
+type Handle = (this: unknown, request: IncomingMessage, response: ServerResponse, next: unknown) => unknown;
 
 export function peepExpress(options: Options & { client?: Client } = {}): Middleware {
   const client = options.client ?? peep(options);
+  let isFirst = client.enabled;
   return function observed(request, response, next) {
+    if (isFirst) {
+      isFirst = false;
+      const app = outermost((request as ExpressRequest).app);
+      if (app !== undefined) wrapHandle(app, declare);
+    }
     observe(client, request as ExpressRequest, response, routeOf);
     next();
   };
 }
 
-/** Routes are made once and used for ever: each is looked for once. */
-const known = new WeakMap<Route, string>();
+/** Counts every request of an application, and returns it. */
+export function peepExpressApp<A>(app: A, options: Options & { client?: Client } = {}): A {
+  const client = options.client ?? peep(options);
+  if (!client.enabled) return app;
+  const isWrapped = wrapHandle(app, (request, response) => {
+    declare(request, response);
+    observe(client, request, response, routeOf);
+  });
+  if (!isWrapped)
+    client.say('express', 'what peepExpressApp was given is no Express application, and is not counted');
+  return app;
+}
+
+/** Does something first with each request of an application, which is a function that calls its own method `handle`. */
+function wrapHandle(
+  app: unknown,
+  first: (request: IncomingMessage, response: ServerResponse) => void,
+): boolean {
+  const handle = (app as { handle?: Handle } | undefined | null)?.handle;
+  if (typeof handle !== 'function') return false;
+  const value: Handle = function (this: unknown, request, response, next) {
+    first(request, response);
+    return handle.call(this, request, response, next);
+  };
+  return Reflect.defineProperty(app as object, 'handle', {
+    value,
+    configurable: true,
+    enumerable: true,
+    writable: true,
+  });
+}
+
+/** The application that the server calls; others are mounted in it. */
+function outermost(app: Application | undefined): Application | undefined {
+  let outer = app;
+  for (let depth = 0; outer?.parent !== undefined && depth < DEPTH_MAX; depth += 1) outer = outer.parent;
+  return outer;
+}
+
+/** Routes are made once and used for ever: each is looked for once. It is kept on the route, which was just in use: nothing else is looked up. */
+const TEMPLATE = Symbol('peep.sdk.template');
 
 function routeOf(request: ExpressRequest): string {
   const { route } = request;
   if (route === undefined || route === null) return '';
-  const template = known.get(route);
-  if (template !== undefined) return template;
-  const found = fullTemplate(route, request.app);
-  known.set(route, found);
-  return found;
+  return route[TEMPLATE] ?? newTemplate(route, request);
+}
+
+function newTemplate(route: Route, request: ExpressRequest): string {
+  learnMark(request);
+  const value = fullTemplate(route, request.app);
+  // A route that nothing can be added to is looked for each time.
+  Reflect.defineProperty(route, TEMPLATE, { value });
+  return value;
 }
 
 function fullTemplate(route: Route, app: Application | undefined): string {

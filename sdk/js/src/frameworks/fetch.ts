@@ -8,8 +8,8 @@
 
 import type { Client } from '../client.js';
 import { edge } from '../edge.js';
+import { sizeOf } from '../event.js';
 import type { Options } from '../options.js';
-import { sizeOf } from './observe.js';
 
 type Handler<A extends unknown[]> = (request: Request, ...rest: A) => Response | Promise<Response>;
 

@@ -6,9 +6,9 @@
 
 import type { Client } from '../client.js';
 import { edge } from '../edge.js';
+import { sizeOf } from '../event.js';
 import type { Options } from '../options.js';
 import { templateOf } from '../template.js';
-import { sizeOf } from './observe.js';
 
 interface Matched {
   path: string;

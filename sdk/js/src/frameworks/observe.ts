@@ -15,6 +15,19 @@ export type Observed = IncomingMessage & { [ROUTE]?: string };
 /** A route that the application set itself, which beats the framework's. */
 export const ROUTE = Symbol.for('peep.sdk.route');
 
+/** Node's global is a getter. */
+const clock = performance;
+
+/** Of the process, also when the package is loaded twice: whether any route was named by the application. */
+const NAMED = Symbol.for('peep.sdk.named');
+const place = globalThis as { [NAMED]?: { any: boolean } };
+place[NAMED] ??= { any: false };
+const named = place[NAMED];
+
+/**
+ * What is known at the beginning is read at the beginning. Express replaces the prototypes of request and response, after which V8 knows their hidden
+ * classes no longer: to read a property costs one to three microseconds then, also of one that is not there (`bench/README.md`).
+ */
 export function observe<R extends IncomingMessage>(
   client: Client,
   request: R,
@@ -22,35 +35,36 @@ export function observe<R extends IncomingMessage>(
   routeOf: (request: R, response: ServerResponse) => string,
 ): void {
   if (!client.enabled) return;
-  const started = performance.now();
+  const started = clock.now();
+  const { method = '', headers } = request;
   response.on('close', () => {
     try {
-      const now = performance.now();
-      const { headers } = request;
+      const now = clock.now();
       const isComplete = response.writableFinished ?? response.writableEnded;
       client.note(
-        (request as Observed)[ROUTE] ?? routeOf(request, response),
-        request.method ?? '',
+        (named.any ? (request as Observed)[ROUTE] : undefined) ?? routeOf(request, response),
+        method,
         isComplete ? response.statusCode : 499,
         now - started,
         now,
-        sizeOf(headers['content-length']),
-        sizeOf(response.getHeader('content-length')),
+        headers['content-length'],
+        bytesOut(response),
         headers.traceparent,
       );
     } catch {
-      client.request('', request.method ?? '', response.statusCode, performance.now() - started);
+      client.request('', method, response.statusCode, clock.now() - started);
     }
   });
 }
 
-/** Names the route of a request from inside the application, as a template. */
-export function setRoute(request: object, route: string): void {
-  (request as Observed)[ROUTE] = route;
+/** Node.js keeps the size as a number, also where it wrote the header itself. Where it does not, the header is looked for. */
+function bytesOut(response: ServerResponse): unknown {
+  const { _contentLength: length } = response as { _contentLength?: unknown };
+  return typeof length === 'number' ? length : response.getHeader('content-length');
 }
 
-export function sizeOf(header: unknown): number {
-  if (header === undefined) return -1;
-  const size = Number(header);
-  return Number.isSafeInteger(size) && size >= 0 ? size : -1;
+/** Names the route of a request from inside the application, as a template. */
+export function setRoute(request: object, route: string): void {
+  named.any = true;
+  (request as Observed)[ROUTE] = route;
 }
