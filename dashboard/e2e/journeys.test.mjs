@@ -275,6 +275,26 @@ test('the cursor is one time in all charts, by mouse and by keyboard', async () 
   await context.close();
 });
 
+test('events that come late mark the step that they revise', async () => {
+  const service = unique('late');
+  await send(requests(service, 20, { ageMs: 90_000 }));
+  const { page, context, problems } = await open(browser, `/service/?service=${service}`);
+  const chart = page.getByRole('region', { name: 'Requests', exact: true }).getByRole('img');
+  // A page that is slow to read is told of several changes at once, and then cannot tell which came late.
+  await eventually(
+    'the chart says how many',
+    async () => {
+      await send(requests(service, 20, { ageMs: 60_000 }));
+      await page.waitForTimeout(2000);
+      return (await chart.getAttribute('aria-label')) ?? '';
+    },
+    (label) => /\+\d+ late events, \d\d:\d\d:\d0\./.test(label),
+    30_000,
+  );
+  assert.deepEqual(problems, []);
+  await context.close();
+});
+
 test('a chart can be read as a table', async () => {
   const { page, context } = await open(browser, `/service/?service=${failing}`);
   const errors = page.getByRole('region', { name: 'Errors', exact: true });
@@ -393,6 +413,25 @@ test('the keyboard does it all', async () => {
   await page.getByRole('combobox', { name: 'Search or jump' }).fill(fine);
   await page.keyboard.press('Enter');
   await page.waitForURL(`**/service/?service=${fine}`);
+  await context.close();
+});
+
+test('a pause pressed the moment a view has changed is kept', async () => {
+  const { page, context } = await open(browser, '/');
+  await page.locator('table [data-row]').first().waitFor();
+  const range = page.getByRole('button', { name: '1 h', exact: true });
+  await range.evaluate((button) => {
+    new MutationObserver((_, observer) => {
+      observer.disconnect();
+      document.body.dispatchEvent(new KeyboardEvent('keydown', { key: ' ', bubbles: true }));
+    }).observe(button, { attributeFilter: ['aria-pressed'] });
+  });
+  await range.click();
+  await eventually(
+    'it is paused',
+    () => textOf(page.locator('.live-badge:visible')),
+    (text) => text.startsWith('Paused'),
+  );
   await context.close();
 });
 
@@ -530,7 +569,7 @@ test('a server that restarts says so, and live resumes by itself with nothing mi
   );
   away = true;
   // What the server closes every socket with when it is told to stop.
-  await socket.close({ code: 1001, reason: 'restarting' });
+  await socket.close({ code: 1001, reason: 'retry=1; the service restarts' });
   await eventually(
     'the bar',
     () => page.getByRole('status').allTextContents(),

@@ -298,6 +298,26 @@ test('two halves of a window are compared, with the table behind the sentence', 
   await context.close();
 });
 
+test('requests of 0 ms, as a log of nginx has them, are drawn on every logarithmic axis', async () => {
+  const quick = unique('quick');
+  for (const durationMs of [0, 0, 30])
+    await send(requests(quick, 60, { ageMs: 40_000, durationMs, route: `/took-${durationMs}` }));
+  const drawn = [
+    // What single requests are read from is flushed with what is compared, which is asked once.
+    [`/requests/?service=${quick}`, /^Durations of /],
+    [`/compare/?service=${quick}&a=host:web-0&b=host:web-1`, /^Durations, /],
+    [`/service/?service=${quick}`, /^Requests by duration over /],
+  ];
+  for (const [path, name] of drawn) {
+    const { page, context, problems } = await open(browser, path);
+    await page.getByRole('img', { name }).first().waitFor({ timeout: stored });
+    // A page that is stuck draws no further frame.
+    await page.waitForFunction(() => new Promise((drawn) => requestAnimationFrame(() => drawn(true))));
+    assert.deepEqual(problems, [], path);
+    await context.close();
+  }
+});
+
 test('a rule is previewed, saved, switched off and deleted', async () => {
   const { page, context, problems } = await openAsAdmin('/alerts/');
   await page

@@ -8,7 +8,9 @@ import { BlockFailed } from '@/components/shell/states';
 import { Button } from '@/components/ui/button';
 import { Glyph } from '@/components/ui/glyph';
 import { Icon } from '@/components/ui/icon';
+import { Name } from '@/components/ui/name';
 import { burn, describe, nameOf, PRESETS } from '@/lib/alerts/words';
+import { isolated } from '@/lib/format/isolate';
 import { age, moment, zoneName } from '@/lib/format/time';
 import { fetchAlerts, fetchPresets, type KnownRule, type Rule, updateAlert } from '@/lib/query/alerts';
 import { RequestFailed } from '@/lib/query/http';
@@ -164,7 +166,7 @@ function Firing({ rule }: { rule: KnownRule }) {
         <p className="font-name">{rule.sentence || rule.name}</p>
         {rule.sentence !== '' && (
           <p className="text-12 text-ink2">
-            <bdi>{rule.name}</bdi>
+            <Name>{rule.name}</Name>
           </p>
         )}
       </div>
@@ -261,7 +263,7 @@ function RulesTable({ rules, onEdit, onChanged }: RulesProps) {
                 title={rule.name}
                 onClick={() => onEdit(rule)}
               >
-                <bdi>{rule.name}</bdi>
+                <Name>{rule.name}</Name>
               </button>
               {nameOf(rule.target) !== rule.name && (
                 <span className="block truncate text-12 text-ink2">{describe(rule.target)}</span>
@@ -271,8 +273,16 @@ function RulesTable({ rules, onEdit, onChanged }: RulesProps) {
               </span>
             </td>
             <td className="truncate pr-3 max-tablet:hidden">
-              {rule.service ?? <span className="text-ink2">all services</span>}
-              {rule.env !== null && <span className="ml-2 text-ink2">{rule.env}</span>}
+              {rule.service === null ? (
+                <span className="text-ink2">all services</span>
+              ) : (
+                <Name>{rule.service}</Name>
+              )}
+              {rule.env !== null && (
+                <span className="ml-2 text-ink2">
+                  <Name>{rule.env}</Name>
+                </span>
+              )}
             </td>
             <td className="truncate pr-3 font-mono text-12 text-ink2 max-desktop:hidden">
               {rule.receiverShown ?? <span className="font-sans text-13">only this page</span>}
@@ -297,7 +307,7 @@ function Switch({ rule, onChanged }: { rule: KnownRule; onChanged: () => void })
       type="button"
       role="switch"
       aria-checked={rule.enabled}
-      aria-label={`${rule.name}: on`}
+      aria-label={`${isolated(rule.name)}: on`}
       disabled={busy}
       className="relative inline-grid h-6 w-10 place-items-center max-tablet:h-11"
       onClick={() => {

@@ -9,6 +9,7 @@ import { Field, INPUT } from '@/components/ui/field';
 import { Modal } from '@/components/ui/modal';
 import { Ticked } from '@/components/ui/ticked';
 import { KIND_NAMES, nameOf, previewSentence, problemOf } from '@/lib/alerts/words';
+import { isolated } from '@/lib/format/isolate';
 import { day, moment, type Zone } from '@/lib/format/time';
 import {
   createAlert,
@@ -85,8 +86,8 @@ export function Editor({
             setProblem(wrong);
             return;
           }
-          if (draft.known === null) run(createAlert(complete), `${complete.name}: watching.`);
-          else run(updateAlert(draft.known, complete), `${complete.name}: saved.`);
+          if (draft.known === null) run(createAlert(complete), `${isolated(complete.name)}: watching.`);
+          else run(updateAlert(draft.known, complete), `${isolated(complete.name)}: saved.`);
         }}
       >
         <Field label="What is watched">
@@ -120,11 +121,11 @@ export function Editor({
               >
                 <option value="">all services, each by itself</option>
                 {rule.service !== null && !services.some((item) => item.service === rule.service) && (
-                  <option value={rule.service}>{rule.service}</option>
+                  <option value={rule.service}>{isolated(rule.service)}</option>
                 )}
                 {services.map((item) => (
                   <option key={item.id} value={item.service}>
-                    {item.service}
+                    {isolated(item.service)}
                   </option>
                 ))}
               </select>
@@ -140,11 +141,11 @@ export function Editor({
               >
                 <option value="">all environments</option>
                 {rule.env !== null && !envs.includes(rule.env) && (
-                  <option value={rule.env}>{rule.env}</option>
+                  <option value={rule.env}>{isolated(rule.env)}</option>
                 )}
                 {envs.map((env) => (
                   <option key={env} value={env}>
-                    {env}
+                    {isolated(env)}
                   </option>
                 ))}
               </select>

@@ -27,7 +27,7 @@ interface Props {
   /** Right of the title while no cursor is out. */
   note: string;
   /** Added to the time under the cursor. */
-  cursorNote?: string;
+  cursorNote?: string | ((index: number) => string);
   head: (index: number | null) => ReactNode;
   spec: PlotSpec;
   data: PlotData;
@@ -90,7 +90,11 @@ export function ChartCard(props: Props) {
         <p className="live-number whitespace-nowrap text-12 text-ink3">
           {time === null
             ? props.note
-            : [moment(time, view.tz, Date.now(), true), lateAt(props.data.late, time), props.cursorNote]
+            : [
+                moment(time, view.tz, Date.now(), true),
+                lateAt(props.data.late, time),
+                noteAt(props.cursorNote, index),
+              ]
                 .filter((part) => part)
                 .join(', ')}
         </p>
@@ -122,6 +126,9 @@ export function ChartCard(props: Props) {
     </section>
   );
 }
+
+const noteAt = (note: Props['cursorNote'], index: number | null) =>
+  typeof note === 'function' ? (index === null ? '' : note(index)) : note;
 
 /** What can be done with a stretch of time that was selected and not zoomed into. */
 function Picked(props: {

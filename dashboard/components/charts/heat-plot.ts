@@ -8,6 +8,7 @@
 import { latency, write } from '@/lib/format/number';
 import { tickLabel, timeTicks, type Zone } from '@/lib/format/time';
 import type { Heatmap } from '@/lib/query/heatmap';
+import { rowsTo } from '@/lib/series/axis';
 import { findGaps } from '@/lib/series/gaps';
 import { heat, RAMP, type Ramp, ramp } from '@/lib/series/heat';
 import type { Column } from '@/lib/series/types';
@@ -227,15 +228,11 @@ export class HeatPlot {
     return left + ((t - this.data.fromMs) / (this.data.endMs - this.data.fromMs)) * width;
   }
 
-  /** Rows are equally high and their bounds a geometric series, so between two bounds the logarithm is linear. */
+  /** Rows are equally high. */
   private yOf(us: number): number {
     const { top, height } = this.box();
-    const { rowUs } = this.data.heatmap;
     const { low, merge } = this.rows;
-    const bottom = rowUs[low] ?? 1;
-    const lines = this.lines();
-    const end = rowUs[Math.min(rowUs.length - 1, low + lines * merge)] ?? bottom * 10;
-    const part = Math.log(Math.max(us, 0.5) / bottom) / Math.log(end / bottom);
+    const part = (rowsTo(us, this.data.heatmap.rowUs) - low) / (this.lines() * merge);
     return top + height - part * height;
   }
 
@@ -363,7 +360,8 @@ export class HeatPlot {
     if (this.rows.high < 0) return;
     context.textAlign = 'right';
     context.textBaseline = 'middle';
-    const bottomUs = heatmap.rowUs[this.rows.low] ?? 1;
+    // Durations are whole microseconds; the first row begins at 0.
+    const bottomUs = Math.max(1, heatmap.rowUs[this.rows.low] ?? 1);
     const topUs = heatmap.rowUs[Math.min(heatmap.rowUs.length - 1, this.rows.high + 1)] ?? bottomUs * 10;
     const decade = height / Math.max(0.5, Math.log10(topUs / bottomUs));
     const mantissas = decade >= 60 ? [1, 2, 5] : [1];

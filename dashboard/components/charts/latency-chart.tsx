@@ -139,12 +139,17 @@ export function LatencyChart({ row, frame, errorBound, markers, releases, stale,
   };
   const samples = (index: number | null): number =>
     index === null ? window.latencyCount : (columns.latencyCount[index] ?? 0);
+  /** Whether a value is only one of the slowest of a handful. */
+  const isFew = (name: string, index: number | null): boolean =>
+    at(name, index) !== null && samples(index) < (LINES[name]?.needs ?? 1);
 
   return (
     <ChartCard
       title="Latency"
       note={`bound ${bound(errorBound)}`}
-      cursorNote={bound(errorBound)}
+      cursorNote={(index) =>
+        inline && names.some((name) => isFew(name, index)) ? `of ${samples(index)}` : bound(errorBound)
+      }
       spec={spec}
       data={data}
       plotClass={plotClass}
@@ -171,7 +176,7 @@ export function LatencyChart({ row, frame, errorBound, markers, releases, stale,
             {names.map((name) => {
               const item = LINES[name] as (typeof LINES)[string];
               const value = at(name, index);
-              const few = value !== null && n < item.needs;
+              const few = isFew(name, index);
               return (
                 <div
                   key={item.name}
@@ -185,7 +190,8 @@ export function LatencyChart({ row, frame, errorBound, markers, releases, stale,
                   <dt className="flex items-center gap-1 text-12 leading-[14px] text-ink2">
                     <span className={`h-[3px] w-2.5 shrink-0 rounded-data ${item.swatch}`} />
                     {item.name}
-                    {few && <span className="text-ink3">of {n}</span>}
+                    {/* In one line there is no room beside four digits; then it stands beside the time. */}
+                    {few && !(inline && index !== null) && <span className="text-ink3">of {n}</span>}
                   </dt>
                   <dd className="leading-5">
                     <Num

@@ -478,10 +478,15 @@ export class Plot {
         const last = values.findLast((value, at) => value !== null && at !== this.data.open);
         return line.edge === undefined || last === undefined || last === null || last <= 0
           ? null
-          : { text: line.edge, y: chart.valToPos(last, 'y', true) };
+          : {
+              text: line.edge,
+              y: chart.valToPos(last, 'y', true),
+              rank: index === 0 ? this.spec.lines.length : index,
+            };
       })
       .filter((mark) => mark !== null)
-      .sort((a, b) => a.y - b.y);
+      // Where lines are one, their names keep their order: the slowest, which is drawn first, then the deepest in the tail.
+      .sort((a, b) => a.y - b.y || b.rank - a.rank);
     marks.forEach((mark, index) => {
       const above = marks[index - 1];
       mark.y = Math.max(mark.y, above === undefined ? top + lead / 2 : above.y + lead);

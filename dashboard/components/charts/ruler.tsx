@@ -34,6 +34,12 @@ export function rulerTicks({ lowMs, highMs }: RulerAxis): number[] {
   return ticks;
 }
 
+/** Those of them that are named: where there are many, every other one, counted from 1 ms. */
+export function rulerLabels(axis: RulerAxis): number[] {
+  const ticks = rulerTicks(axis);
+  return ticks.length <= 6 ? ticks : ticks.filter((ms) => Math.round(Math.log10(ms)) % 2 === 0);
+}
+
 export function rulerX({ lowMs, highMs }: RulerAxis, ms: number, width: number): number {
   const part = Math.log(Math.max(ms, lowMs) / lowMs) / Math.log(highMs / lowMs);
   return 2 + Math.min(1, part) * (width - 4);

@@ -4,6 +4,7 @@
 import { useMemo } from 'react';
 import { usePageData } from '@/components/shell/page-data';
 import { useServices } from '@/components/shell/services';
+import { isolated } from '@/lib/format/isolate';
 import { toHref } from '@/lib/view/url';
 import type { Marker } from './plot';
 
@@ -28,7 +29,9 @@ export function useMarkers(): readonly Marker[] {
           const length = Math.max(60_000, Math.min(COMPARED_MS, minute - t));
           return {
             t,
-            label: onService ? release.version : `${release.service} ${release.version}`,
+            label: onService
+              ? isolated(release.version)
+              : `${isolated(release.service)} ${isolated(release.version)}`,
             href: toHref({
               ...view,
               page: 'compare',

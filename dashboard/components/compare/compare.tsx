@@ -8,10 +8,12 @@ import { useServices } from '@/components/shell/services';
 import { BlockFailed } from '@/components/shell/states';
 import { Button } from '@/components/ui/button';
 import { INPUT } from '@/components/ui/field';
+import { Name } from '@/components/ui/name';
 import { Num } from '@/components/ui/num';
 import { percent } from '@/lib/compare/plot';
 import { parseSide, type Side, saySide, windowsBefore, writeSide } from '@/lib/compare/side';
 import { difference, factor, JUDGED, judge, tooFew } from '@/lib/compare/words';
+import { isolated } from '@/lib/format/isolate';
 import { bound, change, exactCount, latency, share, write } from '@/lib/format/number';
 import { type Comparison, fetchComparison } from '@/lib/query/compare';
 import { fetchReleases } from '@/lib/query/releases';
@@ -103,11 +105,11 @@ export function Compare() {
           >
             <option value="">all services</option>
             {view.service !== null && !services.some((item) => item.service === view.service) && (
-              <option value={view.service}>{view.service}</option>
+              <option value={view.service}>{isolated(view.service)}</option>
             )}
             {services.map((item) => (
               <option key={item.id} value={item.service}>
-                {item.service}
+                {isolated(item.service)}
               </option>
             ))}
           </select>
@@ -191,13 +193,19 @@ function Legend({ comparison }: { comparison: Comparison }) {
         <svg width="18" height="4" aria-hidden="true">
           <path d="M0 2h18" className="stroke-was" strokeWidth="2" strokeDasharray="4 3" />
         </svg>
-        A <span className="text-ink">{comparison.a.label}</span>
+        A{' '}
+        <span className="text-ink">
+          <Name>{comparison.a.label}</Name>
+        </span>
       </span>
       <span className="flex items-center gap-2">
         <svg width="18" height="4" aria-hidden="true">
           <path d="M0 2h18" className="stroke-p99" strokeWidth="2.5" />
         </svg>
-        B <span className="text-ink">{comparison.b.label}</span>
+        B{' '}
+        <span className="text-ink">
+          <Name>{comparison.b.label}</Name>
+        </span>
       </span>
     </p>
   );
@@ -329,11 +337,11 @@ function Routes({ comparison }: { comparison: Comparison }) {
             >
               <td
                 className="truncate pr-3 pl-4 text-left font-mono text-12 max-tablet:pl-3"
-                title={`${row.method} ${row.route}`}
+                title={`${row.method} ${isolated(row.route)}`}
               >
                 <span className="text-ink2">{row.method} </span>
                 {view.service === null ? (
-                  row.route
+                  <Name>{row.route}</Name>
                 ) : (
                   <Link
                     href={hrefOf(view, {
@@ -345,7 +353,7 @@ function Routes({ comparison }: { comparison: Comparison }) {
                     prefetch={false}
                     className="hover:underline"
                   >
-                    <bdi>{row.route}</bdi>
+                    <Name>{row.route}</Name>
                   </Link>
                 )}
               </td>

@@ -1,11 +1,12 @@
 'use client';
 
+/** Both histograms on one logarithmic axis, B above and A below it. Each as shares of its own side, so sizes do not matter. */
 import { useWidth } from '@/components/ui/use-width';
 import { logScale, occupied } from '@/lib/compare/plot';
-/** Both histograms on one logarithmic axis, B above and A below it. Each as shares of its own side, so sizes do not matter. */
+import { isolated } from '@/lib/format/isolate';
 import { exactCount, latency, share, write } from '@/lib/format/number';
 import type { Comparison } from '@/lib/query/compare';
-import { logTicks } from '@/lib/series/axis';
+import { logBound, logTicks } from '@/lib/series/axis';
 
 const HEIGHT = 300;
 const BOTTOM = 30;
@@ -28,7 +29,8 @@ export function Mirror({ comparison }: { comparison: Comparison }) {
   const most = Math.max(...sharesA, ...sharesB, 1e-9);
   const middle = Math.round((HEIGHT - BOTTOM + TOP) / 2);
   const half = middle - TOP - 4;
-  const x = logScale(us(first) / 1000, us(end) / 1000, 0, width);
+  const ends = [logBound(first, histogram.rowUs) / 1000, us(end) / 1000] as const;
+  const x = logScale(...ends, 0, width);
   // Something is never drawn as nothing, and nothing never as something.
   const bar = (part: number) => (part === 0 ? 0 : Math.max(1.5, (part / most) * half));
   const place = (row: number) => {
@@ -37,11 +39,12 @@ export function Mirror({ comparison }: { comparison: Comparison }) {
   };
   const peak = (list: readonly number[]) =>
     list.reduce((best, n, index) => (n > (list[best] ?? 0) ? index : best), 0) + first;
-  const label = `Durations, ${b.label} above and ${a.label} below: ${a.label} mostly at ${write(latency(us(peak(sharesA)) / 1000))}, ${b.label} mostly at ${write(latency(us(peak(sharesB)) / 1000))}.`;
+  const [nameA, nameB] = [isolated(a.label), isolated(b.label)];
+  const label = `Durations, ${nameB} above and ${nameA} below: ${nameA} mostly at ${write(latency(us(peak(sharesA)) / 1000))}, ${nameB} mostly at ${write(latency(us(peak(sharesB)) / 1000))}.`;
   return (
     <div ref={ref} className="min-w-0">
       <svg width={width} height={HEIGHT} role="img" aria-label={label} className="block text-11">
-        {logTicks([us(first) / 1000, us(end) / 1000]).map((ms) => (
+        {logTicks(ends).map((ms) => (
           <g key={ms}>
             <path d={`M${Math.round(x(ms)) + 0.5} ${TOP}V${HEIGHT - BOTTOM}`} className="stroke-(--grid)" />
             {x(ms) > 14 && x(ms) < width - 18 && (

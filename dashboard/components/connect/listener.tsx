@@ -12,6 +12,7 @@ import { usePageData } from '@/components/shell/page-data';
 import { Button } from '@/components/ui/button';
 import { CodeBlock } from '@/components/ui/code-block';
 import { Glyph } from '@/components/ui/glyph';
+import { Name } from '@/components/ui/name';
 import { Ticked } from '@/components/ui/ticked';
 import { keepKey } from '@/lib/connect/fresh-key';
 import { exactCount, latency, NBSP, write } from '@/lib/format/number';
@@ -130,7 +131,7 @@ export function Listener({ service, env, url, keyId, curl }: Props) {
           prefetch={false}
           className="mt-4 inline-flex h-8 items-center rounded-control bg-ink px-3 font-strong text-bg hover:bg-ink2 max-tablet:h-11"
         >
-          Open <bdi>{service}</bdi>
+          Open <Name>{service}</Name>
         </Link>
       ) : (
         canSend && (
@@ -204,11 +205,12 @@ function Arrived(props: {
         ) : (
           <div className="min-w-0 text-12">
             <p className="truncate font-mono">
-              <span className="text-ink2">{event.method || '–'}</span> {event.route || '(none)'}
+              <span className="text-ink2">{event.method || '–'}</span> <Name>{event.route || '(none)'}</Name>
             </p>
             <p className="text-ink2">
               {event.status ?? 'no status'},{' '}
-              {event.durationMs === null ? 'no duration' : write(latency(event.durationMs, 4))}, {event.env}
+              {event.durationMs === null ? 'no duration' : write(latency(event.durationMs, 4))},{' '}
+              <Name>{event.env}</Name>
             </p>
             <p className="text-ink2">
               {clock(event.tsMs, view.tz, true)}.{milliseconds(event.tsMs)} {zoneName(event.tsMs, view.tz)}

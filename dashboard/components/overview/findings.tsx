@@ -7,7 +7,9 @@ import type { Token } from '@/components/charts/tokens';
 import { usePageData } from '@/components/shell/page-data';
 import { Glyph } from '@/components/ui/glyph';
 import { Icon } from '@/components/ui/icon';
+import { Name } from '@/components/ui/name';
 import { useNarrow } from '@/components/ui/use-narrow';
+import { isolated } from '@/lib/format/isolate';
 import { count, NBSP, share, write } from '@/lib/format/number';
 import { moment } from '@/lib/format/time';
 import type { Finding, Where } from '@/lib/query/findings';
@@ -52,7 +54,7 @@ function FindingRow({ finding, row }: { finding: Finding; row: Row | undefined }
       >
         <Glyph state={state} size={16} />
         <span className="truncate font-name" title={finding.service}>
-          <bdi>{finding.service}</bdi>
+          <Name>{finding.service}</Name>
         </span>
         <span className="live-number truncate text-ink2 max-tablet:col-start-2 max-tablet:row-start-2 max-tablet:whitespace-normal">
           {words.before}
@@ -65,9 +67,9 @@ function FindingRow({ finding, row }: { finding: Finding; row: Row | undefined }
         <span className="truncate text-ink2 max-desktop:hidden">
           <WhereWords where={finding.where} />
           {finding.alert !== null && (
-            <span title={`The alert “${finding.alert.name}” fires`}>
+            <span title={`The alert “${isolated(finding.alert.name)}” fires`}>
               {finding.where !== null && ', '}
-              alert <bdi>{finding.alert.name}</bdi>
+              alert <Name>{finding.alert.name}</Name>
             </span>
           )}
         </span>
@@ -94,8 +96,9 @@ function Since({ finding }: { finding: Finding }) {
       <>
         recovered at {at(recoveredMs)}
         {sinceMs !== null && ` after ${shortSpan(recoveredMs - sinceMs)}`}
-        {finding.affected > 0 &&
-          `, ${write(count(finding.affected))} requests ${finding.kind === 'failing' ? 'failed' : 'affected'}`}
+        {finding.kind === 'failing' &&
+          finding.affected > 0 &&
+          `, ${write(count(finding.affected))} requests failed`}
       </>
     );
   }
@@ -109,7 +112,7 @@ function Since({ finding }: { finding: Finding }) {
         <>
           , {shortSpan(after.ms)} after{' '}
           <span className="font-strong text-ink">
-            <bdi>{after.version}</bdi>
+            <Name>{after.version}</Name>
           </span>
         </>
       )}
@@ -127,7 +130,7 @@ export function WhereWords({ where }: { where: Where | null }) {
         where.dimension === 'route' ? 'font-mono text-12 font-strong text-ink' : 'font-strong text-ink'
       }
     >
-      <bdi>{where.value.replace(' ', NBSP)}</bdi>
+      <Name>{where.value.replace(' ', NBSP)}</Name>
     </span>
   );
   if (where.dimension === 'route')

@@ -16,6 +16,7 @@ import { usePageData } from '@/components/shell/page-data';
 import { BlockFailed, FirstEvent, LoadingBlocks, Refused } from '@/components/shell/states';
 import { Announce } from '@/components/ui/announce';
 import { useNarrow } from '@/components/ui/use-narrow';
+import { isolated } from '@/lib/format/isolate';
 import { moment, span, type Zone, zoneName } from '@/lib/format/time';
 import { fetchServices } from '@/lib/query/services';
 import { usePoll } from '@/lib/query/use-poll';
@@ -88,12 +89,14 @@ export function Overview() {
             row={row}
             past={subjects.length > 1 ? null : past}
             markers={
-              single ? markers.filter((marker) => marker.label.startsWith(`${row.key.service} `)) : markers
+              single
+                ? markers.filter((marker) => marker.label.startsWith(`${isolated(row.key.service ?? '')} `))
+                : markers
             }
             failing={
               single ? attention.byService.get(row.key.service ?? '')?.kind === 'failing' && failing : failing
             }
-            of={single ? (row.key.service ?? '') : 'all services'}
+            of={single ? isolated(row.key.service ?? '') : 'all services'}
             several={subjects.length > 1}
             stale={stale}
           />

@@ -3,12 +3,13 @@
 /** Every service in the order of trouble, or as asked. Wide: one line with shapes; narrow: two lines with the ruler. */
 import Link from 'next/link';
 import { memo, useMemo, useRef } from 'react';
-import { Ruler, type RulerAxis, rulerAxis, rulerLabel, rulerTicks, rulerX } from '@/components/charts/ruler';
+import { Ruler, type RulerAxis, rulerAxis, rulerLabel, rulerLabels, rulerX } from '@/components/charts/ruler';
 import { Sparkline } from '@/components/charts/sparkline';
 import { useAttention } from '@/components/shell/findings';
 import { usePageData } from '@/components/shell/page-data';
 import { useServices } from '@/components/shell/services';
 import { Glyph } from '@/components/ui/glyph';
+import { Name } from '@/components/ui/name';
 import { Num } from '@/components/ui/num';
 import { Quantile } from '@/components/ui/quantile';
 import { SortHeader, sortValue } from '@/components/ui/sort-header';
@@ -454,13 +455,13 @@ function ServiceLink(props: { service: string; other: boolean; href: string; cla
         className="text-ink2"
         title="Services over the budget of groups, counted together. Name routes by their pattern."
       >
-        <bdi>{props.service}</bdi>
+        <Name>{props.service}</Name>
       </span>
     );
   }
   return (
     <Link data-row href={props.href} prefetch={false} title={props.service} className={props.className}>
-      <bdi>{props.service}</bdi>
+      <Name>{props.service}</Name>
     </Link>
   );
 }
@@ -469,7 +470,7 @@ function RulerHead({ axis }: { axis: RulerAxis }) {
   return (
     <span className="relative block h-4 text-12 font-regular text-ink2" style={{ width: RULER }}>
       <span className="sr-only">Latency from p50 to the slowest</span>
-      {rulerTicks(axis).map((tick) => (
+      {rulerLabels(axis).map((tick) => (
         <span
           key={tick}
           aria-hidden="true"

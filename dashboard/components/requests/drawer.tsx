@@ -5,6 +5,7 @@ import { PassportView } from '@/components/ledger/passport-view';
 import { Button } from '@/components/ui/button';
 import { CopyButton } from '@/components/ui/copy-button';
 import { Modal } from '@/components/ui/modal';
+import { Name } from '@/components/ui/name';
 import { bytes, exactCount, latency, NBSP, write } from '@/lib/format/number';
 import { clock, day, milliseconds, type Zone, zoneName } from '@/lib/format/time';
 import { fetchPassport } from '@/lib/query/receipts';
@@ -47,7 +48,7 @@ export function Drawer({ request, zone, onClose, onFilter }: Props) {
       <p className="text-12 text-ink2">
         {day(request.tsMs, zone)} {clock(request.tsMs, zone, true)}.{milliseconds(request.tsMs)}
         {NBSP}
-        {zoneName(request.tsMs, zone)}, <bdi>{request.service}</bdi>
+        {zoneName(request.tsMs, zone)}, <Name>{request.service}</Name>
       </p>
       {request.error !== null && <p className="mt-2 break-words text-bad">{request.error}</p>}
 

@@ -8,6 +8,7 @@ import { useRef, useState } from 'react';
 import { occupied } from '@/lib/compare/plot';
 import { exactCount, latency, write } from '@/lib/format/number';
 import type { DurationHistogram as Histogram } from '@/lib/query/requests';
+import { rowsTo } from '@/lib/series/axis';
 
 const HEIGHT = 40;
 
@@ -91,13 +92,13 @@ export function DurationHistogram({ histogram, onSelect }: Props) {
         })}
       </div>
       <div className="relative mt-1 h-3.5 text-11 text-ink3" aria-hidden="true">
-        {ticks(us(first), us(end)).map((tick) => (
+        {ticks(rowUs, first, end).map(({ us, part }) => (
           <span
-            key={tick}
+            key={us}
             className="absolute -translate-x-1/2 whitespace-nowrap"
-            style={{ left: `${(Math.log(tick / us(first)) / Math.log(us(end) / us(first))) * 100}%` }}
+            style={{ left: `${part * 100}%` }}
           >
-            {write(latency(tick / 1000))
+            {write(latency(us / 1000))
               .replace('.00', '')
               .replace('.0', '')}
           </span>
@@ -107,12 +108,16 @@ export function DurationHistogram({ histogram, onSelect }: Props) {
   );
 }
 
-/** Whole decades, not at the very edge where a label would be cut. */
-function ticks(lowUs: number, highUs: number): number[] {
-  const found: number[] = [];
-  for (let at = 10 ** Math.ceil(Math.log10(Math.max(1, lowUs))); at <= highUs; at *= 10) {
-    const part = Math.log(at / lowUs) / Math.log(highUs / lowUs);
-    if (part > 0.02 && part < 0.98) found.push(at);
+/** Whole decades, not at the very edge where a label would be cut. Rows are equally wide. */
+function ticks(rowUs: readonly number[], first: number, end: number): { us: number; part: number }[] {
+  const found: { us: number; part: number }[] = [];
+  for (
+    let us = 10 ** Math.ceil(Math.log10(Math.max(1, rowUs[first] ?? 1)));
+    us <= (rowUs[end] ?? 0);
+    us *= 10
+  ) {
+    const part = (rowsTo(us, rowUs) - first) / (end - first);
+    if (part > 0.02 && part < 0.98) found.push({ us, part });
   }
   return found;
 }

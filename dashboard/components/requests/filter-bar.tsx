@@ -6,6 +6,8 @@
  */
 import { useEffect, useId, useRef, useState } from 'react';
 import { Icon } from '@/components/ui/icon';
+import { Name } from '@/components/ui/name';
+import { isolated } from '@/lib/format/isolate';
 import { count, write } from '@/lib/format/number';
 import { fetchSuggestions } from '@/lib/query/suggest';
 import { usePoll } from '@/lib/query/use-poll';
@@ -264,18 +266,18 @@ function Chip({ term, onRemove, onEdit }: { term: Term; onRemove: () => void; on
     <span className="inline-flex h-7 max-w-full items-center rounded-kbd border border-line bg-hover max-tablet:h-9">
       <button
         type="button"
-        aria-label={`Edit ${text}`}
+        aria-label={`Edit ${isolated(text)}`}
         title={text}
         className="h-full min-w-0 truncate rounded-l-kbd pl-2 font-mono text-12"
         onClick={onEdit}
       >
         {negated && <span className="text-bad">not </span>}
         {name !== '' && <span className="text-ink2">{name}:</span>}
-        <bdi>{value}</bdi>
+        <Name>{value}</Name>
       </button>
       <button
         type="button"
-        aria-label={`Remove ${text}`}
+        aria-label={`Remove ${isolated(text)}`}
         className="grid h-full w-6 shrink-0 place-items-center rounded-r-kbd text-ink2 hover:text-ink max-tablet:w-9"
         onClick={onRemove}
       >

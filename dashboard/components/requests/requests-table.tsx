@@ -3,6 +3,7 @@
 /** The rows. Nothing is pushed away: new ones wait behind a button, older ones are asked for. */
 import { memo } from 'react';
 import { Glyph } from '@/components/ui/glyph';
+import { Name } from '@/components/ui/name';
 import { Num } from '@/components/ui/num';
 import { latency } from '@/lib/format/number';
 import { clock, day, milliseconds, type Zone } from '@/lib/format/time';
@@ -117,7 +118,7 @@ const WideRow = memo(function WideRow(props: {
         >
           <Time row={row} zone={zone} withDay={props.withDay} />
           <span className="sr-only">
-            , open {row.method} <bdi>{row.route}</bdi>
+            , open {row.method} <Name>{row.route}</Name>
           </span>
         </button>
       </td>
@@ -126,13 +127,17 @@ const WideRow = memo(function WideRow(props: {
       </td>
       {props.services && (
         <td className="truncate pr-3">
-          <bdi>{row.service}</bdi>
+          <Name>{row.service}</Name>
         </td>
       )}
       <td className="font-mono text-12 text-ink2">{row.method || '–'}</td>
       <td className="truncate pr-4 font-mono text-12" title={row.error ?? row.route}>
-        <bdi>{row.route || '(none)'}</bdi>
-        {row.error !== null && <span className="ml-3 font-sans text-ink2">{row.error}</span>}
+        <Name>{row.route || '(none)'}</Name>
+        {row.error !== null && (
+          <span className="ml-3 font-sans text-ink2">
+            <Name>{row.error}</Name>
+          </span>
+        )}
       </td>
       <td className={`font-mono text-12 ${bad ? 'font-strong text-bad' : ''}`}>{row.status ?? '–'}</td>
       <td className="pr-3 text-right">

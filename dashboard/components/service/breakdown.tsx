@@ -3,6 +3,7 @@
 /** Versions or hosts of this service: share of its requests, p99, errors. Left out where the server cannot say. */
 import { useState } from 'react';
 import { usePageData } from '@/components/shell/page-data';
+import { Name } from '@/components/ui/name';
 import { Num } from '@/components/ui/num';
 import { Quantile } from '@/components/ui/quantile';
 import { exactCount, share, write } from '@/lib/format/number';
@@ -70,7 +71,7 @@ export function Breakdown({ title, dimension, rows }: Props) {
                 className={`-mx-2 flex h-7 w-[calc(100%+16px)] items-center gap-2 rounded-control px-2 max-tablet:h-11 enabled:hover:bg-hover ${on ? 'bg-hover' : ''}`}
               >
                 <span className="w-21 shrink-0 truncate text-left">
-                  <bdi>{value === '' ? 'none sent' : value}</bdi>
+                  <Name>{value === '' ? 'none sent' : value}</Name>
                 </span>
                 <span className="h-1.5 min-w-8 flex-1 overflow-hidden rounded-data bg-hover">
                   <span

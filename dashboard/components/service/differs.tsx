@@ -3,6 +3,8 @@
 /** What the selected requests have in common that the rest has not, ranked by the difference of shares. */
 import { usePageData } from '@/components/shell/page-data';
 import { BlockFailed } from '@/components/shell/states';
+import { Name } from '@/components/ui/name';
+import { isolated } from '@/lib/format/isolate';
 import { exactCount, latency, NBSP, share, write } from '@/lib/format/number';
 import { moment } from '@/lib/format/time';
 import { type Difference, fetchDiffers } from '@/lib/query/differs';
@@ -155,7 +157,7 @@ function DifferenceRow({ item, view, choose, visit }: RowProps) {
       <button
         type="button"
         onClick={press}
-        title={`Show only ${name} ${value}`}
+        title={`Show only ${isolated(name)} ${isolated(value)}`}
         className="-mx-2 grid w-[calc(100%+16px)] grid-cols-[84px_minmax(0,1fr)] gap-x-2 rounded-control px-2 py-2.5 text-left hover:bg-hover"
       >
         <span className="truncate text-12 leading-5 text-ink2" title={name}>
@@ -166,7 +168,7 @@ function DifferenceRow({ item, view, choose, visit }: RowProps) {
             <span
               className={`min-w-0 flex-1 truncate ${name === 'route' ? 'font-mono text-12' : 'font-name'}`}
             >
-              <bdi>{name.startsWith('attr') ? `"${value}"` : value}</bdi>
+              <Name>{name.startsWith('attr') ? `"${value}"` : value}</Name>
             </span>
             <span className="whitespace-nowrap text-12 text-ink2">
               <span className="font-strong text-ink">{write(share(item.share, 1))}</span> of{' '}

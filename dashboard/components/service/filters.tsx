@@ -5,7 +5,9 @@ import { useEffect, useId, useRef, useState } from 'react';
 import { usePageData } from '@/components/shell/page-data';
 import { useServices } from '@/components/shell/services';
 import { Icon } from '@/components/ui/icon';
+import { Name } from '@/components/ui/name';
 import { MenuItem, Popover } from '@/components/ui/popover';
+import { isolated } from '@/lib/format/isolate';
 import { exactCount } from '@/lib/format/number';
 import type { SummaryRow } from '@/lib/query/summary';
 import type { FilterName, ViewState } from '@/lib/view/url';
@@ -124,7 +126,7 @@ function Many({ name, rows }: { name: 'host' | 'version'; rows: readonly Summary
             }}
           >
             <span className="truncate" title={value}>
-              <bdi>{value}</bdi>
+              <Name>{value}</Name>
             </span>
           </MenuItem>
         ))
@@ -143,12 +145,12 @@ function Chip(props: { name: string; value: string; mono?: boolean; onRemove?: (
         className={`max-w-80 truncate text-ink ${props.mono ? 'font-mono text-12' : 'font-name'}`}
         title={value}
       >
-        <bdi>{value}</bdi>
+        <Name>{value}</Name>
       </span>
       {props.onRemove !== undefined && (
         <button
           type="button"
-          aria-label={`Remove ${props.name} ${props.value}`}
+          aria-label={`Remove ${props.name} ${isolated(props.value)}`}
           className="-mr-1.5 grid size-6 place-items-center rounded-kbd text-ink2 hover:bg-hover hover:text-ink max-tablet:size-11"
           onClick={props.onRemove}
         >
@@ -275,13 +277,17 @@ function AddFilter({
                       onPointerEnter={() => setActive(at)}
                       onClick={() => take(choice)}
                     >
-                      <bdi>{choice.label}</bdi>
+                      <Name>{choice.label}</Name>
                     </div>
                   );
                 })}
               </div>
             ))}
-            {flat.length === 0 && <p className="px-2 py-1 text-ink2">Nothing called “{needle.trim()}”.</p>}
+            {flat.length === 0 && (
+              <p className="px-2 py-1 text-ink2">
+                Nothing called “<Name>{needle.trim()}</Name>”.
+              </p>
+            )}
           </div>
         </div>
       )}

@@ -8,6 +8,7 @@ import { useOrder } from '@/components/overview/use-order';
 import { useAttention } from '@/components/shell/findings';
 import { usePageData } from '@/components/shell/page-data';
 import { Glyph } from '@/components/ui/glyph';
+import { Name } from '@/components/ui/name';
 import { Num } from '@/components/ui/num';
 import { Quantile } from '@/components/ui/quantile';
 import { SortHeader, sortValue } from '@/components/ui/sort-header';
@@ -163,16 +164,16 @@ export function RouteName({ route }: { route: string }) {
   if (route.length <= 14)
     return (
       <span className="font-mono text-12">
-        <bdi>{route}</bdi>
+        <Name>{route}</Name>
       </span>
     );
   return (
     <span className="flex min-w-0 font-mono text-12" title={route}>
       <span className="truncate">
-        <bdi>{head}</bdi>
+        <Name>{head}</Name>
       </span>
       <span className="shrink-0">
-        <bdi>{tail}</bdi>
+        <Name>{tail}</Name>
       </span>
     </span>
   );

@@ -17,8 +17,9 @@ import { useServices } from '@/components/shell/services';
 import { BlockFailed, LoadingBlocks, Refused } from '@/components/shell/states';
 import { Announce } from '@/components/ui/announce';
 import { Glyph } from '@/components/ui/glyph';
-import { Isolated } from '@/components/ui/isolated';
+import { Name } from '@/components/ui/name';
 import { useNarrow } from '@/components/ui/use-narrow';
+import { isolated } from '@/lib/format/isolate';
 import { count, exactCount, NBSP, share, write } from '@/lib/format/number';
 import { moment, span, zoneName } from '@/lib/format/time';
 import type { Finding } from '@/lib/query/findings';
@@ -92,7 +93,7 @@ export function Service() {
             <span
               className={`min-w-0 [overflow-wrap:anywhere] ${verdict.isRoute ? 'font-mono text-18 tracking-normal!' : ''}`}
             >
-              <Isolated text={verdict.sentence} name={verdict.isRoute ? verdict.sentence : view.service} />
+              {verdict.sentence}
             </span>
           </h1>
           <Announce text={verdict.sentence} />
@@ -177,7 +178,7 @@ function NoService() {
               prefetch={false}
               className="text-focus underline underline-offset-2"
             >
-              <bdi>{item.service}</bdi>
+              <Name>{item.service}</Name>
             </Link>
           </span>
         ))}
@@ -204,11 +205,12 @@ function verdictOf(
   const route = view.route.length === 1 && !view.route[0]?.startsWith('!') ? view.route[0] : undefined;
   const own = stateOf(data.total, data.stepMs, data.openT);
   if (route !== undefined) {
-    return { sentence: `${view.method[0] ?? ''} ${route}`.trim(), state: own.state, isRoute: true };
+    return { sentence: `${view.method[0] ?? ''} ${isolated(route)}`.trim(), state: own.state, isRoute: true };
   }
   const past = view.frozen !== null;
   const is = past ? 'was' : 'is';
   const service = view.service ?? '';
+  const name = isolated(service);
   if (finding !== null) {
     const state = stateOfFinding(finding);
     if (finding.recoveredMs === null) return { sentence: findingSentence(finding), state, isRoute: false };
@@ -219,7 +221,7 @@ function verdictOf(
         ? ''
         : `, ${write(count(finding.affected))} requests ${finding.kind === 'failing' ? 'failed' : 'affected'}`;
     return {
-      sentence: `${service} recovered at ${moment(finding.recoveredMs, view.tz, Date.now(), true)}${after}${cost}`,
+      sentence: `${name} recovered at ${moment(finding.recoveredMs, view.tz, Date.now(), true)}${after}${cost}`,
       state,
       isRoute: false,
     };
@@ -230,14 +232,14 @@ function verdictOf(
     return { sentence: `${part} of requests ${past ? 'failed' : 'fail'}`, state: 'failing', isRoute: false };
   if (!judged || FILTERS.some((name) => view[name].length > 0)) {
     return {
-      sentence: `${service} ${is} not failing: ${errors === 0 ? 'no errors' : `${part} errors`}`,
+      sentence: `${name} ${is} not failing: ${errors === 0 ? 'no errors' : `${part} errors`}`,
       state: own.state,
       isRoute: false,
     };
   }
   if (noUsual.includes(service))
-    return { sentence: `${service} is new, no usual yet`, state: 'fine', isRoute: false };
-  return { sentence: `${service} ${is} within its usual range`, state: 'fine', isRoute: false };
+    return { sentence: `${name} is new, no usual yet`, state: 'fine', isRoute: false };
+  return { sentence: `${name} ${is} within its usual range`, state: 'fine', isRoute: false };
 }
 
 interface EvidenceProps {
@@ -267,7 +269,7 @@ function Evidence({ view: data, finding, narrowed, hosts }: EvidenceProps) {
             ', no release near it. '
           ) : (
             <>
-              , {shortSpan(after.ms)} after <bdi>{after.version}</bdi> reached the first
+              , {shortSpan(after.ms)} after <Name>{after.version}</Name> reached the first
               {machines > 1 ? ` of ${machines} hosts. ` : ' host. '}
             </>
           )}
@@ -281,7 +283,7 @@ function Evidence({ view: data, finding, narrowed, hosts }: EvidenceProps) {
             {where.share >= 0.995 ? 'All' : roundShare(where.share)} of the {what}{' '}
             {where.dimension === 'route' ? 'are ' : `are on ${where.dimension} `}
             <span className={where.dimension === 'route' ? 'font-mono text-12 text-ink' : 'text-ink'}>
-              <bdi>{where.value.replace(' ', NBSP)}</bdi>
+              <Name>{where.value.replace(' ', NBSP)}</Name>
             </span>
             {status === null ? '' : `, status ${status}`}.{' '}
           </>
@@ -310,7 +312,7 @@ function CompareLink({ versions }: { versions: readonly SummaryRow[] | null }) {
       className="control max-w-72 text-ink max-tablet:h-11"
     >
       <span className="truncate">
-        Compare {a} with {b}
+        Compare <Name>{a}</Name> with <Name>{b}</Name>
       </span>
     </Link>
   );
@@ -320,7 +322,7 @@ function Nothing({ view: data, lastSeenMs }: { view: View; lastSeenMs: number | 
   const { view, windowMs, choose } = usePageData();
   const filters = FILTERS.flatMap((name) =>
     view[name].map((value) => ({
-      name: value.startsWith('!') ? `not ${name} ${value.slice(1)}` : `${name} ${value}`,
+      name: value.startsWith('!') ? `not ${name} ${isolated(value.slice(1))}` : `${name} ${isolated(value)}`,
       patch: { [name]: view[name].filter((item) => item !== value) },
     })),
   );
@@ -332,8 +334,8 @@ function Nothing({ view: data, lastSeenMs }: { view: View; lastSeenMs: number | 
         {last !== undefined
           ? `No request matches ${filters.map((item) => item.name).join(' and ')}`
           : view.frozen === null
-            ? `No requests to ${view.service} in the last ${span(windowMs)}`
-            : `No requests to ${view.service} between ${moment(data.fromMs, view.tz, Date.now())} and ${moment(data.toMs, view.tz, Date.now())} ${zone}`}
+            ? `No requests to ${isolated(view.service ?? '')} in the last ${span(windowMs)}`
+            : `No requests to ${isolated(view.service ?? '')} between ${moment(data.fromMs, view.tz, Date.now())} and ${moment(data.toMs, view.tz, Date.now())} ${zone}`}
       </h1>
       <p className="mt-0.5 text-ink2">
         {last !== undefined ? (

@@ -5,8 +5,10 @@ import { useState } from 'react';
 import { usePageData } from '@/components/shell/page-data';
 import { BlockFailed } from '@/components/shell/states';
 import { Button } from '@/components/ui/button';
+import { Name } from '@/components/ui/name';
 import { Num } from '@/components/ui/num';
 import { useNarrow } from '@/components/ui/use-narrow';
+import { isolated } from '@/lib/format/isolate';
 import { count } from '@/lib/format/number';
 import { age, day, type Zone } from '@/lib/format/time';
 import { type ApiKey, fetchKeys } from '@/lib/query/keys';
@@ -149,7 +151,7 @@ function WideKeys({ keys, zone, nowMs, onRevoke }: ListProps) {
               className={`h-(--row) border-line border-b last:border-b-0 ${gone ? 'text-ink3' : ''}`}
             >
               <td className={`truncate pr-4 pl-4 font-name ${gone ? 'line-through' : ''}`} title={key.name}>
-                <bdi>{key.name || '–'}</bdi>
+                <Name>{key.name || '–'}</Name>
               </td>
               <td className={`truncate pr-3 font-mono text-12 ${gone ? 'line-through' : ''}`}>
                 {key.prefix}
@@ -163,7 +165,7 @@ function WideKeys({ keys, zone, nowMs, onRevoke }: ListProps) {
               <td className="whitespace-nowrap max-desktop:hidden">{day(key.createdMs, zone)}</td>
               <td
                 className="whitespace-nowrap"
-                title={key.hosts.length > 0 ? `by ${key.hosts.join(', ')}` : undefined}
+                title={key.hosts.length > 0 ? `by ${key.hosts.map(isolated).join(', ')}` : undefined}
               >
                 {lastUsed(key, zone, nowMs)}
               </td>
@@ -176,7 +178,7 @@ function WideKeys({ keys, zone, nowMs, onRevoke }: ListProps) {
                 ) : (
                   <button
                     type="button"
-                    aria-label={`Revoke ${key.name || key.prefix}`}
+                    aria-label={`Revoke ${isolated(key.name) || key.prefix}`}
                     className="h-7 rounded-control px-2 text-ink2 hover:bg-bad-soft hover:text-bad"
                     onClick={() => onRevoke(key)}
                   >
@@ -203,14 +205,14 @@ function NarrowKeys({ keys, zone, nowMs, onRevoke }: ListProps) {
               <p className={`truncate font-name ${gone ? 'line-through' : ''}`}>{key.name || '–'}</p>
               <p className="truncate text-12">
                 <span className="font-mono">{key.prefix}</span> {scopeOf(key)}
-                {key.env === null ? '' : `, ${key.env}`}
+                {key.env === null ? '' : `, ${isolated(key.env)}`}
               </p>
               <p className="text-12 text-ink2">
                 {gone ? `revoked ${day(key.revokedMs ?? 0, zone)}` : `used ${lastUsed(key, zone, nowMs)}`}
               </p>
             </div>
             {!gone && (
-              <Button aria-label={`Revoke ${key.name || key.prefix}`} onClick={() => onRevoke(key)}>
+              <Button aria-label={`Revoke ${isolated(key.name) || key.prefix}`} onClick={() => onRevoke(key)}>
                 Revoke
               </Button>
             )}

@@ -5,6 +5,7 @@ import { useState } from 'react';
 import { Button } from '@/components/ui/button';
 import { Field, INPUT } from '@/components/ui/field';
 import { Modal } from '@/components/ui/modal';
+import { isolated } from '@/lib/format/isolate';
 import { NBSP } from '@/lib/format/number';
 import { RequestFailed } from '@/lib/query/http';
 import { type ApiKey, revokeKey } from '@/lib/query/keys';
@@ -19,7 +20,7 @@ export function RevokeKey({ apiKey, onClose }: { apiKey: ApiKey; onClose: () => 
   const recently = apiKey.lastUsedMs !== null && Date.now() - apiKey.lastUsedMs < HOUR_MS;
   const fits = typed.trim() === name;
   return (
-    <Modal title={`Revoke ${name}`} onClose={onClose}>
+    <Modal title={`Revoke ${isolated(name)}`} onClose={onClose}>
       <form
         onSubmit={(event) => {
           event.preventDefault();
@@ -34,7 +35,7 @@ export function RevokeKey({ apiKey, onClose }: { apiKey: ApiKey; onClose: () => 
         <p>
           Clients with this key get 401 within 5{NBSP}s. {usedBy(apiKey, recently)}
         </p>
-        <Field label={`Type ${name} to revoke it`} className="mt-4" problem={problem}>
+        <Field label={`Type ${isolated(name)} to revoke it`} className="mt-4" problem={problem}>
           {(ids) => (
             <input
               {...ids}
@@ -62,6 +63,6 @@ function usedBy(key: ApiKey, recently: boolean): string {
   if (!recently) return 'Nobody used it in the last hour.';
   if (key.hosts.length === 0) return 'It was used in the last hour.';
   const noun = key.hosts.length === 1 ? 'host' : 'hosts';
-  const some = key.hosts.slice(0, 5).join(', ');
+  const some = key.hosts.slice(0, 5).map(isolated).join(', ');
   return `${key.hosts.length} ${noun} used it in the last hour: ${some}${key.hosts.length > 5 ? ', …' : ''}.`;
 }

@@ -6,6 +6,8 @@
  */
 import { useEffect, useId, useMemo, useRef, useState } from 'react';
 import { Icon, type IconName } from '@/components/ui/icon';
+import { Name } from '@/components/ui/name';
+import { isolated } from '@/lib/format/isolate';
 import { NBSP } from '@/lib/format/number';
 import { moment } from '@/lib/format/time';
 import { fetchSummary } from '@/lib/query/summary';
@@ -98,7 +100,7 @@ function Body({ onHelp, onClose }: Omit<Props, 'open'>) {
       ...(routes.data?.rows ?? []).map(({ key }) => ({
         id: `route ${key.service} ${key.method} ${key.route}`,
         icon: 'requests' as const,
-        name: `${key.method ?? ''}${key.method ? NBSP : ''}${key.route ?? ''}`,
+        name: `${key.method ?? ''}${key.method ? NBSP : ''}${isolated(key.route ?? '')}`,
         note: key.service ?? '',
         mono: true,
         run: go(
@@ -119,7 +121,7 @@ function Body({ onHelp, onClose }: Omit<Props, 'open'>) {
       ...releases.map((release) => ({
         id: `since ${release.service} ${release.version}`,
         icon: 'clock' as const,
-        name: `Since ${release.service} ${release.version}`,
+        name: `Since ${isolated(release.service)} ${isolated(release.version)}`,
         note: moment(release.firstSeenMs, view.tz, Date.now(), true),
         run: () => {
           const asked = askRange(`since ${release.version}`, view.tz, Date.now(), [release]);
@@ -129,7 +131,7 @@ function Body({ onHelp, onClose }: Omit<Props, 'open'>) {
       ...envs.map((env) => ({
         id: `env ${env}`,
         icon: 'sliders' as const,
-        name: `Environment ${env}`,
+        name: `Environment ${isolated(env)}`,
         note: 'environment',
         run: () => choose({ env }),
       })),
@@ -280,7 +282,7 @@ function Body({ onHelp, onClose }: Omit<Props, 'open'>) {
               <Icon name={item.icon} size={15} />
             </span>
             <span className={`min-w-0 flex-1 truncate ${item.mono ? 'font-mono text-12' : ''}`}>
-              <bdi>{item.name}</bdi>
+              <Name>{item.name}</Name>
             </span>
             <span className="text-12 text-ink2">{item.note}</span>
           </div>
@@ -288,7 +290,7 @@ function Body({ onHelp, onClose }: Omit<Props, 'open'>) {
       </div>
       {shown.length === 0 && (
         <p className="px-4 pb-3 text-ink2">
-          Nothing called “{wanted}”.
+          Nothing called “<Name>{wanted}</Name>”.
           {near !== null && (
             <>
               {' '}
@@ -298,7 +300,7 @@ function Body({ onHelp, onClose }: Omit<Props, 'open'>) {
                 className="font-strong text-focus underline underline-offset-2"
                 onClick={() => take(all.find((item) => item.id === `service ${near}`))}
               >
-                {near}
+                <Name>{near}</Name>
               </button>
               .
             </>

@@ -1,10 +1,12 @@
 'use client';
 
-import Link from 'next/link';
 /** Where am I, where can I go: environment, search, pages, and the services in the order of trouble. */
+import Link from 'next/link';
 import { Glyph } from '@/components/ui/glyph';
 import { Icon, type IconName, Logo } from '@/components/ui/icon';
+import { Name } from '@/components/ui/name';
 import { Num } from '@/components/ui/num';
+import { isolated } from '@/lib/format/isolate';
 import { exactCount, latency, share } from '@/lib/format/number';
 import { fetchBooks, fetchFiring } from '@/lib/query/books';
 import { usePoll } from '@/lib/query/use-poll';
@@ -73,7 +75,7 @@ export function EnvPicker({ envs }: { envs: readonly string[] }) {
         <option value="">all envs</option>
         {names.map((name) => (
           <option key={name} value={name}>
-            {name}
+            {isolated(name)}
           </option>
         ))}
       </select>
@@ -159,7 +161,7 @@ export function Navigation({ services, marks, onSearch, onNavigate }: Navigation
               >
                 <Glyph state={item.state} />
                 <span className="min-w-0 flex-1 truncate" title={item.service}>
-                  <bdi>{item.service}</bdi>
+                  <Name>{item.service}</Name>
                 </span>
                 <ServiceNumber item={item} />
               </NavLink>

@@ -19,9 +19,12 @@ export function LoadingBlocks({ heads, windowMs }: { heads: number; windowMs: nu
     const timers = [150, 3000].map((after) => window.setTimeout(() => setPassed(after), after));
     return () => timers.forEach(window.clearTimeout);
   }, []);
+  const hidden = passed === 0 ? 'invisible' : '';
   return (
-    <div className={`flex flex-col gap-4 ${passed === 0 ? 'invisible' : ''}`} aria-busy="true">
-      <div className="h-[50px]">
+    <div className="flex flex-col gap-4" aria-busy="true">
+      {/* From the first moment: a page without a heading tells a screen reader nothing. */}
+      {passed < 3000 && <h1 className="sr-only">Loading</h1>}
+      <div className={`h-[50px] ${hidden}`}>
         {passed >= 3000 ? (
           <h1 className="text-22 font-strong">
             Still asking for {span(windowMs)} of data.{' '}
@@ -34,19 +37,16 @@ export function LoadingBlocks({ heads, windowMs }: { heads: number; windowMs: nu
             </button>
           </h1>
         ) : (
-          <>
-            <h1 className="sr-only">Loading</h1>
-            <div className="h-7 w-80 max-w-full rounded-card bg-hover" />
-          </>
+          <div className="h-7 w-80 max-w-full rounded-card bg-hover" />
         )}
       </div>
-      <div className="grid grid-cols-1 gap-4 tablet:grid-cols-3">
+      <div className={`grid grid-cols-1 gap-4 tablet:grid-cols-3 ${hidden}`}>
         {Array.from({ length: heads }, (_, index) => (
           // biome-ignore lint/suspicious/noArrayIndexKey: identical blocks that never move
           <div key={index} className="card h-[254px]" />
         ))}
       </div>
-      <div className="card h-[415px]" />
+      <div className={`card h-[415px] ${hidden}`} />
     </div>
   );
 }

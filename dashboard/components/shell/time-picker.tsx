@@ -2,6 +2,7 @@
 
 /** Any other time: a longer range, since a release, from one moment to another, and the windows looked at before. */
 import { useId, useState } from 'react';
+import { Name } from '@/components/ui/name';
 import { MenuItem } from '@/components/ui/popover';
 import { moment, zoneName } from '@/lib/format/time';
 import { askRange, writeMoment } from '@/lib/view/ask';
@@ -139,10 +140,10 @@ export function TimePicker({ close }: { close: () => void }) {
                 Since{' '}
                 {view.page !== 'service' && (
                   <>
-                    <bdi>{release.service}</bdi>{' '}
+                    <Name>{release.service}</Name>{' '}
                   </>
                 )}
-                <bdi>{release.version}</bdi>
+                <Name>{release.version}</Name>
               </span>
               <span className="text-12 text-ink3">
                 {moment(release.firstSeenMs, view.tz, Date.now(), true)}

@@ -4,6 +4,7 @@
 import Link from 'next/link';
 import { useRef, useState } from 'react';
 import { Icon, Logo, PauseIcon } from '@/components/ui/icon';
+import { Name } from '@/components/ui/name';
 import { Popover } from '@/components/ui/popover';
 import { zoneName } from '@/lib/format/time';
 import { hrefOf, RANGES, rangeOf } from '@/lib/view/url';
@@ -83,10 +84,10 @@ function Breadcrumb() {
       <span className="text-ink3">/</span>
       <span className="min-w-0 truncate font-name" aria-current={route === undefined ? 'page' : undefined}>
         {route === undefined ? (
-          <bdi>{view.service}</bdi>
+          <Name>{view.service}</Name>
         ) : (
           <Link href={hrefOf(view, {})} prefetch={false} className="text-ink2 hover:text-ink">
-            <bdi>{view.service}</bdi>
+            <Name>{view.service}</Name>
           </Link>
         )}
       </span>
@@ -94,7 +95,7 @@ function Breadcrumb() {
         <>
           <span className="text-ink3">/</span>
           <span className="min-w-0 truncate font-mono text-12" aria-current="page" title={route}>
-            {view.method[0] ?? ''} {route}
+            {view.method[0] ?? ''} <Name>{route}</Name>
           </span>
         </>
       )}

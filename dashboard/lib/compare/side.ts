@@ -1,4 +1,5 @@
 /** One side of a comparison, as the address and the API write it: `window:<from>,<to>`, `version:…`, `host:…`, `env:…`. */
+import { isolated } from '@/lib/format/isolate';
 import { moment, type Zone, zoneName } from '@/lib/format/time';
 
 export const KINDS = ['window', 'version', 'host', 'env'] as const;
@@ -30,7 +31,7 @@ export function writeSide(side: Side): string {
 
 /** As a reader would call it. */
 export function saySide(side: Side, zone: Zone, nowMs: number): string {
-  if (side.kind !== 'window') return side.value;
+  if (side.kind !== 'window') return isolated(side.value);
   return `${moment(side.fromMs, zone, nowMs, true)} to ${moment(side.toMs, zone, nowMs, true)} ${zoneName(side.toMs, zone)}`;
 }
 

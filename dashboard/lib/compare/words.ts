@@ -1,4 +1,5 @@
 /** What a comparison may say about one quantile and about too few requests. */
+import { isolated } from '@/lib/format/isolate';
 import { change, latency, NBSP, write } from '@/lib/format/number';
 import type { Comparison, QuantileRow } from '@/lib/query/compare';
 import { percent } from './plot';
@@ -62,5 +63,5 @@ export function plotLabel(comparison: Comparison): string {
       (row) =>
         `p${percent(row.q)}${NBSP}${write(latency(row.aMs))} against ${write(latency(row.bMs))}, ${JUDGED[judge(row)]}`,
     );
-  return `Latency by quantile, ${comparison.a.label} against ${comparison.b.label}: ${said.join('; ')}.`;
+  return `Latency by quantile, ${isolated(comparison.a.label)} against ${isolated(comparison.b.label)}: ${said.join('; ')}.`;
 }

@@ -61,13 +61,13 @@ export function snippet(tab: Tab, place: Place): Snippet {
       };
     case 'Express':
       return {
-        note: 'Before everything that is to be counted.',
+        note: 'Anywhere before the application listens.',
         code: [
-          `import { peepExpress } from '@peep/sdk/express';`,
+          `import { peepExpressApp } from '@peep/sdk/express';`,
           '',
-          `app.use(peepExpress({`,
+          `peepExpressApp(app, {`,
           ...options.map((option) => `  ${option},`),
-          `}));`,
+          `});`,
         ].join('\n'),
       };
     case 'Fastify':

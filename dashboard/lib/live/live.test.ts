@@ -362,6 +362,36 @@ describe('the source', () => {
     expect(states.at(-1)?.kind).toBe('closed');
   });
 
+  it('knows a restart by what the server says of it, until it is back or it takes too long', async () => {
+    const restarting = () => {
+      const state = states.at(-1);
+      return state?.kind === 'waiting' && state.restarting;
+    };
+    last().events.text(message('snapshot', []));
+    last().events.closed('retry=7; this view is more than the connection takes');
+    expect(restarting()).toBe(false);
+    await pass(7500);
+    last().events.text(message('snapshot', []));
+    last().events.closed('retry=3; the service restarts');
+    expect(restarting()).toBe(true);
+    await pass(3500);
+    last().events.closed();
+    expect(restarting()).toBe(true);
+    await pass(1000);
+    last().events.text(message('snapshot', []));
+    last().events.closed();
+    expect(restarting()).toBe(false);
+    await pass(500);
+    last().events.text(message('snapshot', []));
+    last().events.closed('retry=3; the service restarts');
+    for (let attempt = 0; attempt < 8; attempt += 1) {
+      expect(restarting()).toBe(true);
+      await pass(18_000);
+      last().events.closed();
+    }
+    expect(restarting()).toBe(false);
+  });
+
   it('comes back when the server asks it to, and not sooner', async () => {
     last().events.text(message('snapshot', []));
     last().events.closed('retry=7; this view is more than the connection takes');

@@ -49,6 +49,8 @@ export interface Platform {
 /** The server speaks at least once a second; ten silent seconds mean the connection is dead, whatever TCP believes. */
 export const SILENCE_MS = 10_000;
 const SOCKET_FAILURES_BEFORE_SSE = 2;
+/** A restart takes seconds; after so many attempts in vain, half a minute, it is something else. */
+const RESTART_ATTEMPTS = 8;
 
 export class LiveSource {
   private channel: Channel | null = null;
@@ -134,7 +136,8 @@ export class LiveSource {
       },
       closed: (reason) => {
         if (generation !== this.generation) return;
-        this.restarting = reason === 'restarting';
+        // Attempts in vain are what a restart looks like from here; only a link that spoke says anything new.
+        if (spoke) this.restarting = reason?.endsWith('; the service restarts') ?? false;
         this.fail(spoke, transport, retryMs(reason));
       },
     });
@@ -161,6 +164,7 @@ export class LiveSource {
     if (!spoke && transport === 'websocket') this.socketFailures += 1;
     const wait = askedMs + backoffMs(this.attempt, () => this.platform.random());
     this.attempt += 1;
+    if (this.attempt > RESTART_ATTEMPTS) this.restarting = false;
     const generation = this.generation;
     this.onState({ kind: 'waiting', retryAtMs: this.platform.now() + wait, restarting: this.restarting });
     this.timer = this.platform.setTimer(() => {

@@ -5,6 +5,7 @@
  * A field may be named more than once: any of its values, and none of those with `!`. There is one service, one trace, one
  * shortest and one longest duration, and one text.
  */
+import { isolated } from '@/lib/format/isolate';
 import { NBSP } from '@/lib/format/number';
 
 export const FIELDS = ['service', 'route', 'method', 'status', 'host', 'version', 'env', 'trace'] as const;
@@ -149,9 +150,9 @@ export function sayTerm(term: Term): string {
       return `${term.kind === 'min' ? 'at least' : 'less than'} ${value}${NBSP}${unit.replace('us', 'µs')}`;
     }
     case 'text':
-      return `text “${term.text}”`;
+      return `text “${isolated(term.text)}”`;
     case 'field':
-      return `${term.negated ? 'not ' : ''}${term.field}${NBSP}${term.value}`;
+      return `${term.negated ? 'not ' : ''}${term.field}${NBSP}${isolated(term.value)}`;
   }
 }
 

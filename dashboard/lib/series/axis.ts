@@ -91,8 +91,28 @@ export function linearTicks(end: number): number[] {
   return Array.from({ length: n + 1 }, (_, index) => Number(((end * index) / n).toPrecision(12)));
 }
 
+/**
+ * Where a duration lies among rows, counted in rows from the first bound; between two bounds by its logarithm. The first row may begin
+ * at 0, where no logarithm is: nginx says 0 for what took less than a millisecond.
+ */
+export function rowsTo(us: number, rowUs: readonly number[]): number {
+  const last = rowUs.length - 1;
+  if (last < 1 || !(us > (rowUs[0] ?? 0))) return 0;
+  const at = rowUs.findLastIndex((bound) => bound <= us);
+  const [from, to] = [rowUs[at] ?? 0, rowUs[at + 1]];
+  if (to === undefined) return last;
+  return at + (from > 0 ? Math.log(us / from) / Math.log(to / from) : us / to);
+}
+
+/** The lower bound of a row on a logarithmic axis: half of the upper one where it is 0. */
+export function logBound(row: number, rowUs: readonly number[]): number {
+  const bound = rowUs[row] ?? 0;
+  return bound > 0 ? bound : (rowUs[row + 1] ?? 2) / 2;
+}
+
 /** Decades; with few of them in sight, 2 and 5 as well. */
 export function logTicks([low, high]: Range): number[] {
+  if (!(low > 0)) return [];
   const ticks = (mantissas: readonly number[]): number[] => {
     const found: number[] = [];
     for (let decade = 10 ** Math.floor(Math.log10(low)); decade <= high; decade *= 10) {

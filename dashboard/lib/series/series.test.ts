@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Finding } from '@/lib/query/findings';
-import { CalmAxis, linearRange, linearTicks, logRange, logTicks, roundUp } from './axis';
+import { CalmAxis, linearRange, linearTicks, logBound, logRange, logTicks, roundUp, rowsTo } from './axis';
 import { findGaps, rates, shares } from './gaps';
 import { heat, RAMP, ramp } from './heat';
 import { EMPTY_TOTALS, type Totals } from './types';
@@ -137,6 +137,13 @@ describe('findings', () => {
     expect(plain(finding)).toBe('4.21 % of requests fail, usually 0.12 %');
     expect(plain({ ...finding, recoveredMs: 1 })).toBe('4.21 % of requests failed, usually 0.12 %');
     expect(plain({ ...finding, usual: null })).toBe('4.21 % of requests fail');
+    const over = { ...finding, title: 'recovered at 14:19', value: null, recoveredMs: 1, affected: 1204 };
+    expect(plain({ ...over, kind: 'slower', usual: 596, unit: 'ms' })).toBe(
+      '1,204 slow requests, p99 usually 596 ms',
+    );
+    expect(plain({ ...over, kind: 'silent', usual: 100, unit: 'per_second' })).toBe(
+      'no requests, usually 100 /s',
+    );
     expect(plain({ ...finding, kind: 'slower', value: 1430, usual: 596, unit: 'ms' })).toBe(
       'p99 is 1.43 s, usually 596 ms',
     );
@@ -215,6 +222,16 @@ describe('axes', () => {
     expect(high / low).toBeGreaterThanOrEqual(10);
     expect(logTicks([1, 10_000])).toEqual([1, 10, 100, 1000, 10_000]);
     expect(logTicks([5, 100]).length).toBeGreaterThanOrEqual(3);
+  });
+
+  it('begin above 0 where the rows begin there, as those of nginx do', () => {
+    const rowUs = [0, 1, 2, 3, 10, 100];
+    expect([0, 1, 4].map((row) => logBound(row, rowUs))).toEqual([0.5, 1, 10]);
+    expect(
+      [0, 0.5, 1, 2, 10, 31.6227766, 100, 1000].map((us) => Number(rowsTo(us, rowUs).toFixed(3))),
+    ).toEqual([0, 0.5, 1, 2, 4, 4.5, 5, 5]);
+    expect(logTicks([0, 100])).toEqual([]);
+    expect([rowsTo(5, []), rowsTo(5, [0])]).toEqual([0, 0]);
   });
 
   it('grow at once and shrink only after half a minute of calm', () => {

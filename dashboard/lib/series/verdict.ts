@@ -3,7 +3,7 @@
  * leave. From a server that does not judge, rows of one window come in: failing then means at least 10 errors and at
  * least 1 % of requests, nothing is compared with a usual, and the page says so.
  */
-import { latency, NBSP, rate, share, write } from '@/lib/format/number';
+import { count, latency, NBSP, rate, share, write } from '@/lib/format/number';
 import type { Finding } from '@/lib/query/findings';
 import type { Column, Row, Totals } from './types';
 
@@ -182,10 +182,19 @@ export function findingWords(finding: Finding): FindingWords {
   const past = finding.recoveredMs !== null;
   const usual = finding.usual === null ? '' : `, usually ${writeValue(finding.usual, finding.unit)}`;
   const number = writeValue(finding.value, finding.unit);
+  const affected = write(count(finding.affected));
   if (finding.value !== null && finding.kind === 'failing' && finding.unit === 'share')
     return { before: '', number, after: ` of requests ${past ? 'failed' : 'fail'}${usual}` };
   if (finding.value !== null && finding.kind === 'slower' && finding.unit === 'ms')
     return { before: `p99 ${past ? 'was' : 'is'} `, number, after: usual };
+  // When it was over stands beside these words, and in the title of the server too: here is what it cost.
+  if (past && finding.kind === 'slower' && finding.usual !== null)
+    return {
+      before: '',
+      number: affected,
+      after: ` slow requests, p99 usually ${writeValue(finding.usual, finding.unit)}`,
+    };
+  if (past && finding.kind === 'silent') return { before: 'no requests', number: '', after: usual };
   return { before: finding.title, number: '', after: '' };
 }
 

@@ -2,6 +2,7 @@
  * One view, one URL. The query string comes in; the view state leaves, with a sentence for every value that was not
  * understood. `toSearch` is the way back; defaults are left out, so the shortest address is the default view.
  */
+import { isolated } from '@/lib/format/isolate';
 import type { Zone } from '@/lib/format/time';
 
 export const PAGES = [
@@ -146,7 +147,7 @@ export function parseView(search: string, page: Page = 'overview'): { view: View
   const view: ViewState = { ...DEFAULT_VIEW, page };
   const take = (name: string): string | null => query.get(name) || null;
   const refuse = (name: string, value: string | null, why: string) =>
-    ignored.push(`Ignored ${name}=${value}: ${why}.`);
+    ignored.push(`Ignored ${name}=${isolated(value ?? '')}: ${why}.`);
 
   view.env = take('env');
   view.service = take('service');
