@@ -9,7 +9,7 @@ import {
   type ReactNode,
   useCallback,
   useContext,
-  useEffect,
+  useLayoutEffect,
   useMemo,
   useRef,
   useState,
@@ -147,9 +147,10 @@ export function PageDataProvider({ children }: { children: ReactNode }) {
     else release.current = window.setTimeout(() => setHeldSince(null), RELEASE_MS);
   }, []);
 
-  // Another view is another moment: what was paused or held belonged to the old one.
+  // Another view is another moment: what was paused or held belonged to the old one. Before the new view is painted, so
+  // that a pause pressed on seeing it comes after this and stays.
   // biome-ignore lint/correctness/useExhaustiveDependencies: runs when the question changes
-  useEffect(() => {
+  useLayoutEffect(() => {
     setPausedState(null);
     setHeldSince(null);
     cursor.set(null);
