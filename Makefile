@@ -43,7 +43,7 @@ sdk-extra: ## the tests of the SDKs with the examples that take minutes to build
 bench: ## the benchmarks; prints ratios, see benches/
 	@scripts/bench.sh
 
-nginx-bench: ## what nginx loses by telling peep of each request, by its log and by the module (ROUNDS=9 SECONDS_EACH=4)
+nginx-bench: ## what nginx loses by telling peep of each request, by its log and by the module (ROUNDS=9 SECONDS_EACH=4 TURNS=600)
 	@scripts/nginx-bench.sh
 
 faults: ## break everything under load and prove that nothing is lost or doubled (FAULT=F06 EVENTS=20000 SEED=1)

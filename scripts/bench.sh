@@ -71,14 +71,7 @@ bench fanout 300
 bench viewers 420
 bench summary 600
 
-DEMO=0 KAFKA=0 make --silent up >"$DEV_DIR/up.log" 2>&1 || {
-  cat "$DEV_DIR/up.log"
-  exit 1
-}
-set -a
-# shellcheck source=/dev/null
-. "$ENV_FILE"
-set +a
+private_stack_up
 bench freshness 120
 
 say "All rows, $((SECONDS / 60)) minutes"

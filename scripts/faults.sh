@@ -31,7 +31,10 @@ else
   require_tools compiler rust postgres kafka faketime
 fi
 TARGET=${CARGO_TARGET_DIR:-$ROOT/target}/debug
-cargo build --quiet --package peep --bin peep --package peep-faults --bin peep-faults
+# PREBUILT=1: see build_binaries in lib/build.sh.
+if [ "${PREBUILT:-0}" != 1 ] || [ ! -x "$TARGET/peep-faults" ]; then
+  cargo build --quiet --package peep --bin peep --package peep-faults --bin peep-faults
+fi
 export PEEP_BIN=${PEEP_BIN:-$TARGET/peep}
 
 RESULTS=$DEV_DIR/faults.json

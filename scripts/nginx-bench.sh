@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # make nginx-bench: how much throughput nginx loses by telling peep of each request, with peep.conf and with the module, against the
-# same nginx that tells nobody. Runs of wrk in turns, in an order that changes from round to round; ratios within a round; the
-# median decides. A quiet machine with two cores: nginx has one, everything else the other.
+# same nginx that tells nobody; beside them nginx's own combined log, which asks nothing of peep. Runs of wrk, in an order that changes
+# from round to round, show what a saturated nginx serves; then turns of some milliseconds each, which decide, because they see the
+# same machine: what the worker's CPU time leaves of what it can serve (scripts/nginx/ratios.mjs). A quiet machine with two cores:
+# nginx has one, everything else the other.
 #
-#   ROUNDS=9        rounds, of one run for each variant (default 9)
+#   ROUNDS=9        rounds of wrk, of one run for each variant (default 9)
 #   SECONDS_EACH=4  seconds of a run (default 4)
+#   TURNS=600       rounds of turns (default 600)
 set -euo pipefail
 COMMAND=nginx-bench
 LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")/lib" && pwd)
@@ -19,8 +22,8 @@ LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")/lib" && pwd)
 cd "$ROOT"
 
 PATH=$PATH:/usr/sbin:/sbin
-ROUNDS=${ROUNDS:-9} SECONDS_EACH=${SECONDS_EACH:-4}
-VARIANTS="plain log module"
+ROUNDS=${ROUNDS:-9} SECONDS_EACH=${SECONDS_EACH:-4} TURNS=${TURNS:-600}
+VARIANTS="plain combined log module"
 WEB=''
 
 # write_config NAME PORT: one worker, a small page as most are, and what the variant adds.
@@ -28,6 +31,7 @@ write_config() {
   local tells=''
   case $1 in
     plain) tells="access_log off;" ;;
+    combined) tells="access_log $WEB/combined.log combined buffer=64k flush=1s;" ;;
     log) tells="include $WEB/peep.conf;" ;;
     module) tells="access_log off; peep_socket $WEB/peep.sock; peep on; peep_service bench;" ;;
   esac
@@ -71,7 +75,7 @@ stop_all() {
   rm -rf "$WEB"
 }
 
-port_of() { case $1 in plain) echo $((8181 + ${PORT_OFFSET:-0})) ;; log) echo $((8182 + ${PORT_OFFSET:-0})) ;; module) echo $((8183 + ${PORT_OFFSET:-0})) ;; esac; }
+port_of() { case $1 in plain) echo $((8181 + ${PORT_OFFSET:-0})) ;; log) echo $((8182 + ${PORT_OFFSET:-0})) ;; module) echo $((8183 + ${PORT_OFFSET:-0})) ;; combined) echo $((8184 + ${PORT_OFFSET:-0})) ;; esac; }
 
 worker_of() { pgrep -P "$(cat "$WEB/$1/nginx.pid")" | head -n 1; }
 
@@ -124,7 +128,13 @@ for ((round = 1; round <= ROUNDS; round++)); do
     # What the shipper still has to do is not the next one's.
     sleep 0.7
   done
-  order=$(echo "$order" | awk '{ print $2, $3, $1 }')
+  order=$(echo "$order" | awk '{ print $2, $3, $4, $1 }')
 done
+say "$TURNS rounds of turns"
+turns=''
+for variant in $VARIANTS; do turns="$turns $variant=$(port_of "$variant"):$(worker_of "$variant")"; done
+# shellcheck disable=SC2086 # several words
+taskset -c 1 node scripts/nginx/turns.mjs "$TURNS" $turns >"$WEB/turns"
+sleep 1
 curl -fsS "http://127.0.0.1:$((9465 + ${PORT_OFFSET:-0}))/metrics" | grep -E '^peep_ship_(lines_total|events_total|nginx_events)' || true
-node scripts/nginx/ratios.mjs "$WEB/runs"
+node scripts/nginx/ratios.mjs "$WEB/runs" "$WEB/turns"

@@ -366,14 +366,7 @@ private_stack
 mkdir -p "$LOG_DIR"
 # Commits show up faster than by default; everything else is as it is.
 export PEEP_ROLLUP_FLUSH_INTERVAL=500ms
-DEMO=0 KAFKA=0 make --silent up >"$DEV_DIR/up.log" 2>&1 || {
-  cat "$DEV_DIR/up.log"
-  exit 1
-}
-set -a
-# shellcheck source=/dev/null
-. "$ENV_FILE"
-set +a
+private_stack_up
 trap stop_all EXIT
 # Where a Prometheus would be, which this stack has not.
 SHIP_PORT=$((9090 + PORT_OFFSET))

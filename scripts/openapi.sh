@@ -55,14 +55,7 @@ ask() {
 install_schemathesis
 private_stack
 make_log_dir
-DEMO=0 KAFKA=0 make --silent up >"$DEV_DIR/up.log" 2>&1 || {
-  cat "$DEV_DIR/up.log"
-  exit 1
-}
-set -a
-# shellcheck source=/dev/null
-. "$ENV_FILE"
-set +a
+private_stack_up
 send_events
 # What is revoked below must not be the key that asks.
 ADMIN_KEY=$("$BIN_DIR/peep" key create --project dev --scope admin --name "description check" --quiet)

@@ -80,14 +80,7 @@ install_python_sdk
 install_node_sdk
 private_stack
 mkdir -p "$LOG_DIR"
-DEMO=0 KAFKA=0 make --silent up >"$DEV_DIR/up.log" 2>&1 || {
-  cat "$DEV_DIR/up.log"
-  exit 1
-}
-set -a
-# shellcheck source=/dev/null
-. "$ENV_FILE"
-set +a
+private_stack_up
 
 FLASK=$'(none) GET 404 1 0 timed\n/boom GET 500 1 1 timed\n/users/<int:user> GET 200 3 0 timed'
 EXPRESS=$'(none) GET 404 1 0 timed\n/boom GET 500 1 1 timed\n/users/:id GET 200 3 0 timed'

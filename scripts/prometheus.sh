@@ -74,14 +74,7 @@ private_stack
 mkdir -p "$LOG_DIR"
 # Commits and new label sets show up faster than by default; everything else is as it is.
 export PEEP_ROLLUP_FLUSH_INTERVAL=500ms PEEP_STREAM_PROMETHEUS_ZERO_FOR=0
-DEMO=0 KAFKA=0 make --silent up >"$DEV_DIR/up.log" 2>&1 || {
-  cat "$DEV_DIR/up.log"
-  exit 1
-}
-set -a
-# shellcheck source=/dev/null
-. "$ENV_FILE"
-set +a
+private_stack_up
 
 cat >"$DEV_DIR/prometheus.yml" <<YAML
 global: { scrape_interval: 500ms, scrape_timeout: 400ms }

@@ -23,14 +23,7 @@ if [ "${EXTRA:-0}" = 1 ]; then install_sdk_runtimes; fi
 node sdk/js/scripts/build.mjs
 private_stack
 mkdir -p "$LOG_DIR"
-DEMO=0 KAFKA=0 make --silent up >"$DEV_DIR/up.log" 2>&1 || {
-  cat "$DEV_DIR/up.log"
-  exit 1
-}
-set -a
-# shellcheck source=/dev/null
-. "$ENV_FILE"
-set +a
+private_stack_up
 
 PEEP_CHROMIUM=$(chromium_path)
 PEEP_BIN=$BIN_DIR/peep

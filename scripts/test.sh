@@ -22,7 +22,8 @@ cd "$ROOT"
 export PROFILE=dev
 
 rust_build() { cargo build --workspace --bins --tests --locked; }
-rust_tests() { node scripts/lib/rust_tests.mjs; }
+# With the binary that is there: tests of other crates would build one with the features of its own package, and most of the workspace again for it.
+rust_tests() { PEEP_BIN=${CARGO_TARGET_DIR:-$ROOT/target}/debug/peep cargo test --workspace --locked --no-fail-fast; }
 dashboard_tests() { npm test --prefix dashboard; }
 journey() { scripts/journey.sh; }
 otel() { scripts/otel.sh; }
@@ -54,7 +55,9 @@ if command -v apt-get >/dev/null; then require_tools nginx_dev; fi
 build_dashboard
 
 step "build" rust_build
+export PREBUILT=1
 step "Rust tests (real Postgres, real Kafka)" rust_tests
+beside "faults: a short campaign under load" faults
 step "dashboard tests" dashboard_tests
 step "journey: make up, an event in, its number out, crash, make down" journey
 step "OpenTelemetry SDKs of Python and Node: spans in, their numbers out" otel
@@ -62,6 +65,6 @@ step "Prometheus: events in, scraped, asked in PromQL" prometheus
 step "API: what its description allows and forbids, asked by schemathesis" openapi
 step "SDKs: requests of real frameworks, their numbers out" sdks
 step "nginx: requests in, by its log and by the module, their numbers out" nginx_events
-step "faults: a short campaign under load" faults
+joined
 step "dashboard in a browser" browser_tests
 summary

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use peep_testkit::process::{PeepCommand, quiet_address};
+use peep_testkit::process::{PeepCommand, free_address};
 use peep_testkit::{Client, Database, Peep, Topics};
 use sqlx::PgPool;
 
@@ -190,7 +190,7 @@ impl World {
 
 impl Pod {
     fn new(role: Role, shape: Shape, database_url: &str, brokers: &str, topic_prefix: &str) -> Self {
-        let address = quiet_address();
+        let address = free_address();
         let mut pod = Self {
             role,
             address: address.clone(),
@@ -251,7 +251,7 @@ impl Pod {
             Role::Rollup => "rollup",
             Role::Stream => "stream",
         };
-        self.admin = quiet_address();
+        self.admin = free_address();
         let mut command = Peep::command([service]).env("PEEP_ADMIN_LISTEN", &self.admin);
         for (name, value) in &self.environment {
             command = command.env(name, value);

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use peep_testkit::process::quiet_address;
+use peep_testkit::process::free_address;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -55,7 +55,7 @@ impl Proxy {
     pub async fn start(kind: Kind, target: &str) -> anyhow::Result<Self> {
         let dir = TempDir::with_prefix("peep-hostile-")?;
         open_to_all(dir.path())?;
-        let address = quiet_address();
+        let address = free_address();
         let path = dir.path().display().to_string();
         let fill = |text: &str| text.replace("{dir}", &path).replace("{address}", &address).replace("{target}", target);
         let file = dir.path().join("proxy.conf");
@@ -157,8 +157,11 @@ http {
 }
 "#;
 
+/// One thread: several of them drop lines of a log on stdout rather than wait for each other (haproxy/haproxy issue 1861), and a
+/// request that is not in the log looks like one that was smuggled.
 const HAPROXY: &str = "
 global
+    nbthread 1
     log stdout format raw local0
     maxconn 4096
 defaults

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use peep_testkit::process::{PeepCommand, quiet_address};
+use peep_testkit::process::{PeepCommand, free_address};
 use peep_testkit::{Client, Database, Peep};
 use sqlx::PgPool;
 
@@ -60,7 +60,7 @@ impl Scene {
         let command = Peep::command(["key", "create", "--quiet", "--project", "hostile", "--scope", "ingest"]);
         let (status, said) = command.env("DATABASE_URL", database.url()).run(START).await;
         anyhow::ensure!(status.success(), "create a key: {said}");
-        let (address, admin) = (quiet_address(), quiet_address());
+        let (address, admin) = (free_address(), free_address());
         let process = command_of(&database, &address, &admin, &[]).start().await;
         let pool = database.pool().await;
         let key = said.trim().to_owned();

@@ -18,6 +18,18 @@ private_stack() {
   trap 'exit 130' INT TERM HUP
 }
 
+# private_stack_up: starts it, quietly unless that fails, and exports what its dev.env names.
+private_stack_up() {
+  DEMO=0 KAFKA=0 make --silent up >"$DEV_DIR/up.log" 2>&1 || {
+    cat "$DEV_DIR/up.log"
+    exit 1
+  }
+  set -a
+  # shellcheck source=/dev/null
+  . "$ENV_FILE"
+  set +a
+}
+
 remove_private_stack() {
   make --silent down >/dev/null 2>&1 || true
   rm -rf "$DEV_DIR"

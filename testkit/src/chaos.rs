@@ -73,7 +73,7 @@ struct Shared {
 impl Proxy {
     /// Listens on a port of its own choice, on the runtime of the caller.
     pub async fn start(target: impl Into<String>, seed: u64) -> Self {
-        Self::start_at(&crate::process::quiet_address(), target, seed).await
+        Self::start_at(&crate::process::free_address(), target, seed).await
     }
 
     pub async fn start_at(address: &str, target: impl Into<String>, seed: u64) -> Self {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::chaos::Proxy;
 use crate::place::{script, stop_quietly, text};
 use crate::postgres::blocking;
-use crate::process::quiet_address;
+use crate::process::free_address;
 use crate::shared::{Shared, private_dir};
 
 static BROKER: Shared = Shared::new();
@@ -61,7 +61,7 @@ impl Broker {
         let mut doors = Vec::new();
         let mut listeners = Vec::new();
         for (number, name) in names.iter().enumerate() {
-            let behind = quiet_address();
+            let behind = free_address();
             let proxy = Proxy::start(behind.clone(), number as u64).await;
             listeners.push(format!("{name}:{}:{}", port_of(&behind), proxy.port()));
             doors.push(((*name).to_owned(), proxy));
@@ -73,7 +73,7 @@ impl Broker {
         blocking(|| {
             let (dir, user) = private_dir("kafka");
             let node =
-                Node { dir: dir.path().to_owned(), address: quiet_address(), users: dir.path().join("users"), extra };
+                Node { dir: dir.path().to_owned(), address: free_address(), users: dir.path().join("users"), extra };
             node.start();
             Self { node, doors, dir, _user: user }
         })
@@ -135,7 +135,7 @@ impl Cluster {
     pub async fn start() -> Self {
         blocking(|| {
             let (dir, user) = private_dir("kafka");
-            let controllers: Vec<String> = (0..Self::NODES).map(|_| quiet_address()).collect();
+            let controllers: Vec<String> = (0..Self::NODES).map(|_| free_address()).collect();
             let voters: Vec<String> =
                 controllers.iter().enumerate().map(|(number, address)| format!("{}@{address}", number + 1)).collect();
             let voters = voters.join(",");
@@ -144,7 +144,7 @@ impl Cluster {
                 let number = number.to_string();
                 let extra = ["--node", &number, "--voters", &voters, "--cluster-id", &id].map(str::to_owned).to_vec();
                 let users = dir.path().join("users");
-                Node { dir: dir.path().join(number), address: quiet_address(), users, extra }
+                Node { dir: dir.path().join(number), address: free_address(), users, extra }
             };
             let nodes: Vec<Node> = (1..=Self::NODES).map(node).collect();
             // None is up before most are.

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
@@ -141,25 +141,25 @@ impl PeepCommand {
     }
 }
 
-/// An address nobody listens on at the moment, for `PEEP_*_LISTEN`.
+/// An address nobody listens on, for `PEEP_*_LISTEN`. Given to nobody else in this process, and outside of the range from which the
+/// kernel takes ports for outgoing connections and for port 0: still free later, for what is started again at the same address.
 pub fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("find a free port").to_string()
-}
-
-/// The same, outside of the range from which the kernel takes ports for outgoing connections: still free later, for what is
-/// started again at the same address.
-pub fn quiet_address() -> String {
-    let from = u16::try_from(std::process::id() % 10_000).unwrap_or(0);
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    for _ in 0..2_000 {
-        let port = 20_000 + (from + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Test processes that run side by side begin at different places.
+    let from = std::process::id().wrapping_mul(97);
+    for _ in 0..PORTS {
+        let port = FIRST_PORT + from.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS;
         let address = format!("127.0.0.1:{port}");
         if TcpListener::bind(&address).is_ok() {
             return address;
         }
     }
-    panic!("no free port between 20000 and 32000");
+    panic!("no free port between {FIRST_PORT} and {}", FIRST_PORT + PORTS);
 }
+
+/// Above those of the stacks that scripts start.
+const FIRST_PORT: u32 = 28_000;
+const PORTS: u32 = 4_000;
 
 /// `PEEP_BIN`, or what cargo built for this test, or the debug binary, brought up to date first: a test against
 /// yesterday's binary is worse than none.
@@ -210,4 +210,24 @@ fn spawn(command: Command) -> Child {
     let (answer, child) = sync_channel(1);
     spawner.lock().expect("the lock is held for one send").send((command, answer)).expect("the spawner never ends");
     child.recv().expect("the spawner answers").expect("start peep")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_address_is_given_twice_or_taken_by_the_kernel_for_somebody_else() {
+        let given: HashSet<String> = (0..200).map(|_| free_address()).collect();
+        assert_eq!(given.len(), 200);
+        // Linux says which it takes; elsewhere they are above 49151.
+        let range =
+            std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or("49152 65535".to_owned());
+        let [first, last] =
+            [0, 1].map(|at| range.split_whitespace().nth(at).and_then(|port| port.parse().ok()).unwrap());
+        let ports = given.iter().map(|address| address.rsplit_once(':').unwrap().1.parse::<u32>().unwrap());
+        assert_eq!(ports.filter(|port| (first..=last).contains(port)).count(), 0);
+    }
 }

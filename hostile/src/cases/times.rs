@@ -39,7 +39,7 @@ async fn times(scene: &mut Scene) -> anyhow::Result<()> {
     let mut rollup = Peep::command(["rollup"])
         .env("DATABASE_URL", scene.database.url())
         .env("PEEP_LOG", "postgres")
-        .env("PEEP_ADMIN_LISTEN", peep_testkit::process::quiet_address())
+        .env("PEEP_ADMIN_LISTEN", peep_testkit::process::free_address())
         .env("PEEP_ROLLUP_FLUSH_INTERVAL", "500ms")
         .start()
         .await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use peep_testkit::Peep;
-use peep_testkit::process::quiet_address;
+use peep_testkit::process::free_address;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -52,7 +52,7 @@ pub(super) fn settings(folder: &TempDir) -> [(&'static str, String); 2] {
 
 /// A second ingest beside the scene's, which stays without TLS, and its address.
 pub(super) async fn server(scene: &Scene, settings: &[(&str, &str)]) -> anyhow::Result<(Peep, String)> {
-    let (address, admin) = (quiet_address(), quiet_address());
+    let (address, admin) = (free_address(), free_address());
     let mut command = Peep::command(["ingest"])
         .env("DATABASE_URL", scene.database.url())
         .env("PEEP_LOG", "postgres")
