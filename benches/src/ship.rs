@@ -226,8 +226,7 @@ fn json_line(out: &mut String, random: &mut SmallRng, at_ms: u64) {
     let (s, ms) = (at_ms / 1000, at_ms % 1000);
     let _ = writeln!(
         out,
-        "{{\"msec\":\"{s}.{ms:03}\",\"request_method\":\"{method}\",\"request_uri\":\"{target}\",\
-         \"request\":\"{method} {target} HTTP/1.1\",\"status\":\"{status}\",\
+        "{{\"msec\":\"{s}.{ms:03}\",\"request\":\"{method} {target} HTTP/1.1\",\"status\":\"{status}\",\
          \"request_time\":\"{}.{:03}\",\"request_length\":\"{}\",\"body_bytes_sent\":\"{bytes}\",\
          \"hostname\":\"web-1\",\"traceparent\":\"{trace}\"}}",
         duration_ms / 1000,
