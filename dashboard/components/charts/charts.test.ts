@@ -3,6 +3,7 @@ import { toSteps } from './chart-card';
 import { CursorStore } from './cursor';
 import type { PlacedMarker } from './flags';
 import { mergeFlags } from './flags';
+import { rulerLabels } from './ruler';
 
 describe('the cursor', () => {
   it('tells everybody when it moves, and nobody when it does not', () => {
@@ -53,5 +54,13 @@ describe('flags', () => {
 describe('a brushed stretch', () => {
   it('is made of whole steps', () => {
     expect(toSteps(12, 38, 10)).toEqual({ fromMs: 10, toMs: 40 });
+  });
+});
+
+describe('the latency ruler', () => {
+  it('names every decade of a usual axis, and every other one of a wide axis, from 1 ms', () => {
+    expect(rulerLabels({ lowMs: 0.5, highMs: 10_000 })).toEqual([1, 10, 100, 1000, 10_000]);
+    const wide = rulerLabels({ lowMs: 0.0005, highMs: 3_600_000 }).map((ms) => Math.log10(ms));
+    expect(wide.map(Math.round)).toEqual([-2, 0, 2, 4, 6]);
   });
 });
