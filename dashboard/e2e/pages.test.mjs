@@ -226,6 +226,57 @@ test('the first event: the snippet works as it is, and its arrival is shown', as
   await context.close();
 });
 
+test('the proposed name stays when its own test event has arrived', async () => {
+  const { page, context, problems } = await openAsAdmin('/connect/');
+  const field = page.getByLabel('Service', { exact: true });
+  const code = page.getByRole('region', { name: 'curl, to copy' }).locator('pre');
+  await eventually(
+    'a key is in it',
+    () => textOf(code),
+    (text) => /Bearer peep_\w+/.test(text),
+  );
+  const proposed = await field.inputValue();
+  await page.getByRole('button', { name: 'Send a test event from here' }).click();
+  await eventually(
+    'it arrived',
+    () => textOf(page.getByRole('region', { name: 'See it arrive' })),
+    (words) => words.includes('Received'),
+    stored,
+  );
+  assert.equal(await field.inputValue(), proposed);
+  await field.fill('no name');
+  await eventually(
+    'a name that cannot be is not replaced by somebody else’s',
+    () => textOf(code),
+    (text) => text.includes('YOUR_SERVICE'),
+  );
+  assert.deepEqual(problems, []);
+  await context.close();
+});
+
+test('a receipt and a trace id that are pasted into the palette lead to what they name', async () => {
+  const name = unique('pasted');
+  const trace = unique('').replaceAll('-', '').padEnd(32, 'a').slice(-32);
+  const answer = await fetch(`${stack.ingestUrl}/v1/events`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${stack.ingestKey}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ service: name, duration_ms: 3, trace_id: trace }),
+  });
+  const { receipt } = await answer.json();
+  const { page, context, problems } = await open(browser, '/');
+  const paste = async (text) => {
+    await page.keyboard.press('Control+k');
+    await page.getByRole('combobox', { name: 'Search or jump' }).fill(text);
+    await page.keyboard.press('Enter');
+  };
+  await paste(receipt);
+  await page.getByText(`Receipt ${receipt}`).waitFor();
+  await paste(trace);
+  await page.waitForURL((url) => url.pathname === '/requests/' && url.searchParams.get('trace') === trace);
+  assert.deepEqual(problems, []);
+  await context.close();
+});
+
 test('a key is created, shown once, copied, used, and revoked by typing its name', async () => {
   const { page, context, problems } = await openAsAdmin('/settings/', {
     permissions: ['clipboard-read', 'clipboard-write'],

@@ -5,7 +5,7 @@
  * Promised: a single request is visible; a gap is hatched and no line crosses it; rows and columns touch; the frame of
  * the selection lies on whole cells. Not done here: asking, naming, React.
  */
-import { latency, write } from '@/lib/format/number';
+import { axisLatency } from '@/lib/format/number';
 import { tickLabel, timeTicks, type Zone } from '@/lib/format/time';
 import type { Heatmap } from '@/lib/query/heatmap';
 import { rowsTo } from '@/lib/series/axis';
@@ -50,6 +50,8 @@ const ROW_HEIGHT_MIN = 4;
 const HANDLE = 3.5;
 const GRAB = 8;
 const LONG_PRESS_MS = 400;
+/** Two labels nearer than this touch. */
+const LABEL_APART = 12;
 const FONT = 'Geist, system-ui, sans-serif';
 
 /** A place among the cells. */
@@ -244,8 +246,9 @@ export class HeatPlot {
     context.clearRect(0, 0, this.width, this.height);
     if (this.rows.high >= 0) {
       this.drawCells(context);
-      this.drawLine(context, this.data.heatmap.p50, 'p50');
-      this.drawLine(context, this.data.heatmap.p99, 'p99');
+      const p50 = this.drawLine(context, this.data.heatmap.p50);
+      const p99 = this.drawLine(context, this.data.heatmap.p99);
+      this.nameLines(context, p50, p99);
     }
     this.drawAxes(context);
     this.drawMarkers(context);
@@ -299,8 +302,8 @@ export class HeatPlot {
     if (this.data.stale) shade(columns - Math.max(1, columns * 0.03), columns);
   }
 
-  /** A percentile on top: ink with a halo of the ground, so that it reads on every colour. */
-  private drawLine(context: CanvasRenderingContext2D, values: Column, name: string): void {
+  /** A percentile on top: ink with a halo of the ground, so that it reads on every colour. Answers how high it ends. */
+  private drawLine(context: CanvasRenderingContext2D, values: Column): number | null {
     const { heatmap, fromMs, endMs } = this.data;
     const { left, top, width, height } = this.box();
     const half = heatmap.stepMs / 2;
@@ -339,12 +342,24 @@ export class HeatPlot {
     context.lineWidth = 1.5;
     context.stroke();
     context.restore();
-    if (last === null) return;
+    return last;
+  }
+
+  /** Behind the last cell; where the lines are close, one above the other. */
+  private nameLines(context: CanvasRenderingContext2D, p50: number | null, p99: number | null): void {
+    const { left, top, width, height } = this.box();
     context.font = `11px ${FONT}`;
     context.fillStyle = color('ink2');
     context.textAlign = 'left';
     context.textBaseline = 'middle';
-    context.fillText(name, left + width + 7, Math.min(top + height - 6, Math.max(top + 6, last)));
+    const between = p50 === null || p99 === null ? LABEL_APART : p50 - p99;
+    const apart = Math.max(0, LABEL_APART - between) / 2;
+    const name = (text: string, y: number | null) => {
+      if (y !== null)
+        context.fillText(text, left + width + 7, Math.min(top + height - 6, Math.max(top + 6, y)));
+    };
+    name('p99', p99 === null ? null : p99 - apart);
+    name('p50', p50 === null ? null : p50 + apart);
   }
 
   private drawAxes(context: CanvasRenderingContext2D): void {
@@ -364,13 +379,16 @@ export class HeatPlot {
     const bottomUs = Math.max(1, heatmap.rowUs[this.rows.low] ?? 1);
     const topUs = heatmap.rowUs[Math.min(heatmap.rowUs.length - 1, this.rows.high + 1)] ?? bottomUs * 10;
     const decade = height / Math.max(0.5, Math.log10(topUs / bottomUs));
-    const mantissas = decade >= 60 ? [1, 2, 5] : [1];
-    for (let base = 10 ** Math.floor(Math.log10(bottomUs)); base <= topUs; base *= 10) {
-      for (const mantissa of mantissas) {
+    // Decades first: where two labels would touch, the rounder number stays.
+    const placed: number[] = [];
+    for (const mantissa of decade >= 60 ? [1, 5, 2] : [1]) {
+      for (let base = 10 ** Math.floor(Math.log10(bottomUs)); base <= topUs; base *= 10) {
         const us = base * mantissa;
-        const y = this.yOf(us);
-        if (y < top - 1 || y > top + height + 1) continue;
-        context.fillText(axisLatency(us), left - 7, Math.min(top + height - 4, Math.max(top + 4, y)));
+        if (us < bottomUs || us > topUs) continue;
+        const y = Math.min(top + height - 4, Math.max(top + 4, this.yOf(us)));
+        if (placed.some((other) => Math.abs(other - y) < LABEL_APART)) continue;
+        placed.push(y);
+        context.fillText(axisLatency(us / 1000), left - 7, y);
       }
     }
   }
@@ -632,11 +650,4 @@ function corners({ x, y, w, h }: Box): [number, number][] {
     [x, y + h],
     [x + w, y + h],
   ];
-}
-
-/** `5 ms`, `1 s`: round numbers need no digits behind the point. */
-function axisLatency(us: number): string {
-  const { value, unit } = latency(us / 1000);
-  const number = Number(value);
-  return write({ value: Number.isNaN(number) ? value : String(number), unit });
 }

@@ -5,7 +5,7 @@
  * hairline to the slowest. Tails of fifty services can be compared without reading a number.
  */
 import { useCallback } from 'react';
-import { latency, write } from '@/lib/format/number';
+import { axisLatency, latency } from '@/lib/format/number';
 import type { Totals } from '@/lib/series/types';
 import { Canvas } from './canvas';
 import { color } from './tokens';
@@ -107,5 +107,5 @@ function isFar(usual: number, now: number): boolean {
 
 /** A tick's label; only the ends of a unit carry it, as on a real ruler. */
 export function rulerLabel(ms: number): string {
-  return ms === 10 || ms === 100 ? String(ms) : write(latency(ms)).replace('.00', '').replace('.0', '');
+  return ms === 10 || ms === 100 ? String(ms) : axisLatency(ms);
 }

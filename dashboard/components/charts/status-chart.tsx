@@ -10,7 +10,7 @@ import type { Column, Row, StatusClass } from '@/lib/series/types';
 import { ChartCard, timeCell } from './chart-card';
 import type { ChartFrame } from './frame';
 import type { Marker, PlotData, PlotSpec } from './plot';
-import { axisRate } from './requests-chart';
+import { axisRate, RequestsChart } from './requests-chart';
 
 const SPEC: PlotSpec = {
   scale: 'linear',
@@ -53,7 +53,19 @@ interface Props {
   plotClass: string;
 }
 
-export function StatusChart({ row, frame, markers, stale, plotClass }: Props) {
+export function StatusChart(props: Props) {
+  const { view } = usePageData();
+  if (isTold(props.row)) return <ByStatus {...props} />;
+  const of = view.version.length > 0 ? 'this version, not by status' : 'not by status';
+  return <RequestsChart {...props} past={null} of={of} />;
+}
+
+/** Versions and hosts are counted without their statuses; requests without any are not requests that all went well. */
+function isTold(row: Row): boolean {
+  return row.window.count === 0 || Object.values(row.columns.status).some((column) => column.some(Boolean));
+}
+
+function ByStatus({ row, frame, markers, stale, plotClass }: Props) {
   const { view, windowMs } = usePageData();
   const { columns } = row;
   /** Per class, in the order of CLASSES, as rates. */

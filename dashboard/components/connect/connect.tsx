@@ -1,7 +1,7 @@
 'use client';
 
 /** The first event in a minute: what it is called, what to paste, and a listener that shows it, or why it was refused. */
-import { useEffect, useState } from 'react';
+import { useEffect, useRef, useState } from 'react';
 import { usePageData } from '@/components/shell/page-data';
 import { useServices } from '@/components/shell/services';
 import { CodeBlock } from '@/components/ui/code-block';
@@ -15,9 +15,10 @@ import type { NewKey } from '@/lib/query/keys';
 import { Listener } from './listener';
 
 const PLACEHOLDER = 'YOUR_INGEST_KEY';
+const NAME_PLACEHOLDER = 'YOUR_SERVICE';
 
 export function Connect() {
-  const { view } = usePageData();
+  const { view, data } = usePageData();
   const { services, envs } = useServices();
   const [name, setName] = useState<string | null>(null);
   const [env, setEnv] = useState<string | null>(null);
@@ -25,7 +26,10 @@ export function Connect() {
   const key = useFreshKey();
   const [url] = useState(() => ingestUrl(window.location));
 
-  const service = name ?? unused(services.map((item) => item.service));
+  // What is proposed stays, also when its first event makes it a service like others.
+  const proposed = useRef<string | null>(null);
+  if (data !== null) proposed.current ??= unused(services.map((item) => item.service));
+  const service = name ?? proposed.current ?? '';
   const chosenEnv = env ?? view.env ?? envs[0] ?? 'default';
   const problems = {
     service: nameProblem('service', service),
@@ -35,7 +39,7 @@ export function Connect() {
   const place = {
     url,
     key: key.made?.key ?? PLACEHOLDER,
-    service: problems.service === null ? service : 'checkout',
+    service: problems.service === null ? service : NAME_PLACEHOLDER,
     // `default` is what an event without an environment is in.
     env: chosenEnv === 'default' || problems.env !== null ? null : chosenEnv,
   };

@@ -129,7 +129,7 @@ export function Listener({ service, env, url, keyId, curl }: Props) {
         <Link
           href={hrefOf(view, { page: 'service', service, frozen: null, range: '15m' })}
           prefetch={false}
-          className="mt-4 inline-flex h-8 items-center rounded-control bg-ink px-3 font-strong text-bg hover:bg-ink2 max-tablet:h-11"
+          className="mt-4 inline-flex h-8 items-center gap-1 rounded-control bg-ink px-3 font-strong text-bg hover:bg-ink2 max-tablet:h-11"
         >
           Open <Name>{service}</Name>
         </Link>

@@ -5,7 +5,7 @@ import { useState } from 'react';
 import { usePageData } from '@/components/shell/page-data';
 import { Icon } from '@/components/ui/icon';
 import { useWidth } from '@/components/ui/use-width';
-import { latency, write } from '@/lib/format/number';
+import { axisLatency, latency, write } from '@/lib/format/number';
 import { moment, tickLabel, timeTicks, zoneName } from '@/lib/format/time';
 import { type FreshnessHistory, fetchFreshness } from '@/lib/query/fresh';
 import { usePoll } from '@/lib/query/use-poll';
@@ -81,7 +81,7 @@ function Chart({ data }: { data: FreshnessHistory }) {
           <g key={ms}>
             <path d={`M${LEFT} ${Math.round(y(ms)) + 0.5}H${width - RIGHT}`} className="stroke-(--grid)" />
             <text x={LEFT - 8} y={y(ms) + 4} textAnchor="end" className="fill-ink2">
-              {write(latency(ms)).replace('.00', '').replace('.0', '')}
+              {axisLatency(ms)}
             </text>
           </g>
         ))}

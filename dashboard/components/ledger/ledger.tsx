@@ -1,7 +1,7 @@
 'use client';
 
 /** Where is my event, is anything lost: the balance, the passport of one event, what was refused and why, and freshness. */
-import { useId, useRef, useState } from 'react';
+import { useEffect, useId, useRef, useState } from 'react';
 import { usePageData } from '@/components/shell/page-data';
 import { BlockFailed } from '@/components/shell/states';
 import { Button } from '@/components/ui/button';
@@ -49,7 +49,7 @@ export function Ledger() {
           <h1 className="sr-only">Ledger</h1>
         </div>
       )}
-      <WhereIsMyEvent zone={view.tz} />
+      <WhereIsMyEvent key={view.text} zone={view.tz} wanted={view.text} />
       <RejectsTable />
       <Fresh />
     </div>
@@ -133,10 +133,10 @@ function Term({ part, bad = false }: { part: Part; bad?: boolean }) {
   );
 }
 
-/** One field for a receipt or a trace id; the answer is its passport. */
-function WhereIsMyEvent({ zone }: { zone: 'utc' | 'local' }) {
+/** One field for a receipt or a trace id; the answer is its passport. `wanted` is looked up at once. */
+function WhereIsMyEvent({ zone, wanted: given }: { zone: 'utc' | 'local'; wanted: string }) {
   const id = useId();
-  const [value, setValue] = useState('');
+  const [value, setValue] = useState(given);
   const [state, setState] = useState<{ passport: Passport } | { problem: string } | 'asking' | null>(null);
   const serial = useRef(0);
   const look = () => {
@@ -158,6 +158,10 @@ function WhereIsMyEvent({ zone }: { zone: 'utc' | 'local' }) {
       },
     );
   };
+  // biome-ignore lint/correctness/useExhaustiveDependencies: once, for what the address names
+  useEffect(() => {
+    if (given !== '') look();
+  }, []);
   return (
     <section aria-labelledby={`${id}-title`} className="card px-4 py-3">
       <h2 id={`${id}-title`} className="font-name">

@@ -54,13 +54,15 @@ export function Overview() {
   for (const finding of findings) services.add(finding.service);
   const troubled = new Set(findings.filter((item) => item.recoveredMs === null).map((item) => item.service))
     .size;
-  const recovered = new Set(findings.map((item) => item.service)).size - troubled;
+  const listed = new Set(findings.map((item) => item.service));
+  const recovered = listed.size - troubled;
+  const fresh = attention.noUsual.filter((name) => services.has(name) && !listed.has(name)).length;
   const sentence = overviewSentence({
     services: services.size,
     troubled,
     recovered,
     judged: attention.judged,
-    fresh: attention.noUsual.length,
+    fresh,
     past: view.frozen !== null,
   });
   const failing = findings.some((item) => item.kind === 'failing' && item.recoveredMs === null);
@@ -74,7 +76,7 @@ export function Overview() {
         <Announce text={sentence} />
         <p className="mt-0.5 text-ink2">
           {attention.judged
-            ? against(services.size, troubled + recovered, attention.usual, view.tz)
+            ? against(services.size, troubled + recovered, fresh, attention.usual, view.tz)
             : 'Failing means 1 % of requests and 10 at least. This server does not compare with a usual yet.'}
         </p>
       </header>
@@ -151,21 +153,34 @@ function Charts({ row, past, markers, failing, of, several, stale }: ChartsProps
   return several ? <ChartSubject value={of}>{charts}</ChartSubject> : charts;
 }
 
-/** What the verdict is measured against, said of those that are fine. */
-function against(services: number, listed: number, usual: Attention['usual'], zone: Zone): string {
-  const others = services - listed;
+/** What the verdict is measured against, said of those that are fine; those without a usual get no verdict. */
+export function against(
+  services: number,
+  listed: number,
+  fresh: number,
+  usual: Attention['usual'],
+  zone: Zone,
+): string {
+  const others = services - listed - fresh;
+  if (others <= 0 && listed === 0) return 'There is no usual to compare with yet.';
+  const unjudged =
+    fresh === 0
+      ? ''
+      : fresh === 1
+        ? ' One is new, without a usual yet.'
+        : ` ${fresh} are new, without a usual yet.`;
   const range =
     others <= 0
       ? 'Measured against'
-      : listed === 0
+      : listed + fresh === 0
         ? 'Measured against'
         : others === 1
           ? 'The other one is within its usual range, measured against'
           : `The other ${others} are within their usual range, measured against`;
   if (usual === null)
-    return `${range.replace(', measured against', '')}${listed === 0 || others <= 0 ? ' nothing yet: there is no usual to compare with.' : '.'}`;
+    return `${range.replace(', measured against', '')}${listed + fresh === 0 || others <= 0 ? ' nothing yet: there is no usual to compare with.' : '.'}${unjudged}`;
   const span = `${moment(usual.fromMs, zone, usual.fromMs)} to ${moment(usual.toMs, zone, usual.fromMs)} ${zoneName(usual.toMs, zone)}`;
-  return `${range} ${usual.kind === 'yesterday' ? 'yesterday' : 'the hour before,'} ${span}.`;
+  return `${range} ${usual.kind === 'yesterday' ? 'yesterday' : 'the hour before,'} ${span}.${unjudged}`;
 }
 
 const LONG_AGO = { from: '-30d', to: 'now' };

@@ -202,9 +202,10 @@ function Body({ onHelp, onClose }: Omit<Props, 'open'>) {
         run: () =>
           visit(
             hrefOf(view, {
-              page: pasted.kind === 'trace' ? 'requests' : 'ledger',
               service: null,
-              text: wanted,
+              ...(pasted.kind === 'trace'
+                ? { page: 'requests', trace: wanted.toLowerCase() }
+                : { page: 'ledger', text: wanted }),
             }),
           ),
       });

@@ -1,7 +1,16 @@
 import { describe, expect, it } from 'vitest';
-import { bound, bytes, change, count, exactCount, latency, rate, share, write } from './number';
+import { axisLatency, bound, bytes, change, count, exactCount, latency, rate, share, write } from './number';
 
 const plain = (text: string) => text.replaceAll('\u00a0', ' ');
+
+describe('latency beside an axis', () => {
+  it('has one unit, and seconds to the end', () => {
+    const written = [0.5, 5, 100, 1000, 100_000, 166_000, 500_000, 3_600_000].map((ms) =>
+      plain(axisLatency(ms)),
+    );
+    expect(written).toEqual(['500 µs', '5 ms', '100 ms', '1 s', '100 s', '166 s', '500 s', '3,600 s']);
+  });
+});
 
 describe('latency', () => {
   it.each([

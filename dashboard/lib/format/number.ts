@@ -48,6 +48,14 @@ export function latency(ms: number | null | undefined, digits = 3): Written {
   return { value: `${Math.floor(seconds / 60)}${NBSP}min${NBSP}${seconds % 60}`, unit: 's' };
 }
 
+/** Beside an axis: as few digits as the tick has, and seconds to the end, since minutes with seconds need two units. */
+export function axisLatency(ms: number): string {
+  const { value, unit } = ms < 119_950 ? latency(ms) : { value: '', unit: 's' };
+  if (value === '') return `${exactCount(Math.round(ms / 1000))}${NBSP}s`;
+  const digits = Number(value);
+  return write({ value: Number.isNaN(digits) ? value : String(digits), unit });
+}
+
 /** Events per second in, `12 /min`, `7.2 /s`, `1,284 /s`, `12.8 k/s` out. */
 export function rate(perSecond: number | null | undefined): Written {
   if (perSecond === null || perSecond === undefined || !Number.isFinite(perSecond)) return UNKNOWN;
