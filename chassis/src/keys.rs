@@ -34,8 +34,8 @@ pub mod sessions;
 pub use format::{Kind, digest};
 pub use origin::{InvalidOrigin, Origin};
 pub use records::{
-    CreatedKey, KeyRow, NewKey, RecordsError, UsedKey, create, create_for_browsers, create_key, create_key_of, list,
-    list_used, project_id, revoke, revoke_of,
+    CreatedKey, ENV_BYTES_MAX, KeyRow, NewKey, RecordsError, UsedKey, create, create_for_browsers, create_key,
+    create_key_of, list, list_used, project_id, revoke, revoke_of,
 };
 pub use sessions::{Session, SessionStore, create_login_token};
 pub use store::KeyStore;

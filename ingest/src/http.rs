@@ -295,9 +295,34 @@ impl Station {
             Ok(Ok(Placed { offset, share })) => {
                 Ok(Receipt { project: sender.project, partition: partition.0, offset: offset.0, share })
             }
-            Ok(Err(error)) => Err(refuse_append(error)),
+            Ok(Err(error)) => Err(self.refuse_append(&error)),
             Err(Overdue) => {
-                Err(refuse_append(AppendError::Unavailable { reason: "no acknowledgement in time".to_owned() }))
+                Err(self.refuse_append(&AppendError::Unavailable { reason: "no acknowledgement in time".to_owned() }))
+            }
+        }
+    }
+
+    fn refuse_append(&self, error: &AppendError) -> Refused {
+        match error {
+            AppendError::Full { what } => {
+                let message = format!("{what} is full; send the same request again after `Retry-After`");
+                Refused::new(Reason::Overloaded, message)
+            }
+            AppendError::Unavailable { reason } => {
+                tracing::warn!(reason, "the log did not acknowledge a batch");
+                // Why exactly is for whoever runs peep, and in the line above.
+                let cause = match self.log.ready() {
+                    Ok(()) => "the log did not acknowledge in time",
+                    Err(_) => "the log cannot be reached",
+                };
+                let message = format!(
+                    "{cause}, so the outcome is unknown; send the same request again, with the same `Peep-Producer` and \
+                     `Peep-Seq` if it had them"
+                );
+                Refused::new(Reason::LogUnavailable, message)
+            }
+            AppendError::TooLarge { .. } => {
+                Refused::new(Reason::PayloadTooLarge, format!("{error}; send smaller batches"))
             }
         }
     }
@@ -339,7 +364,8 @@ fn with_room(refused: Refused, mut permit: Permit) -> Refused {
 fn dialect<B>(request: &Request<B>) -> Dialect {
     match request.uri().path() {
         "/v1/traces" => {
-            let encoding = media_type(request.headers()).and_then(otlp::Encoding::from_media_type);
+            let media_type = media_type(request.headers()).ok().flatten();
+            let encoding = media_type.and_then(otlp::Encoding::from_media_type);
             Dialect::Otlp(encoding.unwrap_or(otlp::Encoding::Json))
         }
         _ => Dialect::Peep,
@@ -361,16 +387,22 @@ fn not_found(path: &str) -> Refused {
     Refused::new(Reason::NotFound, message)
 }
 
-/// The `Content-Type` without its parameters; empty when it is no text.
-fn media_type(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(CONTENT_TYPE)?.to_str().unwrap_or_default();
-    value.split(';').next().map(str::trim)
+/// The `Content-Type` without its parameters; empty when it is no text. Repeated, it must say the same: whoever reads the first
+/// one and whoever reads the last one would else read different bodies.
+fn media_type(headers: &HeaderMap) -> Result<Option<&str>, Refused> {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.any(|other| other != value) {
+        let message = "`Content-Type` was sent more than once, and not always the same; send it once";
+        return Err(Refused::new(Reason::UnsupportedMediaType, message));
+    }
+    Ok(value.to_str().unwrap_or_default().split(';').next().map(str::trim))
 }
 
 /// Events: NDJSON or JSON by their type. Anything that is no JSON type is refused, except that browsers call the text of a
 /// beacon plain, whatever it is.
 fn form(headers: &HeaderMap, is_beacon: bool) -> Result<Form, Refused> {
-    let Some(essence) = media_type(headers) else { return Ok(Form::Json) };
+    let Some(essence) = media_type(headers)? else { return Ok(Form::Json) };
     match () {
         () if essence.eq_ignore_ascii_case("application/json") => Ok(Form::Json),
         () if ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"]
@@ -386,7 +418,7 @@ fn form(headers: &HeaderMap, is_beacon: bool) -> Result<Form, Refused> {
 
 /// OTLP knows two encodings and demands that one be named.
 fn form_of_traces(headers: &HeaderMap) -> Result<Form, Refused> {
-    let essence = media_type(headers).unwrap_or_default();
+    let essence = media_type(headers)?.unwrap_or_default();
     otlp::Encoding::from_media_type(essence)
         .map(Form::Otlp)
         .ok_or_else(|| unsupported(essence, "application/x-protobuf or application/json"))
@@ -422,18 +454,35 @@ static PEEP_SEQ: HeaderName = HeaderName::from_static("peep-seq");
 
 /// `Peep-Producer` and `Peep-Seq`: both, or neither.
 fn identity(headers: &HeaderMap) -> Result<Option<Identity>, Refused> {
-    let text = |name: &HeaderName| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or_default());
     let refuse = |message: &str| Err(Refused::new(Reason::InvalidIdentity, message));
-    match (text(&PEEP_PRODUCER), text(&PEEP_SEQ)) {
+    match (only(headers, &PEEP_PRODUCER)?, only(headers, &PEEP_SEQ)?) {
         (None, None) => Ok(None),
-        (Some(producer), Some(seq)) => match (uuid::Uuid::parse_str(producer), seq.parse()) {
-            (Ok(producer), Ok(seq)) => Ok(Some(Identity { producer: producer.into_bytes(), seq })),
+        (Some(producer), Some(seq)) => match (uuid::Uuid::parse_str(producer), number(seq)) {
+            (Ok(producer), Some(seq)) => Ok(Some(Identity { producer: producer.into_bytes(), seq })),
             (Err(_), _) => refuse("`Peep-Producer` must be a UUID, one per client process"),
-            (_, Err(_)) => refuse("`Peep-Seq` must be an integer of 0 or more, counting the producer's batches"),
+            (_, None) => refuse(
+                "`Peep-Seq` must be an integer of 0 or more, in digits, below 2^64, counting the producer's batches",
+            ),
         },
         (Some(_), None) => refuse("`Peep-Seq` is missing beside `Peep-Producer`; send both or neither"),
         (None, Some(_)) => refuse("`Peep-Producer` is missing beside `Peep-Seq`; send both or neither"),
     }
+}
+
+/// The text of a header; empty when it is none. Of two nobody knows which one counts, and a batch would be taken for another.
+fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Refused> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        let name = if *name == PEEP_SEQ { "Peep-Seq" } else { "Peep-Producer" };
+        return Err(Refused::new(Reason::InvalidIdentity, format!("`{name}` was sent more than once; send it once")));
+    }
+    Ok(Some(value.to_str().unwrap_or_default()))
+}
+
+/// Digits and nothing else: `parse` would also take a plus sign.
+fn number(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|_| !text.starts_with('+'))
 }
 
 /// hyper keeps the map of an answer with its connection, so one that grew large is not passed on.
@@ -443,22 +492,6 @@ fn emptied(mut headers: HeaderMap) -> HeaderMap {
     }
     headers.clear();
     headers
-}
-
-fn refuse_append(error: AppendError) -> Refused {
-    let (reason, message) = match &error {
-        AppendError::Full { what } => {
-            (Reason::Overloaded, format!("{what} is full; send the same request again after `Retry-After`"))
-        }
-        AppendError::Unavailable { reason } => {
-            tracing::warn!(reason, "the log did not acknowledge a batch");
-            let message = "the log did not acknowledge in time, so the outcome is unknown; send the same request again, \
-                           with the same `Peep-Producer` and `Peep-Seq` if it had them";
-            (Reason::LogUnavailable, message.to_owned())
-        }
-        AppendError::TooLarge { .. } => (Reason::PayloadTooLarge, format!("{error}; send smaller batches")),
-    };
-    Refused::new(reason, message)
 }
 
 /// More than any exporter or SDK sends.

@@ -12,6 +12,8 @@ use support::{config, read_answer, start, start_at, start_with};
 
 const GOOD: &str = r#"{"service":"checkout","duration_ms":12.5,"route":"/buy","method":"POST","status":200}"#;
 
+const PRODUCER: &str = "Peep-Producer: 0192f0c1-7a5e-7c3a-9d9e-1f2a3b4c5d6e";
+
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(bytes).unwrap();
@@ -90,6 +92,9 @@ async fn a_refused_body_has_a_code_and_a_cause() {
         (&["Content-Type: text/plain"], GOOD.into(), 415, "unsupported_media_type"),
         (&["Peep-Producer: x", "Peep-Seq: 1"], GOOD.into(), 400, "invalid_identity"),
         (&["Peep-Seq: 1"], GOOD.into(), 400, "invalid_identity"),
+        (&[PRODUCER, "Peep-Seq: +5"], GOOD.into(), 400, "invalid_identity"),
+        (&[PRODUCER, "Peep-Seq: 18446744073709551616"], GOOD.into(), 400, "invalid_identity"),
+        (&[PRODUCER, "Peep-Seq: "], GOOD.into(), 400, "invalid_identity"),
     ];
     for (headers, body, status, code) in cases {
         let start: String = String::from_utf8_lossy(&body).chars().take(60).collect();
@@ -98,6 +103,30 @@ async fn a_refused_body_has_a_code_and_a_cause() {
         assert!(answer.message().len() > 20 && answer.json["error"]["request_id"].is_string(), "{answer:?}");
     }
     assert_eq!(ingest.events().await, 0);
+}
+
+#[tokio::test]
+async fn a_header_that_decides_is_sent_once() {
+    let ingest = start().await;
+    let (json, lines) = ("Content-Type: application/json", "Content-Type: application/x-ndjson");
+    for (headers, status, code, part) in [
+        (&[PRODUCER, "Peep-Seq: 1", "Peep-Seq: 2"][..], 400, "invalid_identity", "`Peep-Seq` was sent more than once"),
+        (&[PRODUCER, "Peep-Seq: 1", "peep-seq: 1"], 400, "invalid_identity", "`Peep-Seq` was sent more than once"),
+        (&[PRODUCER, PRODUCER, "Peep-Seq: 1"], 400, "invalid_identity", "`Peep-Producer` was sent more than once"),
+        (&[json, lines], 415, "unsupported_media_type", "more than once"),
+        (&["Content-Encoding: identity", "Content-Encoding: gzip"], 415, "unsupported_encoding", "Content-Encoding"),
+        (&[json, json, PRODUCER, "Peep-Seq: 1"], 202, "-", "-"),
+    ] {
+        let answer = ingest.post(headers, GOOD).await;
+        assert_eq!((answer.status, answer.code()), (status, code), "{headers:?}: {answer:?}");
+        assert!(answer.message().contains(part), "{headers:?}: {answer:?}");
+    }
+    assert_eq!(ingest.events().await, 1);
+}
+
+#[test]
+fn a_key_is_bound_to_no_environment_that_an_event_cannot_name() {
+    assert_eq!(peep_chassis::keys::ENV_BYTES_MAX, peep_wire::limits::ENV_BYTES_MAX);
 }
 
 #[tokio::test]
@@ -246,8 +275,6 @@ async fn who_leaves_while_the_log_is_asked_has_sent_its_events_all_the_same() {
     assert_eq!(ingest.post(&[], GOOD).await.code(), "rate_limited");
 }
 
-const PRODUCER: &str = "Peep-Producer: 0192f0c1-7a5e-7c3a-9d9e-1f2a3b4c5d6e";
-
 #[tokio::test]
 async fn the_answer_says_what_a_retry_would_mean() {
     let ingest = start().await;
@@ -334,9 +361,11 @@ async fn a_log_that_does_not_answer_gives_503_and_no_202() {
     ingest.log.stall();
     let stalled = ingest.post(&[], GOOD).await;
     assert_eq!((stalled.status, stalled.code()), (503, "log_unavailable"));
-    assert!(stalled.head.contains("retry-after"));
+    assert!(stalled.head.contains("retry-after") && stalled.message().contains("in time"), "{stalled:?}");
     ingest.log.stop();
-    assert_eq!(ingest.post(&[], GOOD).await.code(), "log_unavailable");
+    let stopped = ingest.post(&[], GOOD).await;
+    assert_eq!(stopped.code(), "log_unavailable");
+    assert!(stopped.message().contains("cannot be reached"), "{stopped:?}");
 }
 
 #[tokio::test]

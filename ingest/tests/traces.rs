@@ -112,7 +112,7 @@ async fn a_refusal_is_a_status_in_the_encoding_of_the_request() {
     let ingest = start().await;
     let good = fixture("python-flask-traces-semconv-stable.pb");
     let cut = &good[..good.len() - 7];
-    let cases: [Case<'_>; 10] = [
+    let cases: [Case<'_>; 11] = [
         (&[PROTOBUF], cut, 400, 3, "invalid_protobuf"),
         (&[PROTOBUF], b"\x0a\xff\xff\xff\xff\x0f", 400, 3, "beyond the end"),
         (&[PROTOBUF], b"{\"resourceSpans\":[]}", 400, 3, "invalid_protobuf"),
@@ -123,6 +123,7 @@ async fn a_refusal_is_a_status_in_the_encoding_of_the_request() {
         (&["Content-Type: text/plain"], &good, 415, 3, "application/x-protobuf"),
         (&[], &good, 415, 3, "unsupported_media_type"),
         (&[PROTOBUF, "Peep-Seq: 1"], &good, 400, 3, "invalid_identity"),
+        (&[JSON, "Content-Type: text/plain"], &good, 415, 3, "more than once"),
     ];
     for (headers, body, status, code, part) in cases {
         let answer = post(&ingest, headers, body).await;

@@ -17,6 +17,12 @@ pub enum Backend {
     Memory,
 }
 
+/// `host:port`. A name without a port would be asked at Kafka's default port, which is more often a slip than meant.
+fn is_broker(text: &str) -> bool {
+    let Some((host, port)) = text.trim().rsplit_once(':') else { return false };
+    !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
 /// How long a topic keeps records. Whichever bound is reached first removes the oldest.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Retention {
@@ -109,8 +115,13 @@ impl LogConfig {
             ),
             kafka: KafkaSettings::read(settings),
         };
-        if config.backend == Backend::Kafka && config.kafka.brokers.is_empty() {
-            settings.problem("PEEP_KAFKA_BROKERS", "is required with PEEP_LOG=kafka");
+        if config.backend == Backend::Kafka {
+            let brokers = &config.kafka.brokers;
+            if brokers.is_empty() {
+                settings.problem("PEEP_KAFKA_BROKERS", "is required with PEEP_LOG=kafka");
+            } else if let Some(wrong) = brokers.split(',').find(|broker| !is_broker(broker)) {
+                settings.problem("PEEP_KAFKA_BROKERS", format!("{wrong:?} is not host:port, such as kafka-0:9092"));
+            }
         }
         if !is_topic_prefix(&config.topic_prefix) {
             settings.problem("PEEP_LOG_TOPIC_PREFIX", "must be 1 to 200 characters of a-z A-Z 0-9 . _ -");

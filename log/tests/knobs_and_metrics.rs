@@ -43,6 +43,17 @@ fn kafka_without_brokers_and_impossible_topic_names_are_refused() {
 }
 
 #[test]
+fn a_broker_without_a_port_is_refused_by_its_own_text() {
+    for brokers in ["nope", "a:1,b", "a:1,", "a:0", ":9092"] {
+        let problems = read(&[("PEEP_LOG", "kafka"), ("PEEP_KAFKA_BROKERS", brokers)]).expect_err(brokers).problems;
+        assert!(problems[0].message.contains("host:port"), "{problems:?}");
+    }
+    for brokers in ["a:1, b:2", "[::1]:9092", "SSL://kafka-0:9093"] {
+        assert!(read(&[("PEEP_LOG", "kafka"), ("PEEP_KAFKA_BROKERS", brokers)]).is_ok(), "{brokers}");
+    }
+}
+
+#[test]
 fn metrics_say_what_became_of_each_append() {
     let buckets = (metrics::APPEND_SECONDS, metrics::APPEND_SECONDS_BUCKETS);
     let (recorder, handle) = local_metrics(&[buckets]).expect("buckets are not empty");

@@ -72,7 +72,10 @@ async fn run(configuration: Configuration, services: &[Service], metrics: Metric
     let running = bound.start(&storage.dependencies(&logs, keys, exposition), &mut tasks);
     tracing::info!(services = names(services), admin = %configuration.admin, "started");
 
-    let ended = tasks.run_until(&shutdown).await;
+    let ended = tokio::select! {
+        ended = tasks.run_until(&shutdown) => ended,
+        never = storage.watch(&logs) => match never {},
+    };
     shutdown.request();
     health.drain();
     delay(configuration.shutdown_delay, ended.is_err()).await;

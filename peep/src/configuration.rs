@@ -34,7 +34,7 @@ impl Configuration {
         Self {
             telemetry: TelemetryConfig::read(settings),
             admin: settings.address(
-                "PEEP_ADMIN_LISTEN",
+                ADMIN_LISTEN,
                 "127.0.0.1:9464",
                 "Address of the admin port: metrics, health, readiness. It asks for no key: keep it off public networks.",
             ),
@@ -59,9 +59,37 @@ impl Configuration {
     pub(crate) fn from_env(env: &dyn Env, services: &[Service]) -> Result<(Self, Vec<Setting>), ConfigErrors> {
         let mut settings = Settings::new(env);
         let configuration = Self::read(&mut settings, services);
+        configuration.refuse_shared_addresses(&mut settings);
         warn_of_misspelt(&settings);
+        for contradiction in configuration.contradictions() {
+            eprintln!("peep: warning: {contradiction}");
+        }
         Ok((configuration, settings.finish()?))
     }
+}
+
+impl Configuration {
+    /// Two listeners at one port: the second would find it taken by this very process.
+    fn refuse_shared_addresses(&self, settings: &mut Settings<'_>) {
+        let listeners: Vec<(&str, SocketAddr)> =
+            [(ADMIN_LISTEN, self.admin)].into_iter().chain(self.services.listeners()).collect();
+        for (at, (name, address)) in listeners.iter().enumerate() {
+            if let Some((other, _)) = listeners[..at].iter().find(|(_, other)| overlap(*other, *address)) {
+                settings.problem(name, format!("\"{address}\" is the address of {other} too; give each its own port"));
+            }
+        }
+    }
+
+    /// What can be meant and rarely is: values that fit each by itself, and not each other.
+    fn contradictions(&self) -> Vec<String> {
+        self.services.contradictions(&self.log, &self.database)
+    }
+}
+
+/// Whether a socket at one would keep the other from being had. Port 0 is another one each time.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let any = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (any || one.ip() == other.ip())
 }
 
 /// Just the database, for commands that need nothing else.
@@ -131,6 +159,8 @@ pub(crate) fn reference() -> String {
     page
 }
 
+const ADMIN_LISTEN: &str = "PEEP_ADMIN_LISTEN";
+
 const INTRODUCTION: &str = "\
 # Configuration
 
@@ -160,4 +190,44 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     use std::io::Write as _;
     let mut output = std::io::stdout().lock();
     output.write_all(text.as_bytes()).and_then(|()| output.flush()).context("write to standard output")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn read(extra: &[(&'static str, &'static str)]) -> Result<Configuration, ConfigErrors> {
+        let mut env = BTreeMap::from([("DATABASE_URL", "postgres://peep@127.0.0.1/peep")]);
+        env.extend(extra.iter().copied());
+        Configuration::from_env(&env, &Service::ALL).map(|(configuration, _)| configuration)
+    }
+
+    #[test]
+    fn the_defaults_do_not_contradict_each_other() {
+        assert_eq!(read(&[]).expect("they make sense").contradictions(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn two_listeners_at_one_port_are_refused_by_name() {
+        for address in ["127.0.0.1:4318", "0.0.0.0:4318"] {
+            let refused = read(&[("PEEP_STREAM_LISTEN", address)]).err().expect("one port").to_string();
+            assert!(refused.contains("PEEP_STREAM_LISTEN") && refused.contains("PEEP_INGEST_LISTEN"), "{refused}");
+        }
+        assert!(read(&[("PEEP_STREAM_LISTEN", "127.0.0.2:4318")]).is_ok(), "another address");
+    }
+
+    #[test]
+    fn values_that_do_not_fit_each_other_are_told() {
+        for (name, value) in [
+            ("PEEP_INGEST_EVENT_AGE_MAX", "500d"),
+            ("PEEP_INGEST_EVENT_AHEAD_MAX", "24h"),
+            ("PEEP_INGEST_APPEND_TIMEOUT", "1s"),
+            ("PEEP_STREAM_QUERIES_MAX", "1000"),
+        ] {
+            let told = read(&[(name, value)]).expect("each makes sense by itself").contradictions();
+            assert!(matches!(&told[..], [one] if one.starts_with(name)), "{told:?}");
+        }
+    }
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use peep_chassis::admin::Health;
 use peep_chassis::config::Settings;
+use peep_chassis::database::DatabaseConfig;
 use peep_chassis::exposition::Exposition;
 use peep_chassis::keys::KeyStore;
 use peep_chassis::lifecycle::{Shutdown, Tasks};
 use peep_chassis::telemetry::Buckets;
-use peep_log::Log;
+use peep_log::{Log, LogConfig};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 
@@ -59,6 +60,46 @@ impl ServiceConfigs {
         let rollup = self.rollup.as_ref().map(|_| (Service::Rollup, ROLLUP_BUDGET));
         let stream = self.stream.as_ref().map(|config| (Service::Stream, config.listener.drain_timeout + LEAVE));
         [ingest, rollup, stream].into_iter().flatten().collect()
+    }
+
+    /// What listens where, with the setting that says so.
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        let ingest = self.ingest.as_ref().map(|config| (INGEST_LISTEN, config.listen));
+        let stream = self.stream.as_ref().map(|config| (STREAM_LISTEN, config.listen));
+        [ingest, stream].into_iter().flatten()
+    }
+
+    /// Settings that do not fit those of other services, of the log or of the database.
+    pub(crate) fn contradictions(&self, log: &LogConfig, database: &DatabaseConfig) -> Vec<String> {
+        let mut found = Vec::new();
+        if let Some(ingest) = &self.ingest
+            && ingest.append_timeout <= log.append_timeout
+        {
+            found.push(format!(
+                "PEEP_INGEST_APPEND_TIMEOUT ({:?}) is not above PEEP_LOG_APPEND_TIMEOUT ({:?}): a request may be told 503 and be taken",
+                ingest.append_timeout, log.append_timeout
+            ));
+        }
+        if let (Some(ingest), Some(rollup)) = (&self.ingest, &self.rollup) {
+            let (limits, unbooked) = (&ingest.limits, "events between the two are accepted, and then dead-lettered");
+            for (name, accepted, kept) in [
+                ("EVENT_AGE_MAX", limits.age_max, rollup.event_age_max),
+                ("EVENT_AHEAD_MAX", limits.ahead_max, rollup.event_ahead_max),
+            ] {
+                if accepted > kept {
+                    found.push(format!("PEEP_INGEST_{name} is beyond PEEP_ROLLUP_{name}: {unbooked}"));
+                }
+            }
+        }
+        if let Some(stream) = &self.stream
+            && stream.answers.queries_max >= database.connections_max as usize
+        {
+            found.push(format!(
+                "PEEP_STREAM_QUERIES_MAX ({}) is not below PEEP_DATABASE_CONNECTIONS_MAX ({}): questions can take every connection",
+                stream.answers.queries_max, database.connections_max
+            ));
+        }
+        found
     }
 
     /// Binds what the services listen on, all or nothing.

@@ -117,6 +117,36 @@ async fn a_revoked_key_ends_in_every_process_with_all_it_opened() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_goes_away_and_comes_back_is_told_by_every_process() {
+    let (server, topics) = (Server::start().await, Topics::fresh().await);
+    let database = server.database().await;
+    let environment = [
+        ("DATABASE_URL", database.url()),
+        ("PEEP_LOG", "kafka"),
+        ("PEEP_KAFKA_BROKERS", topics.brokers()),
+        ("PEEP_LOG_TOPIC_PREFIX", topics.prefix()),
+    ];
+    let stream = Process::ready("stream", &environment).await;
+    let reason = async || {
+        let answer = stream.admin.get("/readyz").await;
+        let parts = answer.json()["components"].as_array().cloned().unwrap_or_default();
+        parts.iter().find(|part| part["name"] == "database").map(|part| part["reason"].clone())
+    };
+    let until = async |wanted: fn(&Value) -> bool| {
+        let since = Instant::now();
+        while !reason().await.is_some_and(|reason| wanted(&reason)) {
+            assert!(since.elapsed() < START, "{}", stream.peep.said());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    until(Value::is_null).await;
+    server.stop().await;
+    until(|reason| reason.as_str().is_some_and(|reason| reason.contains("the database"))).await;
+    server.start_again().await;
+    until(Value::is_null).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn known_keys_work_without_the_database_and_unknown_ones_are_told_to_come_back() {
     let (server, topics) = (Server::start().await, Topics::fresh().await);
     let database = server.database().await;

@@ -24,7 +24,9 @@ mod field;
 
 mod time;
 
+pub(crate) use extent::depth_of;
 pub(crate) use field::shown;
+pub(crate) use time::told_apart;
 
 /// What the receiver knows and the event must agree with.
 #[derive(Debug, Clone, Copy)]
@@ -142,9 +144,7 @@ impl Decoder {
             Some(b'[') if !context.lines => batch.array(start + 1),
             Some(b'{') if !context.lines => batch.object_or_lines(start),
             Some(_) if context.lines => batch.lines(start),
-            Some(_) => Err(BodyError::InvalidJson(
-                "the body must be a JSON object, an array of objects, or NDJSON (one object a line)".to_owned(),
-            )),
+            Some(_) => Err(shapeless(&body[start..])),
         }
     }
 }
@@ -173,14 +173,30 @@ impl Batch<'_, '_> {
             match self.body.get(at) {
                 Some(b',') => at = extent::skip_blank(self.body, at + 1),
                 Some(b']') => return self.end(at + 1),
-                _ => return Err(self.broken_array(at)),
+                _ => return Err(self.not_separated(at)),
             }
         }
     }
 
-    fn broken_array(&self, at: usize) -> BodyError {
-        let after = self.index.saturating_sub(1);
+    /// Behind an event stands neither another one nor the end.
+    fn not_separated(&self, at: usize) -> BodyError {
+        let after = self.index - 1;
         BodyError::InvalidJson(format!("the array breaks off after event {after} (byte {at}): expected `,` or `]`"))
+    }
+
+    /// Where an event must begin stands none, or one without an end.
+    fn no_element(&self, at: usize) -> BodyError {
+        let index = self.index;
+        BodyError::InvalidJson(match self.body.get(at) {
+            None => format!("the array breaks off before event {index} (byte {at}): expected an event"),
+            Some(b']') => format!("the array ends with a comma: expected event {index} instead of `]` (byte {at})"),
+            Some(&byte @ (b',' | b'}')) => {
+                format!("event {index} is missing: expected an event instead of `{}` (byte {at})", char::from(byte))
+            }
+            Some(_) => {
+                format!("event {index} (from byte {at} on) has no end: a quote, a brace or a bracket is not closed")
+            }
+        })
     }
 
     fn end(&self, at: usize) -> Result<(), BodyError> {
@@ -195,7 +211,7 @@ impl Batch<'_, '_> {
         if let Some(end) = self.scan(at, scan::Ending::Anything)? {
             return Ok(end);
         }
-        let extent = extent::of_value(self.body, at).ok_or_else(|| self.broken_array(at))?;
+        let extent = extent::of_value(self.body, at).ok_or_else(|| self.no_element(at))?;
         self.slow(at, extent.end, extent.depth)?;
         Ok(extent.end)
     }
@@ -274,7 +290,7 @@ impl Batch<'_, '_> {
         let line_end = memchr::memchr(b'\n', &self.body[start..]).map_or(self.body.len(), |found| start + found);
         let end =
             line_end - self.body[start..line_end].iter().rev().take_while(|byte| extent::is_blank(**byte)).count();
-        let depth = extent::depth_of(&self.body[start..end]);
+        let depth = depth_of(&self.body[start..end]);
         self.slow(start, end, depth)?;
         Ok(line_end)
     }
@@ -327,6 +343,15 @@ impl Batch<'_, '_> {
     }
 }
 
+/// Says what is wrong with a body that does not begin as one can.
+fn shapeless(body: &[u8]) -> BodyError {
+    BodyError::InvalidJson(if body.starts_with(BYTE_ORDER_MARK.as_bytes()) {
+        format!("the body {BEGINS_WITH_A_MARK}")
+    } else {
+        "the body must be a JSON object, an array of objects, or NDJSON (one object a line)".to_owned()
+    })
+}
+
 /// Whether bytes are one JSON value, however deep: nothing is kept and nothing recurses.
 fn is_json(bytes: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
@@ -343,18 +368,16 @@ fn is_timely(ended_ms: i64, received_ms: i64, context: &Context<'_>) -> bool {
 fn check_time(ended_ms: i64, received_ms: i64, context: &Context<'_>) -> Outcome {
     let age_ms = received_ms.saturating_sub(ended_ms);
     if age_ms > context.age_ms_max {
+        let (age, age_max) = told_apart(age_ms, context.age_ms_max, "h");
         let message = format!(
-            "`ts` is {} h before the time of receipt, at most {} h are taken; check the unit (milliseconds) and the clock",
-            age_ms / 3_600_000,
-            context.age_ms_max / 3_600_000
+            "`ts` is {age} before the time of receipt, at most {age_max} are taken; check the unit (milliseconds) and the clock"
         );
         return Err((RejectionCode::TimestampTooOld, message));
     }
     if age_ms < -context.ahead_ms_max {
+        let (ahead, ahead_max) = told_apart(-age_ms, context.ahead_ms_max, "s");
         let message = format!(
-            "`ts` is {} s after the time of receipt, at most {} s are taken; check the unit (milliseconds) and the clock",
-            -age_ms / 1000,
-            context.ahead_ms_max / 1000
+            "`ts` is {ahead} after the time of receipt, at most {ahead_max} are taken; check the unit (milliseconds) and the clock"
         );
         return Err((RejectionCode::TimestampInFuture, message));
     }
@@ -414,6 +437,12 @@ pub(crate) fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     }
     valid.all().then_some(out)
 }
+
+/// What some editors write in front of a text. JSON has no place for it.
+pub(crate) const BYTE_ORDER_MARK: &str = "\u{feff}";
+/// What is said of such a text.
+pub(crate) const BEGINS_WITH_A_MARK: &str =
+    "begins with a byte order mark (EF BB BF), which is no JSON; send it without";
 
 #[cfg(test)]
 mod tests;

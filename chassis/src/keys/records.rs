@@ -84,7 +84,7 @@ pub struct UsedKey {
 /// # Errors
 /// When the name cannot be used or the database refuses.
 pub async fn project_id(pool: &PgPool, name: &str) -> Result<u64, RecordsError> {
-    check_name("project", name)?;
+    check_name("project", name, PROJECT_BYTES_MAX)?;
     // The update does nothing but make `returning` answer for a row that was there before.
     let (id,): (i64,) = sqlx::query_as(
         "insert into project (name) values ($1) on conflict (name) do update set name = excluded.name returning project_id",
@@ -132,7 +132,7 @@ impl NewKey<'_> {
     fn check(&self) -> Result<(), RecordsError> {
         let invalid = |why: String| Err(RecordsError::Invalid(why));
         if let Some(env) = self.env {
-            check_name("environment", env)?;
+            check_name("environment", env, ENV_BYTES_MAX)?;
         }
         if let Some(name) = self.name {
             let length = name.chars().count();
@@ -322,14 +322,49 @@ fn known((digest, key, project, project_name, env, scope, origins, revoked): Sna
 const ORIGINS_MAX: usize = 64;
 const NAME_CHARS_MAX: usize = 80;
 
+const PROJECT_BYTES_MAX: usize = 128;
+/// As long as the `env` of an event may be: a key that is bound to a longer one could send nothing that names it.
+pub const ENV_BYTES_MAX: usize = 64;
+
 /// Names appear in URLs, tables and charts: short, visible, no blanks.
-fn check_name(what: &str, name: &str) -> Result<(), RecordsError> {
+fn check_name(what: &str, name: &str, bytes_max: usize) -> Result<(), RecordsError> {
     let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"._/-".contains(&byte);
-    if (1..=128).contains(&name.len()) && name.bytes().all(fine) {
-        Ok(())
-    } else {
-        Err(RecordsError::Invalid(format!(
-            "the {what} {name:?} cannot be used: write 1 to 128 of letters, digits and . _ / -"
-        )))
+    if (1..=bytes_max).contains(&name.len()) && name.bytes().all(fine) {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(SHOWN_CHARS_MAX).collect();
+    let length = name.chars().count();
+    let length = if length > bytes_max { format!(", of {length} characters,") } else { String::new() };
+    Err(RecordsError::Invalid(format!(
+        "the {what} {shown:?}{length} cannot be used: write 1 to {bytes_max} of letters, digits and . _ / -"
+    )))
+}
+
+/// Of a name that is told to be wrong.
+const SHOWN_CHARS_MAX: usize = 160;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(env: &str) -> Option<String> {
+        let key = NewKey { name: None, env: Some(env), scope: Scope::Ingest, origins: &[] };
+        key.check().err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_environment_is_one_that_an_event_can_name() {
+        assert_eq!(refusal(&"e".repeat(64)), None);
+        let long = refusal(&"e".repeat(65)).unwrap();
+        assert!(long.contains("of 65 characters") && long.contains("1 to 64"), "{long}");
+        for env in ["", "a b", "prod\u{e9}", "a:b"] {
+            assert!(refusal(env).is_some_and(|why| why.contains("1 to 64")), "{env:?}");
+        }
+    }
+
+    #[test]
+    fn a_project_may_have_a_longer_name() {
+        assert!(check_name("project", &"p".repeat(128), PROJECT_BYTES_MAX).is_ok());
+        assert!(check_name("project", &"p".repeat(129), PROJECT_BYTES_MAX).is_err());
     }
 }

@@ -1,5 +1,6 @@
-//! Postgres and the log at the start of a process: waited for when away, refused when unusable.
+//! Postgres and the log: waited for when away at the start, refused when unusable, and watched from then on.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use peep_chassis::exposition::Exposition;
 use peep_chassis::keys::KeyStore;
 use peep_log::{Log, LogConfig, OpenError, Topic};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
+use tokio::time::{sleep, timeout};
 
 use crate::schema;
 use crate::services::{BoundServices, Dependencies};
@@ -22,6 +24,9 @@ pub(super) struct Storage {
     log: LogConfig,
     program: String,
     health: Health,
+    /// What `/readyz` says of the two.
+    database_part: HealthHandle,
+    log_part: HealthHandle,
 }
 
 /// The topics a process uses, open.
@@ -32,7 +37,9 @@ pub(super) struct Logs {
 
 impl Storage {
     pub(super) fn new(database: &DatabaseConfig, log: LogConfig, program: String, health: Health) -> Self {
-        Self { database: database.clone(), pool: database.pool(&program), log, program, health }
+        let (database_part, log_part) = (health.register("database"), health.register("log"));
+        let pool = database.pool(&program);
+        Self { database: database.clone(), pool, log, program, health, database_part, log_part }
     }
 
     pub(super) fn pool(&self) -> &PgPool {
@@ -66,16 +73,46 @@ impl Storage {
     /// # Errors
     /// When waiting would not help.
     pub(super) async fn prepare(&self, services: &BoundServices, migrate: bool) -> anyhow::Result<Logs> {
-        let (database, log) = (self.health.register("database"), self.health.register("log"));
-        let mut waiting = Waiting::for_part(&database);
+        let mut waiting = Waiting::for_part(&self.database_part);
         while let Err(error) = self.check_database(migrate).await {
             waiting.tell(&format!("{error:#}")).await;
         }
-        database.set_ready();
-        let events = self.open(services.needs_events(), Topic::Events, &log).await?;
-        let live = self.open(services.needs_live(), Topic::Live, &log).await?;
-        log.set_ready();
+        self.database_part.set_ready();
+        let events = self.open(services.needs_events(), Topic::Events, &self.log_part).await?;
+        let live = self.open(services.needs_live(), Topic::Live, &self.log_part).await?;
+        self.log_part.set_ready();
         Ok(Logs { events, live })
+    }
+
+    /// Says on `/readyz` when one of them goes away later on, and when it is back. Degraded and not more than that: known keys,
+    /// open views and a log of another kind go on, and a service that cannot says so itself.
+    pub(super) async fn watch(&self, logs: &Logs) -> Infallible {
+        let mut connection = None;
+        loop {
+            sleep(WATCH_INTERVAL).await;
+            match timeout(WATCH_TIMEOUT, self.ping(&mut connection)).await {
+                Ok(Ok(())) => self.database_part.set_ready(),
+                Ok(Err(error)) => self.database_part.set_degraded(format!("the database is away: {error:#}")),
+                Err(_) => {
+                    self.database_part.set_degraded(format!("the database does not answer within {WATCH_TIMEOUT:?}"))
+                }
+            }
+            match logs.ready() {
+                Ok(()) => self.log_part.set_ready(),
+                Err(reason) => self.log_part.set_degraded(reason),
+            }
+        }
+    }
+
+    /// Over a connection of its own: a pool that is busy is not a database that is away. `kept` is empty after a failure.
+    async fn ping(&self, kept: &mut Option<PgConnection>) -> anyhow::Result<()> {
+        let mut connection = match kept.take() {
+            Some(connection) => connection,
+            None => schema::connect(self.connect_options()).await?,
+        };
+        connection.ping().await.context("ask it something")?;
+        *kept = Some(connection);
+        Ok(())
     }
 
     async fn check_database(&self, migrate: bool) -> anyhow::Result<()> {
@@ -107,6 +144,11 @@ impl Storage {
 }
 
 impl Logs {
+    /// Why one of them takes nothing, when it does not.
+    fn ready(&self) -> Result<(), String> {
+        [&self.events, &self.live].into_iter().flatten().try_for_each(|log| log.ready())
+    }
+
     /// Flushes what is queued and ends background work.
     pub(super) async fn close(&self) {
         for log in [&self.events, &self.live].into_iter().flatten() {
@@ -131,9 +173,14 @@ impl<'h> Waiting<'h> {
             self.part.set_not_ready(reason);
             self.said = Some(reason.to_owned());
         }
-        tokio::time::sleep(RETRY_DELAY).await;
+        sleep(RETRY_DELAY).await;
     }
 }
 
 /// Short enough that `make up` does not feel it, long enough that nobody is hammered.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
+
+/// As often as keys are read.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+/// As long as an insert into the log may take.
+const WATCH_TIMEOUT: Duration = Duration::from_secs(4);

@@ -55,7 +55,7 @@ pub(super) fn of_value(bytes: &[u8], at: usize) -> Option<Extent> {
 }
 
 /// How deep the brackets of `bytes` nest, whether or not they match.
-pub(super) fn depth_of(bytes: &[u8]) -> usize {
+pub(crate) fn depth_of(bytes: &[u8]) -> usize {
     let mut depth = 0usize;
     let mut deepest = 0;
     let mut position = 0;

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use super::{Context, Outcome, RejectionCode, check_time, duration_us, hex, is_name, is_plain, time};
+use super::{
+    BEGINS_WITH_A_MARK, BYTE_ORDER_MARK, Context, Outcome, RejectionCode, check_time, duration_us, hex, is_name,
+    is_plain, time,
+};
 use crate::event::{AttrValue, EncodedAttrs, Event};
 use crate::limits;
 use crate::method::Method;
@@ -89,9 +92,10 @@ impl<'t> Fields<'t> {
 
     fn text(&self, name: &str, code: RejectionCode) -> Result<Option<String>, Refusal> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        serde_json::from_str(text)
-            .map(Some)
-            .map_err(|_| (code, format!("`{name}` is {}; it must be a string", shown(text))))
+        serde_json::from_str(text).map(Some).map_err(|_| {
+            let why = if text.starts_with('"') { HALF_A_PAIR } else { "it must be a string" };
+            (code, format!("`{name}` is {}; {why}", shown(text)))
+        })
     }
 
     fn short(&self, name: &str, code: RejectionCode, bytes_max: usize) -> Result<Option<String>, Refusal> {
@@ -177,8 +181,8 @@ impl<'t> Fields<'t> {
     fn attrs(&self, attrs: &mut EncodedAttrs) -> Result<(), Refusal> {
         let Some(text) = self.get("attrs") else { return Ok(()) };
         let refusal = |message: String| (RejectionCode::InvalidAttrs, message);
-        let object: BTreeMap<String, serde_json::Value> = serde_json::from_str(text)
-            .map_err(|_| refusal(format!("`attrs` is {}; it must be a flat object", shown(text))))?;
+        let object: BTreeMap<String, serde_json::Value> =
+            serde_json::from_str(text).map_err(|_| refusal(explain_attrs(text)))?;
         if object.len() > limits::ATTRS_MAX {
             return Err(refusal(format!("`attrs` has {} keys, at most {} are kept", object.len(), limits::ATTRS_MAX)));
         }
@@ -195,12 +199,7 @@ impl<'t> Fields<'t> {
                         limits::ATTR_VALUE_BYTES_MAX
                     )));
                 }
-                _ => {
-                    return Err(refusal(format!(
-                        "`attrs.{}` is nested; `attrs` takes strings, numbers and booleans",
-                        shown(key)
-                    )));
-                }
+                _ => return Err(refusal(format!("`attrs.{}` is {NESTED}", shown(key)))),
             };
             if key.len() > limits::ATTR_KEY_BYTES_MAX {
                 return Err(refusal(format!(
@@ -215,12 +214,44 @@ impl<'t> Fields<'t> {
     }
 }
 
+/// Says why `attrs` could not be read: it is JSON, but not an object, or one with a value or a key that cannot be kept.
+#[cold]
+fn explain_attrs(text: &str) -> String {
+    let Ok(fields) = serde_json::from_str::<BTreeMap<String, &RawValue>>(text) else {
+        return match text.starts_with('{') {
+            true => format!("a key of `attrs` cannot be read; {HALF_A_PAIR}"),
+            false => format!("`attrs` is {}; it must be a flat object", shown(text)),
+        };
+    };
+    let mut fields = fields.iter().map(|(key, value)| (key, value.get()));
+    let unreadable = |value: &str| serde_json::from_str::<serde_json::Value>(value).is_err();
+    let Some((key, value)) = fields.find(|(_, value)| unreadable(value)) else {
+        // Of a key given twice only the last value is here.
+        return format!("`attrs` is {}; a value in it is no text or out of range", shown(text));
+    };
+    let (key, shown) = (shown(key), shown(value));
+    match value.as_bytes().first() {
+        Some(b'"') => format!("`attrs.{key}` is {shown}; {HALF_A_PAIR}"),
+        Some(b'{' | b'[') => format!("`attrs.{key}` is {NESTED}"),
+        _ => format!("`attrs.{key}` is {shown}, which is out of range; numbers go up to 1.7e308"),
+    }
+}
+
 /// Says what is wrong with text that is no JSON object, naming the field it happened in.
 fn explain(text: &str, error: &serde_json::Error) -> Refusal {
+    if text.starts_with(BYTE_ORDER_MARK) {
+        return (RejectionCode::NotAnObject, format!("the event {BEGINS_WITH_A_MARK}"));
+    }
     if !text.starts_with('{') {
         return (RejectionCode::NotAnObject, format!("the event is {}; each event must be a JSON object", shown(text)));
     }
     let position = position_of(text, error);
+    if let Some(key) = half_a_pair_in_key(text, position) {
+        return (
+            RejectionCode::InvalidJson,
+            format!("the key {} of the event cannot be read; {HALF_A_PAIR}", shown(key)),
+        );
+    }
     let Some((name, value)) = field_before(text, position) else {
         return (RejectionCode::InvalidJson, format!("the event is not valid JSON: {error}"));
     };
@@ -242,6 +273,19 @@ fn position_of(text: &str, error: &serde_json::Error) -> usize {
     (line_start + error.column()).min(text.len())
 }
 
+/// The key at a position, quotes included, when it is written as JSON is and yet no text.
+///
+/// Values of the top level are not unescaped before all of it was read, so half of a pair stops the reader in a key only.
+fn half_a_pair_in_key(text: &str, position: usize) -> Option<&str> {
+    // The reader stops in front of the closing quote or behind it.
+    let quotes = text.get(..position)?.rmatch_indices('"').take(2);
+    quotes.map(|(at, _)| &text[at..]).find_map(|rest| {
+        let key = serde_json::Deserializer::from_str(rest).into_iter::<&RawValue>().next()?.ok()?.get();
+        let is_key = rest[key.len()..].trim_start().starts_with(':');
+        (is_key && serde_json::from_str::<String>(key).is_err()).then_some(key)
+    })
+}
+
 /// The last `"name":` before a position, and what follows it.
 fn field_before(text: &str, position: usize) -> Option<(&str, &str)> {
     let before = text.get(..position).or_else(|| text.get(..position.saturating_sub(1)))?;
@@ -259,6 +303,9 @@ fn code_of(name: &str) -> Option<RejectionCode> {
         _ => return None,
     })
 }
+
+const HALF_A_PAIR: &str = "half of a surrogate pair (\\ud800 to \\udfff) is no character; send both halves or neither";
+const NESTED: &str = "nested; `attrs` takes strings, numbers and booleans";
 
 fn refuse(code: RejectionCode, message: &str) -> Refusal {
     (code, message.to_owned())

@@ -207,6 +207,86 @@ fn a_body_without_a_shape_is_refused_whole() {
 }
 
 #[test]
+fn a_broken_array_says_where_and_what_was_expected() {
+    let event = r#"{"service":"a1"}"#;
+    for (body, parts) in [
+        (format!("[{event},]"), ["event 1 instead of `]`", "(byte 18)"]),
+        (format!("[,{event}]"), ["event 0 is missing", "instead of `,` (byte 1)"]),
+        (format!("[{event},,{event}]"), ["event 1 is missing", "instead of `,` (byte 18)"]),
+        (format!("[{event},"), ["before event 1", "(byte 18)"]),
+        ("[".to_owned(), ["before event 0", "(byte 1)"]),
+        ("[}".to_owned(), ["event 0 is missing", "instead of `}` (byte 1)"]),
+        (format!("[{event}{event}]"), ["after event 0", "(byte 17): expected `,` or `]`"]),
+        (format!("[{event}"), ["after event 0", "(byte 17): expected `,` or `]`"]),
+        (format!("[{event},{{\"service\":\"b}}]"), ["event 1 (from byte 18 on)", "no end"]),
+    ] {
+        let message = decode(&body).unwrap_err().to_string();
+        assert!(parts.iter().all(|part| message.contains(part)), "{body}: {message}");
+    }
+}
+
+/// Why a single event is refused.
+fn refusal(event: &str) -> (&'static str, String) {
+    let rejection = decode(&format!("[{event}]")).unwrap().1.remove(0);
+    (rejection.code.as_str(), rejection.message)
+}
+
+#[test]
+fn what_is_json_and_no_text_or_number_is_called_that() {
+    let half = "half of a surrogate pair";
+    for (event, code, parts) in [
+        (r#"{"service":"a","attrs":{"b":1,"a":1e400}}"#, "invalid_attrs", ["`attrs.a` is 1e400", "out of range"]),
+        (r#"{"service":"a","attrs":{"a":"\ud800"}}"#, "invalid_attrs", [r#"`attrs.a` is "\ud800""#, half]),
+        (r#"{"service":"a","attrs":{"\ud800":1}}"#, "invalid_attrs", ["a key of `attrs`", half]),
+        (r#"{"service":"a","attrs":{"a":{"b":1e400}}}"#, "invalid_attrs", ["`attrs.a`", "nested"]),
+        (r#"{"service":"a","attrs":{"a":1e400,"a":1}}"#, "invalid_attrs", ["`attrs` is", "out of range"]),
+        (r#"{"service":"a","attrs":"\ud800"}"#, "invalid_attrs", ["`attrs` is", "must be a flat object"]),
+        (r#"{"service":"a","route":"/\ud83d"}"#, "invalid_route", [r#"`route` is "/\ud83d""#, half]),
+        (r#"{"service":"a","route":7}"#, "invalid_route", ["`route` is 7", "must be a string"]),
+        (r#"{"service":"a","x\ud800":1}"#, "invalid_json", [r#"key "x\ud800""#, half]),
+        (r#"{"service":"a", "\ude00x" : 1}"#, "invalid_json", [r#"key "\ude00x""#, half]),
+        (r#"{"\ud800\u0041":1}"#, "invalid_json", [r#"key "\ud800\u0041""#, half]),
+        (r#"{"service":"\ud800" "x":1}"#, "invalid_json", ["near `service`", "expected"]),
+    ] {
+        let (found, message) = refusal(event);
+        assert_eq!(found, code, "{event}: {message}");
+        assert!(parts.iter().all(|part| message.contains(part)), "{event}: {message}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_named() {
+    let event = r#"{"service":"a"}"#;
+    for body in [format!("\u{feff}{event}"), format!("\u{feff}[{event}]"), "\u{feff}".to_owned()] {
+        let message = decode(&body).unwrap_err().to_string();
+        assert!(message.contains("the body begins with a byte order mark"), "{message}");
+    }
+    let lines = Context { lines: true, ..context() };
+    let (events, rejected) = decode_in(format!("\u{feff}{event}\n{event}").as_bytes(), &lines).unwrap();
+    assert_eq!((events.len(), codes(&rejected)), (1, vec![(0, "not_an_object")]));
+    assert!(rejected[0].message.contains("begins with a byte order mark"), "{rejected:?}");
+}
+
+#[test]
+fn a_timestamp_is_refused_for_what_is_wrong_with_it() {
+    let old = |beyond_ms: i64| format!("{}", NOW_MS - context().age_ms_max - beyond_ms);
+    for (ts, code, part) in [
+        (r#""9999-12-31T23:59:59Z""#.to_owned(), "ts_in_future", "after the time of receipt"),
+        (r#""2026-11-20T20:00:00+25:00""#.to_owned(), "invalid_ts", "RFC 3339"),
+        (old(1), "ts_too_old", "2592000001 ms before the time of receipt, at most 2592000000 ms"),
+        (old(60_000), "ts_too_old", "43201 min before the time of receipt, at most 43200 min"),
+        (old(3_600_000), "ts_too_old", "721 h before the time of receipt, at most 720 h"),
+        ((NOW_MS + 300_001).to_string(), "ts_in_future", "300001 ms after the time of receipt, at most 300000 ms"),
+    ] {
+        let (found, message) = refusal(&format!(r#"{{"service":"a","ts":{ts}}}"#));
+        assert_eq!(found, code, "{ts}: {message}");
+        assert!(message.contains(part), "{ts}: {message}");
+    }
+    let fine = r#"{"service":"a","ts":"2026-11-20T20:00:00.1234567891Z"}"#;
+    assert_eq!(decode(fine).unwrap(), decode(&fine.replace("4567891Z", "Z")).unwrap());
+}
+
+#[test]
 fn bytes_that_are_not_utf8_cost_their_own_event_only() {
     let body = b"{\"service\":\"a\"}\n{\"service\":\"a\",\"host\":\"\xff\"}\n{\"service\":\"b\"}\n";
     let (events, rejected) = decode_in(body, &context()).unwrap();

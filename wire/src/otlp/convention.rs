@@ -5,7 +5,7 @@
 //! RPC, messaging and FaaS have a span name that their conventions promise to be of low cardinality; it is their route.
 
 use crate::event::{AttrValue, EncodedAttrs, Event};
-use crate::json::{Context, RejectionCode, is_name, is_plain, shown};
+use crate::json::{Context, RejectionCode, is_name, is_plain, shown, told_apart};
 use crate::limits;
 use crate::method::Method;
 use crate::otlp::NoEvent;
@@ -153,6 +153,8 @@ pub(super) struct Span<T> {
     pub(super) span_id: Id<8>,
     pub(super) outcome: i32,
     pub(super) outcome_message: Option<T>,
+    /// How deep the deepest value nests that is not entered. Protobuf does not know, as it goes by a length.
+    pub(super) depth: usize,
     method: Option<T>,
     method_old: Option<T>,
     route: Option<T>,
@@ -180,6 +182,7 @@ impl<T> Default for Span<T> {
             span_id: Id::Absent,
             outcome: 0,
             outcome_message: None,
+            depth: 0,
             method: None,
             method_old: None,
             route: None,
@@ -312,18 +315,16 @@ impl<T: AsRef<str>> Span<T> {
         let ended_ms = (self.end_ns / 1_000_000) as i64;
         let age_ms = received_ms - ended_ms;
         if age_ms > context.age_ms_max {
+            let (age, age_max) = told_apart(age_ms, context.age_ms_max, "h");
             let message = format!(
-                "it ended {} h before the time of receipt, at most {} h are taken; check the unit (nanoseconds) and the clock",
-                age_ms / 3_600_000,
-                context.age_ms_max / 3_600_000
+                "it ended {age} before the time of receipt, at most {age_max} are taken; check the unit (nanoseconds) and the clock"
             );
             return Err((RejectionCode::TimestampTooOld, message));
         }
         if age_ms < -context.ahead_ms_max {
+            let (ahead, ahead_max) = told_apart(-age_ms, context.ahead_ms_max, "s");
             let message = format!(
-                "it ends {} s after the time of receipt, at most {} s are taken; check the unit (nanoseconds) and the clock",
-                -age_ms / 1000,
-                context.ahead_ms_max / 1000
+                "it ends {ahead} after the time of receipt, at most {ahead_max} are taken; check the unit (nanoseconds) and the clock"
             );
             return Err((RejectionCode::TimestampInFuture, message));
         }
@@ -377,6 +378,12 @@ fn checked<'a, T: AsRef<str>>(
             origin.env
         );
         return Err((RejectionCode::EnvMismatch, message));
+    }
+    if span.depth > context.depth_max {
+        let (depth, depth_max) = (span.depth, context.depth_max);
+        let message =
+            format!("a value in it is nested {depth} levels deep, at most {depth_max} are taken; send attributes flat");
+        return Err((RejectionCode::TooDeep, message));
     }
     let status = span.status()?;
     Ok(Event {

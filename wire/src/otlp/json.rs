@@ -1,18 +1,19 @@
 //! `ExportTraceServiceRequest` in OTLP's JSON: ids in hex, enums as numbers, 64-bit numbers as text or numbers.
 //!
 //! Streamed: of a list only the element at hand is in memory. A resource may come after its spans, so those are first
-//! found as text and read once it is known. Unknown fields are skipped without recursion, however deep they nest.
+//! found as text and read once it is known. What is of no use is skipped without recursion, however deep it nests; a span that
+//! nests deeper than an event may is refused by itself, and with anything else too deep the body.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::convention::{Id, Names, Origin, Resource, Span, Value};
 use super::{Batch, RequestError};
 use crate::event::EncodedAttrs;
-use crate::json::hex;
+use crate::json::{BEGINS_WITH_A_MARK, BYTE_ORDER_MARK, depth_of, hex, shown};
 
 type Text<'de> = Cow<'de, str>;
 
@@ -24,6 +25,9 @@ pub(super) fn request(body: &[u8], batch: &mut Batch<'_>, names: &mut Names) -> 
     let read = Whole(&mut request).deserialize(&mut json).and_then(|()| json.end());
     match (request.stopped, read) {
         (Some(stopped), _) => Err(stopped),
+        (None, Err(_)) if text.starts_with(BYTE_ORDER_MARK) => {
+            Err(RequestError::InvalidJson(format!("it {BEGINS_WITH_A_MARK}")))
+        }
         (None, read) => read.map_err(|error| RequestError::InvalidJson(error.to_string())),
     }
 }
@@ -119,7 +123,7 @@ impl<'de> Object<'de> for Request<'_, '_> {
             "resourceSpans" => {
                 map.next_value_seed(Each(&mut ResourceSpans { request: self, resource: None, spans: None }))
             }
-            _ => skip(map),
+            _ => skip_shallow(map, name, self.batch.context.depth_max),
         }
     }
 }
@@ -141,7 +145,7 @@ impl<'de> Object<'de> for ResourceSpans<'_, '_, '_, 'de> {
         match name {
             "resource" => self.resource = Some(map.next_value()?),
             "scopeSpans" => self.spans = Some(map.next_value()?),
-            _ => skip(map)?,
+            _ => skip_shallow(map, name, self.request.batch.context.depth_max)?,
         }
         Ok(())
     }
@@ -149,7 +153,9 @@ impl<'de> Object<'de> for ResourceSpans<'_, '_, '_, 'de> {
     fn end<E: Error>(&mut self) -> Result<(), E> {
         let mut resource = Resource::default();
         if let Some(text) = self.resource {
-            within("resource", text, |json| Whole(&mut ResourceFields(&mut resource)).deserialize(json))?;
+            let mut fields = ResourceFields { resource: &mut resource, depth: 0 };
+            within("resource", text, |json| Whole(&mut fields).deserialize(json))?;
+            check_depth("resource", fields.depth, self.request.batch.context.depth_max)?;
         }
         let Some(spans) = self.spans else { return Ok(()) };
         let request = &mut *self.request;
@@ -171,16 +177,21 @@ fn within<'de, E: Error>(
         .map_err(|error| E::custom(format_args!("in `{name}`: {error} of it")))
 }
 
-struct ResourceFields<'o, 'de>(&'o mut Resource<Text<'de>>);
+struct ResourceFields<'o, 'de> {
+    resource: &'o mut Resource<Text<'de>>,
+    depth: usize,
+}
 
 impl<'de> Object<'de> for ResourceFields<'_, 'de> {
     const NAME: &'static str = "Resource";
 
     fn field<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
-        match name {
-            "attributes" => map.next_value_seed(Each(&mut KeyValue::new(|key, value| self.0.take(key, value)))),
-            _ => skip(map),
-        }
+        let depth = match name {
+            "attributes" => attributes(map, |key, value| self.resource.take(key, value))?,
+            _ => skip(map)?,
+        };
+        self.depth = self.depth.max(depth);
+        Ok(())
     }
 }
 
@@ -194,7 +205,7 @@ impl<'de> Object<'de> for ScopeSpans<'_, '_, '_, 'de> {
     fn field<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
         match name {
             "spans" => map.next_value_seed(Each(&mut self.spans)),
-            _ => skip(map),
+            _ => skip_shallow(map, name, self.spans.batch.context.depth_max),
         }
     }
 }
@@ -226,9 +237,10 @@ impl<'de> Object<'de> for Spans<'_, '_, '_, 'de> {
             "status" => map.next_value_seed(Whole(&mut Status(span)))?,
             "attributes" => {
                 let attrs: &mut EncodedAttrs = self.batch.attrs;
-                map.next_value_seed(Each(&mut KeyValue::new(|key, value| span.take(key, value, attrs))))?;
+                let depth = attributes(map, |key, value| span.take(key, value, attrs))?;
+                span.depth = span.depth.max(depth);
             }
-            _ => skip(map)?,
+            _ => span.depth = span.depth.max(skip(map)?),
         }
         Ok(())
     }
@@ -250,10 +262,20 @@ impl<'de> Object<'de> for Status<'_, 'de> {
         match name {
             "code" => self.0.outcome = scalar(map)?.int("status.code")? as i32,
             "message" => self.0.outcome_message = Some(scalar(map)?.text("status.message")?),
-            _ => skip(map)?,
+            _ => self.0.depth = self.0.depth.max(skip(map)?),
         }
         Ok(())
     }
+}
+
+/// Hands on the attributes of a list, and returns how deep the deepest of them nests.
+fn attributes<'de, A: MapAccess<'de>>(
+    map: &mut A,
+    take: impl FnMut(&str, Value<Text<'de>>),
+) -> Result<usize, A::Error> {
+    let mut pairs = KeyValue::new(take);
+    map.next_value_seed(Each(&mut pairs))?;
+    Ok(pairs.depth)
 }
 
 /// One attribute, handed on when it is complete.
@@ -261,11 +283,13 @@ struct KeyValue<'de, F> {
     key: Text<'de>,
     value: AnyValue<'de>,
     take: F,
+    /// Of all that were read.
+    depth: usize,
 }
 
 impl<'de, F: FnMut(&str, Value<Text<'de>>)> KeyValue<'de, F> {
     fn new(take: F) -> Self {
-        KeyValue { key: Cow::Borrowed(""), value: AnyValue(Value::Other), take }
+        KeyValue { key: Cow::Borrowed(""), value: AnyValue::default(), take, depth: 0 }
     }
 }
 
@@ -273,44 +297,77 @@ impl<'de, F: FnMut(&str, Value<Text<'de>>)> Object<'de> for KeyValue<'de, F> {
     const NAME: &'static str = "KeyValue";
 
     fn begin(&mut self) {
-        (self.key, self.value) = (Cow::Borrowed(""), AnyValue(Value::Other));
+        (self.key, self.value) = (Cow::Borrowed(""), AnyValue::default());
     }
 
     fn field<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
         match name {
             "key" => self.key = scalar(map)?.text("key")?,
-            "value" => map.next_value_seed(Whole(&mut self.value))?,
-            _ => skip(map)?,
+            "value" => {
+                map.next_value_seed(Whole(&mut self.value))?;
+                self.depth = self.depth.max(self.value.depth);
+            }
+            _ => self.depth = self.depth.max(skip(map)?),
         }
         Ok(())
     }
 
     fn end<E: Error>(&mut self) -> Result<(), E> {
-        (self.take)(&self.key, std::mem::replace(&mut self.value.0, Value::Other));
+        (self.take)(&self.key, std::mem::replace(&mut self.value.value, Value::Other));
         Ok(())
     }
 }
 
-struct AnyValue<'de>(Value<Text<'de>>);
+struct AnyValue<'de> {
+    value: Value<Text<'de>>,
+    depth: usize,
+}
+
+impl Default for AnyValue<'_> {
+    fn default() -> Self {
+        AnyValue { value: Value::Other, depth: 0 }
+    }
+}
 
 impl<'de> Object<'de> for AnyValue<'de> {
     const NAME: &'static str = "AnyValue";
 
     fn field<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
-        self.0 = match name {
+        self.value = match name {
             "stringValue" => Value::Text(scalar(map)?.text("stringValue")?),
             "boolValue" => Value::Flag(scalar(map)?.flag("boolValue")?),
             "intValue" => Value::Int(scalar(map)?.int("intValue")?),
             "doubleValue" => Value::Double(scalar(map)?.double("doubleValue")?),
-            "arrayValue" | "kvlistValue" | "bytesValue" => skip(map).map(|()| Value::Other)?,
-            _ => return skip(map),
+            known => {
+                self.depth = self.depth.max(skip(map)?);
+                match known {
+                    "arrayValue" | "kvlistValue" | "bytesValue" => Value::Other,
+                    _ => return Ok(()),
+                }
+            }
         };
         Ok(())
     }
 }
 
-fn skip<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(), A::Error> {
-    map.next_value::<IgnoredAny>().map(drop)
+/// Goes by a value and returns how deep it nests.
+fn skip<'de, A: MapAccess<'de>>(map: &mut A) -> Result<usize, A::Error> {
+    let text = map.next_value::<&RawValue>()?.get();
+    Ok(if text.starts_with(['{', '[']) { depth_of(text.as_bytes()) } else { 0 })
+}
+
+/// Goes by a value of something that is not part of any one span.
+fn skip_shallow<'de, A: MapAccess<'de>>(map: &mut A, name: &str, depth_max: usize) -> Result<(), A::Error> {
+    let depth = skip(map)?;
+    check_depth(name, depth, depth_max)
+}
+
+fn check_depth<E: Error>(name: &str, depth: usize, depth_max: usize) -> Result<(), E> {
+    if depth <= depth_max {
+        return Ok(());
+    }
+    let name = shown(name);
+    Err(E::custom(format_args!("a value in `{name}` is nested {depth} levels deep, at most {depth_max} are taken")))
 }
 
 fn scalar<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Scalar<'de>, A::Error> {

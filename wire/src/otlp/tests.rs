@@ -652,10 +652,7 @@ fn every_prefix_of_a_real_body_is_refused_or_shorter() {
 #[test]
 fn hostile_json_is_refused_without_harm() {
     let deep = format!("{{\"x\":{}{}}}", "[".repeat(1 << 20), "]".repeat(1 << 20));
-    assert!(
-        decode(deep.as_bytes(), Encoding::Json).unwrap().record.is_empty(),
-        "unknown fields are skipped, however deep"
-    );
+    assert!(matches!(decode(deep.as_bytes(), Encoding::Json), Err(RequestError::InvalidJson(_))));
     let many = format!("{{\"resourceSpans\":[{{\"scopeSpans\":[{{\"spans\":[{}{{}}]}}]}}]}}", "{},".repeat(1 << 20));
     assert_eq!(decode(many.as_bytes(), Encoding::Json).unwrap().ignored.total(), (1 << 20) + 1);
     for body in [
@@ -719,4 +716,50 @@ fn answers_read_back_with_a_protobuf_library() {
     // `code` and `message` lie in a status as `rejected_spans` and `error_message` in a partial success.
     let status = generated::PartialSuccess::decode(failure(Encoding::Protobuf, 16, "who").as_slice()).unwrap();
     assert_eq!((status.rejected_spans, status.error_message.as_str()), (16, "who"));
+}
+
+/// A value of so many levels.
+fn nested(depth: usize) -> String {
+    format!("{}{}", "[".repeat(depth), "]".repeat(depth))
+}
+
+#[test]
+fn a_span_that_nests_too_deep_costs_itself_only() {
+    let get = text_attribute("http.request.method", "GET");
+    let deep = |depth| format!(r#"{{"key":"a","value":{{"arrayValue":{}}}}}"#, nested(depth));
+    let in_attribute = |depth| one(&format!("{get},{}", deep(depth)), "");
+    let in_span = |depth| one(&get, "").replace("\"kind\"", &format!("\"events\":{},\"kind\"", nested(depth)));
+    for of_depth in [&in_attribute as &dyn Fn(usize) -> String, &in_span] {
+        let taken = decode(of_depth(32).as_bytes(), Encoding::Json).unwrap();
+        assert_eq!((taken.rows().len(), taken.rejected.len()), (1, 0));
+        let refused = decode(of_depth(33).as_bytes(), Encoding::Json).unwrap();
+        assert_eq!(refused.rejected[0].code, RejectionCode::TooDeep, "{refused:?}");
+        assert!(refused.rejected[0].message.contains("33 levels deep, at most 32"), "{refused:?}");
+    }
+    let (deep, good) = (in_span(100_000), one(&get, ""));
+    let both = format!("{},{}", deep.strip_suffix("]}]}]}").unwrap(), &good[good.find("{\"kind\"").unwrap()..]);
+    let outcome = decode(both.as_bytes(), Encoding::Json).unwrap();
+    assert_eq!((outcome.rows().len(), outcome.rejected.len()), (1, 1));
+    let client = in_span(33).replace("\"kind\":2", "\"kind\":3");
+    assert_eq!(decode(client.as_bytes(), Encoding::Json).unwrap().ignored.total(), 1, "what is no event is let be");
+}
+
+#[test]
+fn what_is_in_no_span_and_nests_too_deep_costs_the_body() {
+    let get = text_attribute("http.request.method", "GET");
+    let deep = |depth| format!("\"new\":{},", nested(depth));
+    let body = one(&get, "");
+    for place in ["\"resourceSpans\"", "\"resource\"", "\"scopeSpans\"", "\"attributes\":[]", "\"spans\""] {
+        let with = |depth| body.replace(place, &format!("{}{place}", deep(depth)));
+        assert_eq!(decode(with(32).as_bytes(), Encoding::Json).unwrap().rows().len(), 1, "{place}");
+        let refused = decode(with(33).as_bytes(), Encoding::Json).unwrap_err().to_string();
+        assert!(refused.contains("33 levels deep, at most 32"), "{place}: {refused}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_named() {
+    let body = format!("\u{feff}{}", one("", ""));
+    let refused = decode(body.as_bytes(), Encoding::Json).unwrap_err().to_string();
+    assert!(refused.contains("it begins with a byte order mark"), "{refused}");
 }
