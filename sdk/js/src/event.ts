@@ -17,7 +17,7 @@ export interface Event {
   status?: number;
   /** Milliseconds, with fractions. Absent: counted, but in no percentile. */
   durationMs?: number;
-  /** When it ended, in Unix milliseconds. Absent: now. */
+  /** When it ended, in Unix milliseconds. Absent, or before 2000 or after 2100: now. */
   endedMs?: number;
   /** Makes the event an error. Write nothing personal into it. */
   error?: string;
@@ -27,7 +27,7 @@ export interface Event {
   traceId?: string;
   /** 16 hexadecimal digits. */
   spanId?: string;
-  /** Kept for search, at most 32. */
+  /** Kept for search, at most 32, of names up to 128 bytes and values up to 4 KiB; what no longer fits into the event's 64 KiB is left out. */
   attrs?: Record<string, string | number | boolean>;
 }
 
@@ -39,6 +39,11 @@ export interface Origin {
   version?: string | undefined;
 }
 
+/** A line of this length is the longest that ingest takes. */
+const LINE_BYTES_MAX = 64 * 1024;
+/** Zero, seconds, microseconds and the like are no time at which anything ended. */
+const ENDED_MS_MIN = Date.UTC(2000, 0);
+const ENDED_MS_MAX = Date.UTC(2100, 0);
 const DURATION_MS_MAX = 3_600_000;
 const ROUTE_BYTES_MAX = 512;
 const ERROR_BYTES_MAX = 8 * 1024;
@@ -113,14 +118,14 @@ export class Encoder {
       line += `,"duration_ms":${Math.round(durationMs * 1000) / 1000}`;
     }
     const ended = event.endedMs;
-    line += `,"ts":${typeof ended === 'number' && ended >= 0 && Number.isFinite(ended) ? Math.floor(ended) : nowMs}`;
+    line += `,"ts":${isTime(ended) ? Math.floor(ended) : nowMs}`;
     if (event.error) line += `,"error":${quoted(String(event.error), ERROR_BYTES_MAX, true)}`;
     if (!detail) return `${line}}\n`;
     if (isWhole(event.bytesIn)) line += `,"bytes_in":${event.bytesIn}`;
     if (isWhole(event.bytesOut)) line += `,"bytes_out":${event.bytesOut}`;
     if (isId(event.traceId, 32)) line += `,"trace_id":"${event.traceId}"`;
     if (isId(event.spanId, 16)) line += `,"span_id":"${event.spanId}"`;
-    return `${line}${attributes(event.attrs)}}\n`;
+    return `${line}${attributes(event.attrs, line)}}\n`;
   }
 
   #newPrefix(route: string, method: string, status: number): Uint8Array {
@@ -151,17 +156,28 @@ export function nameOf(text: string, bytesMax: number): string {
   return text.replace(/[^A-Za-z0-9._/-]/g, '_').slice(0, bytesMax);
 }
 
-function attributes(attrs: Event['attrs']): string {
+/** As many as there may be, and fit behind what the line has already. */
+function attributes(attrs: Event['attrs'], line: string): string {
   if (attrs === undefined || attrs === null || typeof attrs !== 'object') return '';
   const pairs: string[] = [];
+  let free = LINE_BYTES_MAX - utf8Length(line) - ',"attrs":{}}'.length;
   for (const [key, value] of Object.entries(attrs)) {
     if (pairs.length === ATTRS_MAX) break;
-    const name = quoted(key, ATTR_KEY_BYTES_MAX);
-    if (name === '""') continue;
-    if (typeof value === 'string') pairs.push(`${name}:${quoted(value, ATTR_VALUE_BYTES_MAX, true)}`);
-    else if (typeof value === 'boolean' || Number.isFinite(value)) pairs.push(`${name}:${value}`);
+    const pair = attribute(key, value);
+    // With its comma. A shorter one may still fit.
+    const bytes = pair === undefined ? 0 : utf8Length(pair) + 1;
+    if (pair === undefined || bytes > free) continue;
+    free -= bytes;
+    pairs.push(pair);
   }
   return pairs.length === 0 ? '' : `,"attrs":{${pairs.join(',')}}`;
+}
+
+function attribute(key: string, value: unknown): string | undefined {
+  const name = quoted(key, ATTR_KEY_BYTES_MAX);
+  if (name === '""') return undefined;
+  if (typeof value === 'string') return `${name}:${quoted(value, ATTR_VALUE_BYTES_MAX, true)}`;
+  return typeof value === 'boolean' || Number.isFinite(value) ? `${name}:${value}` : undefined;
 }
 
 const QUOTE = 34;
@@ -222,8 +238,17 @@ export function sizeOf(header: unknown): number {
   return Number.isSafeInteger(size) && size >= 0 ? size : -1;
 }
 
+/** Whether a response has a body. One that has none may have the length all the same that it would have. */
+export function hasBody(method: string, status: number): boolean {
+  return method !== 'HEAD' && status !== 204 && status !== 304;
+}
+
 function isWhole(value: number | undefined): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function isTime(value: number | undefined): value is number {
+  return typeof value === 'number' && value >= ENDED_MS_MIN && value <= ENDED_MS_MAX;
 }
 
 function isId(text: string | undefined, digits: number): boolean {
@@ -246,10 +271,21 @@ function cut(text: string, bytesMax: number): string {
   let bytes = 0;
   let end = 0;
   for (const character of text) {
-    const code = character.codePointAt(0) as number;
-    bytes += code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+    bytes += utf8LengthOf(character);
     if (bytes > bytesMax) break;
     end += character.length;
   }
   return text.slice(0, end);
+}
+
+/** Bytes of text without lone surrogates. */
+function utf8Length(text: string): number {
+  let bytes = 0;
+  for (const character of text) bytes += utf8LengthOf(character);
+  return bytes;
+}
+
+function utf8LengthOf(character: string): number {
+  const code = character.codePointAt(0) as number;
+  return code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
 }

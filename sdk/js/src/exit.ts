@@ -62,6 +62,10 @@ const send = ({ url, headers, body }) => new Promise((resolve) => {
     response.on('error', () => resolve(undefined));
   });
   outgoing.on('error', () => resolve(undefined));
+  outgoing.on('upgrade', (_, socket) => {
+    socket.destroy();
+    resolve(undefined);
+  });
   outgoing.end(body);
 });
 const tell = (message) => {

@@ -97,7 +97,17 @@ function post(
     };
     outgoing.on('socket', (socket) => socket.unref());
     outgoing.on('error', settle);
+    // A server that speaks another protocol from now on has answered nothing; without a listener Node.js ends the request without a word.
+    outgoing.on('upgrade', (_, socket) => {
+      socket.destroy();
+      settle(new Error('it answered 101 and speaks another protocol now'));
+    });
+    let isAnswered = false;
+    outgoing.on('close', () => {
+      if (!isAnswered) settle(new Error('the connection was closed without an answer'));
+    });
     outgoing.on('response', (response) => {
+      isAnswered = true;
       const { statusCode: status = 0, headers } = response;
       const chunks: Buffer[] = [];
       let length = 0;
@@ -123,20 +133,39 @@ function post(
  * handlers of its own may call `shutdown()` in them; what is left when it exits is sent while it waits.
  */
 function flushAtTheEnd(client: Client): void {
+  let isGivenUp = false;
+  // A flush and no shutdown: somebody else's listener may have more work, and then this is called again.
   process.on('beforeExit', () => {
-    if (client.stats().held > 0) void client.shutdown();
+    if (isGivenUp || client.stats().held === 0) return;
+    void client.flush().then((isDone) => {
+      isGivenUp = !isDone;
+    });
   });
   process.on('exit', () => {
     const { exitTimeoutMs } = client.settings;
-    if (exitTimeoutMs === 0) return;
-    client.sendBlocking((requests, answered) => sendAndWait(requests, exitTimeoutMs, answered));
+    if (isGivenUp) void client.shutdown(0);
+    else if (exitTimeoutMs > 0)
+      client.sendBlocking((requests, answered) => sendAndWait(requests, exitTimeoutMs, answered));
   });
   if (!client.settings.onSignal) return;
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    // Once: a second signal ends the process at once, as it would without the SDK.
-    process.once(signal, () => {
-      if (process.listenerCount(signal) > 0) return;
-      void client.shutdown().then(() => process.kill(process.pid, signal));
-    });
+    if (process.pid === 1) flushOn(signal, client);
+    else endOn(signal, client);
   }
+}
+
+/** Once: a second signal ends the process at once, as it would without the SDK. */
+function endOn(signal: NodeJS.Signals, client: Client): void {
+  process.once(signal, () => {
+    if (process.listenerCount(signal) > 0) return;
+    void client.shutdown().then(() => process.kill(process.pid, signal));
+  });
+}
+
+/**
+ * The first process of a container is not ended by a signal that it does not handle: the kernel ignores it. So it was without the SDK, and so it stays;
+ * the requests that are served until something stronger comes are counted as before.
+ */
+function flushOn(signal: NodeJS.Signals, client: Client): void {
+  process.on(signal, () => void client.flush());
 }

@@ -47,7 +47,10 @@ export interface Options {
   detail?: number;
   /** Compress batches; to an ingest on the same machine only those that have to wait. Default true where the runtime can. */
   gzip?: boolean;
-  /** Send what is left on SIGTERM and SIGINT, where nobody else handles them, and then let them end the process. Default true. */
+  /**
+   * Send what is left on SIGTERM and SIGINT, where nobody else handles them, and then let them end the process. The first process of a
+   * container is not ended by them; it goes on, and so does the counting. Default true.
+   */
   onSignal?: boolean;
   /** Where the SDK says what is wrong: seldom, one line. Default `console.warn`. */
   log?: (message: string) => void;

@@ -99,6 +99,21 @@ for (const [platform, { createClient }] of Object.entries({ node, edge })) {
     },
   );
 
+  testOn('an answer in another protocol is a failure, after which the batch is tried again', async (t) => {
+    const upgrade = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n';
+    const ingest = await scripted((_, number) =>
+      number > 2
+        ? 202
+        : (response) => void (number === 1 ? response.socket.write(upgrade) : response.socket.end()),
+    );
+    t.after(() => ingest.close());
+    const client = createClient({ ...quick, url: ingest.url });
+    client.record({ route: '/a' });
+    await until(() => client.stats().accepted === 1);
+    assert.equal(client.stats().retried, 2);
+    assert.equal(ingest.counted(), 1);
+  });
+
   testOn('Retry-After is waited for', async (t) => {
     const times = [];
     const ingest = await scripted((_, number) => {
@@ -416,6 +431,37 @@ test('a process that ends does not wait for an ingest that is away longer than t
   assert.match(output, /1 events could not be sent/);
 });
 
+test('what another listener still does at the end of a process is sent, too', async (t) => {
+  const ingest = await scripted();
+  t.after(() => ingest.close());
+  const env = { PEEP_INGEST_URL: ingest.url, PEEP_INGEST_KEY: 'k', PEEP_SERVICE: 's' };
+  const { ended } = await run(
+    `${program} process.once('beforeExit', () => setTimeout(() => peep().record({ route: '/b' }), 100));`,
+    env,
+  );
+  assert.deepEqual(await ended, { code: 0, signal: null, output: '' });
+  assert.deepEqual(
+    ingest.requests.map(({ lines }) => lines.map(({ route }) => route)),
+    [['/a'], ['/b']],
+  );
+});
+
+test('a process that another one with Next.js has started counts for itself', async (t) => {
+  const ingest = await scripted();
+  t.after(() => ingest.close());
+  const inherited = `import { register } from '@peep/sdk/next'; import { spawnSync } from 'node:child_process';
+    register(); const program = \`import { withPeep } from '@peep/sdk/fetch'; import { shutdown } from '@peep/sdk';
+      await withPeep(() => new Response('x'), { route: '/a' })(new Request('http://a/')); await shutdown();\`;
+    spawnSync(process.execPath, ['--input-type=module', '-e', program], { stdio: 'inherit', timeout: 30_000 });`;
+  const env = { PEEP_INGEST_URL: ingest.url, PEEP_INGEST_KEY: 'k', PEEP_SERVICE: 's' };
+  const { ended } = await run(inherited, env);
+  assert.equal((await ended).output, '');
+  assert.deepEqual(
+    ingest.requests.flatMap(({ lines }) => lines).map(({ route }) => route),
+    ['/a'],
+  );
+});
+
 test('a signal sends what there is and then ends the process as it would have', async (t) => {
   const ingest = await scripted();
   t.after(() => ingest.close());
@@ -427,6 +473,33 @@ test('a signal sends what there is and then ends the process as it would have', 
   child.kill('SIGTERM');
   assert.equal((await ended).signal, 'SIGTERM');
   assert.equal(ingest.requests.length, 1);
+});
+
+test('the first process of a container goes on after a signal, as it would have, and so does the counting', async (t) => {
+  const ingest = await scripted();
+  t.after(() => ingest.close());
+  const env = { PEEP_INGEST_URL: ingest.url, PEEP_INGEST_KEY: 'k', PEEP_SERVICE: 's' };
+  // The number is all that the SDK looks at.
+  const serving = `import { peep } from '@peep/sdk';
+    Object.defineProperty(process, 'pid', { value: 1 });
+    // As the kernel would.
+    process.kill = () => true;
+    const client = peep({ flushIntervalMs: 60000 });
+    client.record({ route: '/before' });
+    process.on('SIGUSR2', () => client.record({ route: '/after' }));
+    setInterval(() => {}, 1000); console.log('ready');`;
+  const { child } = await run(serving, env);
+  t.after(() => child.kill('SIGKILL'));
+  await once(child.stdout, 'data');
+  const routes = () => ingest.requests.flatMap(({ lines }) => lines).map(({ route }) => route);
+  child.kill('SIGTERM');
+  await until(() => routes().length === 1);
+  child.kill('SIGUSR2');
+  // They may arrive in another order.
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  child.kill('SIGINT');
+  await until(() => routes().length === 2);
+  assert.deepEqual(routes(), ['/before', '/after']);
 });
 
 test('a signal that the application handles is left to it', async (t) => {

@@ -1,5 +1,6 @@
 // What all SDKs agree on, and the pure parts.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { randomFillSync } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -123,6 +124,44 @@ test('nothing that is handed in makes a line that is no JSON', () => {
     assert.doesNotThrow(() => JSON.parse(line), line);
     assert.equal(line.indexOf('\n'), line.length - 1);
   }
+});
+
+test('attributes that no longer fit into an event are left out', () => {
+  const encoder = new Encoder({ service: 'shop' });
+  for (const letter of ['v', 'é', '日', '\u0001', '"']) {
+    const attrs = Object.fromEntries(
+      Array.from({ length: 31 }, (_, index) => [`k${index}`, letter.repeat(4096)]),
+    );
+    const line = encoder.event(
+      { route: '/a', error: letter.repeat(8192), attrs: { ...attrs, last: 1 } },
+      1,
+      true,
+    );
+    const bytes = Buffer.byteLength(line) - 1;
+    assert.ok(bytes <= 64 << 10 && bytes > 32 << 10, `${bytes}`);
+    assert.equal(JSON.parse(line).attrs.last, 1);
+  }
+  const attrs = Object.fromEntries(Array.from({ length: 15 }, (_, index) => [`k${index}`, 'v'.repeat(4096)]));
+  assert.equal(Object.keys(JSON.parse(encoder.event({ attrs }, 1, true)).attrs).length, 15);
+});
+
+test('a time at which nothing can have ended is as good as none', () => {
+  const encoder = new Encoder({ service: 'shop' });
+  const now = 1795867200000;
+  for (const endedMs of [0, 1e300, 8.64e15, now / 1000, now * 1000, -1, Number.NaN, '1'])
+    assert.equal(JSON.parse(encoder.event({ endedMs }, now, true)).ts, now, `${endedMs}`);
+  assert.equal(JSON.parse(encoder.event({ endedMs: 946684800000.5 }, now, true)).ts, 946684800000);
+});
+
+test('the package has its licence, and whatever its entries name', () => {
+  const root = new URL('..', import.meta.url);
+  const packed = spawnSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root });
+  const files = new Set(JSON.parse(packed.stdout)[0].files.map(({ path }) => path));
+  const { exports } = JSON.parse(readFileSync(new URL('package.json', root)));
+  const named = JSON.stringify(exports).match(/dist\/[^"]+/g);
+  for (const file of ['LICENSE', 'README.md', ...named]) assert.ok(files.has(file), file);
+  const licence = (place) => readFileSync(new URL(place, root), 'utf8');
+  assert.equal(licence('LICENSE'), licence('../../LICENSE'));
 });
 
 test('routes without number do not make the memory of them grow', () => {

@@ -6,7 +6,7 @@ import http2 from 'node:http2';
 import { connect } from 'node:net';
 import { after, before, test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
-import { serve } from '@hono/node-server';
+import { getRequestListener, serve } from '@hono/node-server';
 import Router from '@koa/router';
 import { createClient } from '@peep/sdk';
 import { createClient as createEdgeClient } from '@peep/sdk/edge';
@@ -149,6 +149,201 @@ for (const [name, express, setUp, appWith] of expresses.flatMap((each) =>
   });
 }
 
+/** The routes that a client had, in the order of its requests. */
+async function routesOf(t, appOf, ask) {
+  const ingest = await scripted();
+  t.after(() => ingest.close());
+  const client = createClient({ url: ingest.url, key: 'k', service: 's', log: () => {} });
+  const server = createServer(await appOf(client)).listen(0, '127.0.0.1');
+  await ask(await listening(t, server));
+  // The end of a response is noticed a moment after it was read.
+  await until(() => client.stats().recorded > 0);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  await client.shutdown();
+  return ingest.requests.flatMap(({ lines }) => lines).map(({ route = '(none)' }) => route);
+}
+
+for (const [name, express, setUp, appWith] of expresses.flatMap((each) =>
+  setUps.map((one) => [...each, ...one]),
+)) {
+  test(`${name}, ${setUp}: what is mounted at several places is counted at the one that the request came by`, async (t) => {
+    const appOf = (client) => {
+      const app = appWith(express, client).set('env', 'test');
+      app.use((request, _, next) => {
+        request.url = request.url.replace(/^\/old\//, '/v2/');
+        next();
+      });
+      const users = express.Router();
+      users.get('/:id', (request, response, next) =>
+        request.query.fails ? next(new Error('as asked')) : response.end(),
+      );
+      const api = express.Router();
+      api.use('/users', users);
+      api.use('/t/:tenant/users', users);
+      app.use('/v1', api);
+      app.use('/v2', api);
+      const other = express();
+      other.use('/users', users);
+      app.use('/a', other);
+      app.use('/b', other);
+      return app;
+    };
+    const paths = [
+      ['/v1/users/1', '/v1/users/{id}'],
+      ['/v2/users/1?fails=1', '/v2/users/{id}'],
+      ['/v2/users/2', '/v2/users/{id}'],
+      ['/v2/t/acme/users/2', '/v2/t/{tenant}/users/{id}'],
+      ['/v1/t/acme/users/2?fails=1', '/v1/t/{tenant}/users/{id}'],
+      ['/old/users/3', '/v2/users/{id}'],
+      ['/a/users/4', '/a/users/{id}'],
+      ['/b/users/4?fails=1', '/b/users/{id}'],
+      ['/b/users/4', '/b/users/{id}'],
+      ['/V1/users/5/', '/v1/users/{id}'],
+    ].map(([path, route]) => ({ path, route }));
+    const routes = await routesOf(t, appOf, (origin) =>
+      get(
+        origin,
+        paths.map(({ path }) => path),
+      ),
+    );
+    assert.deepEqual(
+      routes,
+      paths.map(({ route }) => route),
+    );
+  });
+
+  for (const first of ['fails', 'passes', 'works'])
+    test(`${name}, ${setUp}: a mounted application has its routes also when the first request ${first}`, async (t) => {
+      const appOf = (client) => {
+        const [app, outer, inner] = [appWith(express, client), express(), express()];
+        inner.get('/:id', ({ query }, response, next) => {
+          if (query.how === 'works') response.end();
+          else next(query.how === 'fails' ? new Error('as asked') : undefined);
+        });
+        outer.use('/inner', inner);
+        outer.get('/else', (_, response) => response.end());
+        return app.set('env', 'test').use('/outer', outer);
+      };
+      const paths = [first, 'fails', 'passes', 'works'].map((how) => `/outer/inner/1?how=${how}`);
+      const routes = await routesOf(t, appOf, (origin) => get(origin, paths));
+      assert.deepEqual(routes, Array(4).fill('/outer/inner/{id}'));
+    });
+}
+
+test('express: a router that two applications share has its routes in each of them', async (t) => {
+  for (const [, express] of expresses) {
+    const router = express.Router().get('/:id', (_, response) => response.end());
+    for (const path of ['/one', '/other']) {
+      const appOf = (client) => peepExpressApp(express(), { client }).use(path, router);
+      const routes = await routesOf(t, appOf, (origin) => get(origin, [`${path}/1`, `${path}/2`]));
+      assert.deepEqual(routes, Array(2).fill(`${path}/{id}`));
+    }
+  }
+});
+
+test('express: paths of mounts are what was registered, however many and whatever is in them', async (t) => {
+  for (const [, express] of expresses) {
+    const mounts = [
+      ['/with-dash.dot/:a-:b', '/with-dash.dot/1-2', '/with-dash.dot/{a}-{b}'],
+      ['/files/:name.:type', '/files/a.png', '/files/{name}.{type}'],
+      [['/one', '/two/:z'], '/two/2', '/{/one|/two/{z}}'],
+      ['/slash/', '/slash', '/slash'],
+      [/^\/rx\d+/, '/rx1', '/{/^\\/rx\\d+/}'],
+    ];
+    const appOf = (client) => {
+      const app = peepExpressApp(express(), { client });
+      for (const [path] of mounts)
+        app.use(
+          path,
+          express.Router().get('/end', (_, response) => response.end()),
+        );
+      return app;
+    };
+    const paths = mounts.map(([, path]) => `${path}/end`);
+    const routes = await routesOf(t, appOf, (origin) => get(origin, paths));
+    assert.deepEqual(
+      routes,
+      mounts.map(([, , template]) => `${template}/end`),
+    );
+  }
+});
+
+/** Where the SDK was installed more often than needed: what then listens to requests for /x/1. */
+const doubles = {
+  'an Express application and its middleware': (client) =>
+    peepExpressApp(express5(), { client })
+      .use(peepExpress({ client }))
+      .get('/x/:id', (_, response) => response.end()),
+  'an Express application twice': (client) =>
+    peepExpressApp(peepExpressApp(express4(), { client }), { client }).get('/x/:id', (_, response) =>
+      response.end(),
+    ),
+  "Express's middleware in the application and in a router": (client) => {
+    const router = express5.Router().use(peepExpress({ client }));
+    router.get('/:id', (_, response) => response.end());
+    return express5().use(peepExpress({ client })).use('/x', router);
+  },
+  'an Express application and the one that is mounted in it': (client) => {
+    const inner = peepExpressApp(express5(), { client });
+    inner.get('/:id', (_, response) => response.end());
+    return peepExpressApp(express5(), { client }).use('/x', inner);
+  },
+  'plain http around Express': (client) =>
+    peepHttp(
+      peepExpressApp(express5(), { client }).get('/x/:id', (_, response) => response.end()),
+      { client },
+    ),
+  'Koa twice': (client) => {
+    const router = new Router().get('/x/:id', (ctx) => {
+      ctx.body = 'x';
+    });
+    return new Koa().use(peepKoa({ client })).use(peepKoa({ client })).use(router.routes()).callback();
+  },
+  'Fastify twice': async (client) => {
+    let listener;
+    const app = Fastify({
+      serverFactory: (handler) => {
+        listener = handler;
+        return createServer(handler);
+      },
+    });
+    await app.register(peepFastify({ client }));
+    await app.register(peepFastify({ client }));
+    app.get('/x/:id', async () => 'x');
+    await app.ready();
+    return listener;
+  },
+  'Hono twice, and a handler around it': (client) => {
+    const app = new Hono().use(peepHono({ client })).use(peepHono({ client }));
+    app.get('/x/:id', (c) => c.text('x'));
+    return getRequestListener(withPeep((request) => app.fetch(request), { client }));
+  },
+};
+for (const [what, appOf] of Object.entries(doubles))
+  test(`a request is counted once, with its route, by ${what}`, async (t) => {
+    const paths = Array(5).fill('/x/1');
+    const routes = await routesOf(t, appOf, (origin) => get(origin, paths));
+    assert.deepEqual(routes, Array(5).fill('/x/{id}'));
+  });
+
+test('a request is counted by each of two clients, however often both are installed', async (t) => {
+  const ingest = await scripted();
+  t.after(() => ingest.close());
+  const [one, other] = ['one', 'other'].map((service) =>
+    createClient({ url: ingest.url, key: 'k', service, log: () => {} }),
+  );
+  let app = express5().get('/x/:id', (_, response) => response.end());
+  for (const client of [one, other, one, other]) app = peepExpressApp(app, { client });
+  const origin = await listening(t, app.listen(0, '127.0.0.1'));
+  await get(origin, ['/x/1', '/x/2']);
+  await until(() => [one, other].every((client) => client.stats().recorded >= 2));
+  await Promise.all([one.shutdown(), other.shutdown()]);
+  const seen = ingest.requests
+    .flatMap(({ lines }) => lines)
+    .map(({ service, route }) => `${service} ${route}`);
+  assert.deepEqual(seen.sort(), ['one /x/{id}', 'one /x/{id}', 'other /x/{id}', 'other /x/{id}']);
+});
+
 // V8 up to that of Node.js 22 gives each request a hidden class of its own, once it has a property more after Express replaced its prototype.
 setFlagsFromString('--allow-natives-syntax');
 const haveSameClass = new Function('one', 'other', 'return %HaveSameMap(one, other)');
@@ -263,6 +458,28 @@ test('fastify: every route of the server is counted, in plugins and with prefixe
   ]);
 });
 
+test('fastify: a path that cannot be decoded is counted, and has no route', async (t) => {
+  for (const http2 of [false, true]) {
+    const client = clientFor('fastify');
+    const app = Fastify({ http2 });
+    await app.register(peepFastify({ client }));
+    app.get('/users/:id', async () => ({}));
+    await app.listen({ port: 0, host: '127.0.0.1' });
+    t.after(() => app.close());
+    const origin = `http://127.0.0.1:${app.server.address().port}`;
+    const paths = ['/users/%E0%A4%A', '/users/a%20b', '/users/1?%E0%A4%A'];
+    if (http2) await getOverHttp2(origin, paths);
+    else await get(origin, paths);
+    assert.deepEqual(await rowsOf(client, 3), ['GET (none) 400 1', 'GET /users/{id} 200 2']);
+  }
+});
+
+async function getOverHttp2(origin, paths) {
+  const session = http2.connect(origin);
+  for (const path of paths) await once(session.request({ ':path': path }).resume().end(), 'close');
+  session.close();
+}
+
 test('koa: routes of its router, nested ones too, and errors', async (t) => {
   const client = clientFor('koa');
   const app = new Koa();
@@ -311,6 +528,56 @@ test('hono: routes of its router, and what it makes of errors', async (t) => {
     'GET /customers/{customer}/orders/{order} 200 1',
     'GET /users/{id} 200 2',
   ]);
+});
+
+test('hono: what is thrown and no error is counted, and goes on to the server', async () => {
+  const client = clientFor('hono');
+  const app = new Hono().use(peepHono({ client }));
+  app.get('/text/:id', () => {
+    throw 'a text';
+  });
+  await assert.rejects(async () => app.request('/text/1'), /a text/);
+  assert.deepEqual(await rowsOf(client, 1), ['GET /text/{id} 500 1']);
+});
+
+test("fetch handlers: Next.js's redirects and their like are the answers that they become", async () => {
+  const client = clientFor('fetch', createEdgeClient);
+  const digests = {
+    'NEXT_REDIRECT;replace;/a;b;c;307;': 307,
+    'NEXT_REDIRECT;push;/a;308;': 308,
+    'NEXT_HTTP_ERROR_FALLBACK;403': 403,
+    NEXT_NOT_FOUND: 404,
+    'NEXT_REDIRECT;push;/a': 500,
+    1234567: 500,
+  };
+  for (const digest of Object.keys(digests)) {
+    const handler = withPeep(
+      () => {
+        throw Object.assign(new Error('x'), { digest });
+      },
+      { client, route: '/a' },
+    );
+    await assert.rejects(handler(new Request('http://a/')));
+  }
+  assert.deepEqual(await rowsOf(client, 6), [
+    'GET /a 307 1',
+    'GET /a 308 1',
+    'GET /a 403 1',
+    'GET /a 404 1',
+    'GET /a 500 2',
+  ]);
+});
+
+test('fetch handlers: a request whose route cannot be said is counted without, as often as it comes', async () => {
+  const client = clientFor('fetch', createEdgeClient);
+  const route = () => {
+    throw new Error('no');
+  };
+  const handler = withPeep(() => new Response('x'), { client, route });
+  const request = new Request('http://a/');
+  assert.equal((await handler(request)).status, 200);
+  assert.equal((await handler(request)).status, 200);
+  assert.deepEqual(await rowsOf(client, 2), ['GET (none) 200 2']);
 });
 
 test('fetch handlers: measured, flushed through waitUntil, and errors go on to the caller', async () => {
@@ -378,16 +645,25 @@ test('http: the size of a response is its length, and unknown where nobody knows
     '/head': (response) => response.writeHead(200, { 'content-length': 3 }).end('abc'),
     '/set': (response) => response.setHeader('content-length', 2).end('ab'),
     '/chunked': (response) => void response.write('a') || response.end('b'),
+    '/same': (response) => response.writeHead(304, { 'content-length': 9 }).end(),
   };
-  const listener = (request, response) => answers[request.url](response);
+  const listener = (request, response) => answers[request.url.replace(/\?.*/, '')](response);
   const server = createServer(peepHttp(listener, { client, route: (request) => request.url }));
   const origin = await listening(t, server.listen(0, '127.0.0.1'));
   await get(origin, Object.keys(answers));
+  await get(origin, ['/plain?of=nothing'], { method: 'HEAD' });
   await client.shutdown();
   const sizes = ingest.requests
     .flatMap(({ lines }) => lines)
     .map(({ route, bytes_out }) => [route, bytes_out]);
-  assert.deepEqual(Object.fromEntries(sizes), { '/plain': 4, '/head': 3, '/set': 2, '/chunked': undefined });
+  assert.deepEqual(Object.fromEntries(sizes), {
+    '/plain': 4,
+    '/head': 3,
+    '/set': 2,
+    '/chunked': undefined,
+    '/same': 0,
+    '/plain?of=nothing': 0,
+  });
 });
 
 test('http: pipelined requests on one connection are each counted once', async (t) => {
@@ -416,6 +692,24 @@ test('http: HTTP/2 is counted the same', async (t) => {
     await once(session.request({ ':path': '/a' }).resume().end(), 'close');
   session.close();
   assert.deepEqual(await rowsOf(client, 3), ['GET /a 200 3']);
+});
+
+test('http: a client that hangs up is 499 over HTTP/2 as well', async (t) => {
+  const client = clientFor('http2');
+  const listener = (request, response) => void (request.url === '/begun' && response.write('x'));
+  const server = http2.createServer(peepHttp(listener, { client, route: 'guess' })).listen(0, '127.0.0.1');
+  const session = http2.connect(await listening(t, server));
+  for (const path of ['/begun', '/not']) {
+    const stream = session
+      .request({ ':path': path })
+      .resume()
+      .on('error', () => {});
+    await once(server, 'request');
+    stream.close(http2.constants.NGHTTP2_CANCEL);
+  }
+  await until(() => client.stats().recorded === 2);
+  session.close();
+  assert.deepEqual(await rowsOf(client, 2), ['GET /begun 499 1', 'GET /not 499 1']);
 });
 
 test('nothing but template, method, status, sizes and trace id leaves the process', async (t) => {

@@ -8,9 +8,10 @@
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { OBSERVED, type Observed } from './once.js';
 
 /** What every request has once Express had it. */
-interface Declared extends IncomingMessage {
+interface Declared extends IncomingMessage, Observed {
   next?: unknown;
   baseUrl?: unknown;
   originalUrl?: unknown;
@@ -34,6 +35,8 @@ export function declare(
     request.route ??= undefined;
     request.res ??= undefined;
     request._parsedUrl ??= undefined;
+    // The SDK's own, for where its middleware comes after Express.
+    request[OBSERVED] ??= undefined;
     if (routerMark !== undefined) (request as unknown as Record<symbol, unknown>)[routerMark] ??= undefined;
     response.locals ??= undefined;
     // The prototype has these two until the head is written.

@@ -3,45 +3,19 @@
  *
  * Either leaves the application cheaper than it was, see `declare`.
  *
- * The route is put together from what the application registered: the route's own path, and the paths at which its
- * routers and applications are mounted. `req.baseUrl` is not used, because it has values in it (`/users/4711`). What
- * no route answered (a 404, a static file, a refusal by middleware) has none.
+ * The route is put together from what the application registered (`mounts.ts`). What no route answered (a 404, a static file, a refusal by
+ * middleware) has none.
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Client } from '../client.js';
 import { type Options, peep } from '../node.js';
-import { templateOf } from '../template.js';
-import { declare, learnMark } from './declare.js';
+import { declare } from './declare.js';
+import { type Application, type ExpressRequest, learnApplications, outermost, routeOf } from './mounts.js';
 import { observe } from './observe.js';
 
 export { setRoute } from './observe.js';
 
-type Path = string | RegExp | Path[];
-interface Route {
-  path: Path;
-  [TEMPLATE]?: string;
-}
-/** A layer of Express's router, of which this much is looked at. */
-interface Layer {
-  route?: Route;
-  handle?: { stack?: Layer[] };
-  /** Express 5: what was registered. */
-  rawPath?: Path;
-  /** Express 4: what became of it. */
-  regexp?: RegExp & { fast_slash?: boolean };
-  keys?: { name: string | number }[];
-}
-interface Router {
-  stack?: Layer[];
-}
-interface Application {
-  router?: Router;
-  _router?: Router;
-  mountpath?: string | string[];
-  parent?: Application;
-}
-type ExpressRequest = IncomingMessage & { route?: Route; app?: Application | undefined };
 type Middleware = (
   request: IncomingMessage,
   response: ServerResponse,
@@ -57,6 +31,7 @@ export function peepExpress(options: Options & { client?: Client } = {}): Middle
       isFirst = false;
       const app = outermost((request as ExpressRequest).app);
       if (app !== undefined) wrapHandle(app, declare);
+      learnApplications(app);
     }
     observe(client, request as ExpressRequest, response, routeOf);
     next();
@@ -67,7 +42,12 @@ export function peepExpress(options: Options & { client?: Client } = {}): Middle
 export function peepExpressApp<A>(app: A, options: Options & { client?: Client } = {}): A {
   const client = options.client ?? peep(options);
   if (!client.enabled) return app;
+  let isFirst = true;
   const isWrapped = wrapHandle(app, (request, response) => {
+    if (isFirst) {
+      isFirst = false;
+      learnApplications(outermost(app as Application));
+    }
     declare(request, response);
     observe(client, request, response, routeOf);
   });
@@ -93,96 +73,4 @@ function wrapHandle(
     enumerable: true,
     writable: true,
   });
-}
-
-/** The application that the server calls; others are mounted in it. */
-function outermost(app: Application | undefined): Application | undefined {
-  let outer = app;
-  for (let depth = 0; outer?.parent !== undefined && depth < DEPTH_MAX; depth += 1) outer = outer.parent;
-  return outer;
-}
-
-/** Routes are made once and used for ever: each is looked for once. It is kept on the route, which was just in use: nothing else is looked up. */
-const TEMPLATE = Symbol('peep.sdk.template');
-
-function routeOf(request: ExpressRequest): string {
-  const { route } = request;
-  if (route === undefined || route === null) return '';
-  return route[TEMPLATE] ?? newTemplate(route, request);
-}
-
-function newTemplate(route: Route, request: ExpressRequest): string {
-  learnMark(request);
-  const value = fullTemplate(route, request.app);
-  // A route that nothing can be added to is looked for each time.
-  Reflect.defineProperty(route, TEMPLATE, { value });
-  return value;
-}
-
-function fullTemplate(route: Route, app: Application | undefined): string {
-  // Express 4 has a getter `router` that throws.
-  const router = app?._router ?? (app === undefined ? undefined : appRouter(app));
-  const mounts = router === undefined ? undefined : findRoute(route, router.stack ?? [], 0);
-  // A router that is reached in a way unknown here: better a hole in the name than a wrong name.
-  const inner = mounts === undefined ? ['/{*}'] : mounts;
-  const outer: string[] = [];
-  for (let each = app; each?.parent !== undefined && outer.length < DEPTH_MAX; each = each.parent) {
-    outer.unshift(pathTemplate(each.mountpath ?? '/'));
-  }
-  const parts = [...outer, ...inner, pathTemplate(route.path)].filter((part) => part !== '/');
-  return parts.length === 0 ? '/' : parts.join('');
-}
-
-function appRouter(app: Application): Router | undefined {
-  try {
-    return app.router;
-  } catch {
-    return undefined;
-  }
-}
-
-const DEPTH_MAX = 16;
-
-/** The templates of the mounts on the way to `route`. */
-function findRoute(route: Route, stack: Layer[], depth: number): string[] | undefined {
-  if (depth > DEPTH_MAX) return undefined;
-  for (const layer of stack) {
-    if (layer.route === route) return [];
-    const inside = layer.handle?.stack;
-    const below = inside === undefined ? undefined : findRoute(route, inside, depth + 1);
-    if (below !== undefined) return [mountTemplate(layer), ...below];
-  }
-  return undefined;
-}
-
-function mountTemplate(layer: Layer): string {
-  if (layer.rawPath !== undefined) return pathTemplate(layer.rawPath);
-  if (layer.regexp !== undefined) return mountOfExpress4(layer.regexp, layer.keys ?? []);
-  return '/{*}';
-}
-
-function pathTemplate(path: Path): string {
-  if (typeof path === 'string') return templateOf(path, 'colon').replace(/(?<=.)\/$/, '');
-  if (Array.isArray(path))
-    return path.length === 1 ? pathTemplate(path[0] as Path) : `/{${path.map(pathTemplate).join('|')}}`;
-  return `/{${String(path)}}`;
-}
-
-/** `^\/users\/(?:([^\/]+?))\/?(?=\/|$)`, or `^\/users(?:\/([^/]+?))\/?(?=\/|$)`, was `/users/:id`. */
-function mountOfExpress4(
-  regexp: RegExp & { fast_slash?: boolean },
-  keys: { name: string | number }[],
-): string {
-  if (regexp.fast_slash) return '/';
-  let key = 0;
-  const pattern = regexp.source
-    .replace(/^\^/, '')
-    .replace(/\\\/\?\(\?=\\\/\|\$\)$/, '')
-    .replace(
-      /\(\?:(\\\/)?\(\[\^\\?\/\]\+\?\)\)/g,
-      (_, slash?: string) => `${slash ? '/' : ''}:${keys[key++]?.name ?? '*'}`,
-    )
-    .replace(/\\([/.-])/g, '$1');
-  // Anything else is a pattern of the application's own.
-  return /^[\w/:.~-]*$/.test(pattern) ? templateOf(pattern, 'colon') : `/{${String(regexp)}}`;
 }

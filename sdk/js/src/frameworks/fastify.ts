@@ -23,6 +23,9 @@ interface FastifyInstance {
     name: 'onRequest',
     hook: (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) => void,
   ): unknown;
+  server?: {
+    on?(name: 'request', listener: (request: IncomingMessage, response: ServerResponse) => void): unknown;
+  };
 }
 // biome-ignore lint/suspicious/noExplicitAny: Fastify's own type has a dozen parameters, and this package no dependency
 type Plugin = (instance: any, options: unknown, done: (error?: Error) => void) => void;
@@ -38,12 +41,27 @@ export function peepFastify(options: Options & { client?: Client } = {}): Plugin
       });
       next();
     });
+    // What Fastify's router cannot decode is answered before any hook. The listener is called when that has happened.
+    instance.server?.on?.('request', (request, response) => {
+      if (!isDecodable(request.url)) observe(client, request, response, () => '');
+    });
     done();
   };
   return Object.assign(plugin, {
     [Symbol.for('skip-override')]: true,
     [Symbol.for('fastify.display-name')]: 'peep',
   });
+}
+
+/** Whether the path is one, with everything in it that is encoded. */
+function isDecodable(url = ''): boolean {
+  if (!url.includes('%')) return true;
+  try {
+    decodeURI(url.replace(/[?#].*$/s, ''));
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Names the route of a request from inside the application, as a template. */

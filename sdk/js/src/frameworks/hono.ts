@@ -6,9 +6,10 @@
 
 import type { Client } from '../client.js';
 import { edge } from '../edge.js';
-import { sizeOf } from '../event.js';
 import type { Options } from '../options.js';
 import { templateOf } from '../template.js';
+import { finish } from './fetch.js';
+import { claim, join } from './once.js';
 
 interface Matched {
   path: string;
@@ -27,26 +28,30 @@ export function peepHono(options: Options & { client?: Client } = {}): Middlewar
   let client = options.client;
   return async (c: HonoContext, next) => {
     client ??= edge(options);
+    // Kept: an application may put another one in its place.
+    const { raw } = c.req;
+    const route = () => routeOf(c);
+    if (!claim(client, raw) && !join(client, raw, route)) return next();
     const started = performance.now();
-    // Hono turns whatever a handler throws into a response before this returns.
-    await next();
+    let isAnswered = false;
     try {
-      const { headers } = c.req.raw;
-      client.request(
-        routeOf(c),
-        c.req.method,
-        c.res.status,
-        performance.now() - started,
-        sizeOf(headers.get('content-length') ?? undefined),
-        sizeOf(c.res.headers.get('content-length') ?? undefined),
-        headers.get('traceparent') ?? undefined,
-      );
-      const waiting = executionContext(c);
-      if (waiting !== undefined) waiting.waitUntil(client.flush());
-    } catch {
-      // Counting is no reason for a request to fail.
+      // Hono turns every error into a response before this returns. What is thrown and no `Error` it throws on, for the server to answer.
+      await next();
+      isAnswered = true;
+    } finally {
+      const durationMs = performance.now() - started;
+      finish(client, raw, isAnswered ? c.res : { status: 500, headers: undefined }, durationMs, route);
+      hold(client, c);
     }
   };
+}
+
+function hold(client: Client, c: HonoContext): void {
+  try {
+    executionContext(c)?.waitUntil(client.flush());
+  } catch {
+    // Then they are sent when they are.
+  }
 }
 
 function routeOf(c: HonoContext): string {

@@ -11,6 +11,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Client } from '../client.js';
 import { type Options, peep } from '../node.js';
 import { templateOf } from '../template.js';
+import { claimNext } from './counted.js';
 import { observe } from './observe.js';
 
 export { setRoute } from './observe.js';
@@ -21,17 +22,11 @@ export interface NextOptions extends Options {
   assets?: boolean;
 }
 
-const REGISTERED = Symbol.for('peep.sdk.next');
 const META = Symbol.for('NextInternalRequestMeta');
 
 export function register(options: NextOptions = {}): void {
-  // Next.js loads instrumentation more than once in development.
-  const place = globalThis as { [REGISTERED]?: boolean };
-  if (place[REGISTERED]) return;
-  place[REGISTERED] = true;
+  if (!claimNext()) return;
   const client = options.client ?? peep(options);
-  // Edge functions that this server hosts see the variable, and leave the counting to it.
-  process.env.PEEP_NEXT_REGISTERED = '1';
   subscribe('http.server.request.start', (message) => {
     const { request, response } = message as { request: IncomingMessage; response: ServerResponse };
     if (options.assets !== true && /^\/_next\//.test(request.url ?? '')) return;

@@ -2,12 +2,15 @@
  * One request of `node:http`, from here to the end of its response.
  *
  * What every Node framework shares. Promised: one listener per request, nothing thrown, nothing awaited; method, status,
- * sizes from the headers, and the trace id are all that is read of a request. A client that hung up before the response was complete
- * is status 499, as nginx has it: no error of the service, but not a success.
+ * sizes from the headers, and the trace id are all that is read of a request; whoever observes a request that its client has already, only adds
+ * the route (`once.ts`). A client that hung up before the response was complete is status 499, as nginx has it: no error of the service, but not
+ * a success.
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Client } from '../client.js';
+import { hasBody } from '../event.js';
+import { claim, innerRoute, join } from './once.js';
 
 /** What frameworks may have put on the request. */
 export type Observed = IncomingMessage & { [ROUTE]?: string };
@@ -35,26 +38,33 @@ export function observe<R extends IncomingMessage>(
   routeOf: (request: R, response: ServerResponse) => string,
 ): void {
   if (!client.enabled) return;
+  if (!claim(client, request) && !join(client, request, () => routeOf(request, response))) return;
   const started = clock.now();
   const { method = '', headers } = request;
   response.on('close', () => {
     try {
       const now = clock.now();
-      const isComplete = response.writableFinished ?? response.writableEnded;
+      const { statusCode } = response;
       client.note(
-        (named.any ? (request as Observed)[ROUTE] : undefined) ?? routeOf(request, response),
+        (named.any ? (request as Observed)[ROUTE] : undefined) ??
+          (innerRoute(client, request) || routeOf(request, response)),
         method,
-        isComplete ? response.statusCode : 499,
+        isComplete(response) ? statusCode : 499,
         now - started,
         now,
         headers['content-length'],
-        bytesOut(response),
+        hasBody(method, statusCode) ? bytesOut(response) : 0,
         headers.traceparent,
       );
     } catch {
       client.request('', method, response.statusCode, clock.now() - started);
     }
   });
+}
+
+/** A stream of HTTP/2 is finished also when it was reset, but nobody has ended it then. */
+function isComplete(response: ServerResponse): boolean {
+  return (response.writableFinished ?? true) && response.writableEnded;
 }
 
 /** Node.js keeps the size as a number, also where it wrote the header itself. Where it does not, the header is looked for. */
