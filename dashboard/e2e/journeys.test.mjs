@@ -435,6 +435,53 @@ test('a pause pressed the moment a view has changed is kept', async () => {
   await context.close();
 });
 
+test('a pause lasts when another view is opened, until it is ended', async () => {
+  const { page, context } = await open(browser, '/');
+  await page.locator('table [data-row]').first().waitFor();
+  const badge = page.locator('.live-badge:visible');
+  const isPaused = (text) => text.startsWith('Paused');
+  await page.keyboard.press(' ');
+  await eventually('it is paused', () => textOf(badge), isPaused);
+  await page.locator('table [data-row]').first().click();
+  await page.waitForURL('**/service/?service=*');
+  await eventually(
+    'the service has a picture',
+    () => page.locator('[role=img][tabindex]').count(),
+    (count) => count >= 3,
+  );
+  await eventually('it is still paused', () => textOf(badge), isPaused);
+  await page.keyboard.press(' ');
+  await eventually(
+    'and live again',
+    () => textOf(badge),
+    (text) => text.startsWith('Live'),
+  );
+  await context.close();
+});
+
+test('Z undoes the zoom and nothing else, also where a link had opened it', async () => {
+  const { page, context } = await open(browser, '/');
+  await page.locator('table [data-row]').first().waitFor();
+  // The address changes before the page does.
+  const isHistory = page.locator('.live-badge[data-kind=history]:visible');
+  await page.keyboard.press('[');
+  await isHistory.waitFor();
+  await page.keyboard.press('v');
+  await eventually(
+    'it is compared with last week',
+    () => page.getByLabel('Compare with').first().inputValue(),
+    (value) => value === 'week',
+  );
+  await page.keyboard.press('z');
+  await page.waitForURL((url) => !url.searchParams.has('to') && url.searchParams.get('vs') === 'week');
+  const [from, to] = [900_000, 300_000].map((ago) => new Date(Date.now() - ago).toISOString());
+  await page.goto(`${stack.url}/?from=${from}&to=${to}`);
+  await isHistory.waitFor();
+  await page.keyboard.press('z');
+  await page.waitForURL((url) => url.pathname === '/' && !url.searchParams.has('to'));
+  await context.close();
+});
+
 test('when the server is away the page says so, keeps the picture, and comes back by itself', async () => {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
   await login(context, stack.url, stack.readKey);

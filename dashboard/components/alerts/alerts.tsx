@@ -9,11 +9,13 @@ import { Button } from '@/components/ui/button';
 import { Glyph } from '@/components/ui/glyph';
 import { Icon } from '@/components/ui/icon';
 import { Name } from '@/components/ui/name';
+import { useMayManage } from '@/components/ui/use-may-manage';
 import { burn, describe, nameOf, PRESETS } from '@/lib/alerts/words';
 import { isolated } from '@/lib/format/isolate';
 import { age, moment, zoneName } from '@/lib/format/time';
 import { fetchAlerts, fetchPresets, type KnownRule, type Rule, updateAlert } from '@/lib/query/alerts';
 import { RequestFailed } from '@/lib/query/http';
+import { ONLY_READS } from '@/lib/query/session';
 import { usePoll } from '@/lib/query/use-poll';
 import { toast } from '@/lib/view/toast';
 import { hrefOf } from '@/lib/view/url';
@@ -31,6 +33,7 @@ export function Alerts() {
   const polled = usePoll('alerts', fetchAlerts, EVERY_MS);
   const presets = usePoll('presets', fetchPresets, null);
   const [draft, setDraft] = useState<Draft | null>(null);
+  const may = useMayManage();
   if (polled.data === null) {
     if (polled.error === null) return <Loading />;
     if (polled.error.status === 404)
@@ -64,9 +67,10 @@ export function Alerts() {
                 ? `${pending.length} about to fire: ${pending.map((rule) => rule.name).join('; ')}.`
                 : 'Each rule is judged from the same counts that the pages show.'}
           </p>
+          {!may && <p className="mt-1 text-ink2">{ONLY_READS}</p>}
         </div>
         {rules.length > 0 && (
-          <Button tone="primary" onClick={() => start(PRESETS[0] as Rule)}>
+          <Button tone="primary" disabled={!may} onClick={() => start(PRESETS[0] as Rule)}>
             New rule
           </Button>
         )}
@@ -85,6 +89,7 @@ export function Alerts() {
           <h2 className="px-4 pt-3 pb-2 font-name max-tablet:px-3">Rules</h2>
           <RulesTable
             rules={rules}
+            readOnly={!may}
             onEdit={(rule) => setDraft({ rule, known: rule })}
             onChanged={polled.retry}
           />
@@ -98,7 +103,8 @@ export function Alerts() {
             <li key={describe(preset.target)}>
               <button
                 type="button"
-                className="card flex h-full w-full items-center gap-3 px-4 py-3 text-left hover:bg-hover"
+                disabled={!may}
+                className="card flex h-full w-full items-center gap-3 px-4 py-3 text-left enabled:hover:bg-hover disabled:opacity-50"
                 onClick={() => start({ ...preset, name: preset.name || nameOf(preset.target) })}
               >
                 <span className="text-ink2">
@@ -114,6 +120,7 @@ export function Alerts() {
       {draft !== null && (
         <Editor
           draft={draft}
+          readOnly={!may}
           onClose={() => setDraft(null)}
           onSaved={(words) => {
             setDraft(null);
@@ -203,13 +210,14 @@ function State({ rule }: { rule: KnownRule }) {
 
 interface RulesProps {
   rules: readonly KnownRule[];
+  readOnly: boolean;
   onEdit: (rule: KnownRule) => void;
   onChanged: () => void;
 }
 
 const RANK = { firing: 0, pending: 1, ok: 2, unknown: 3 } as const;
 
-function RulesTable({ rules, onEdit, onChanged }: RulesProps) {
+function RulesTable({ rules, readOnly, onEdit, onChanged }: RulesProps) {
   const sorted = [...rules].sort(
     (a, b) =>
       Number(b.enabled) - Number(a.enabled) || RANK[a.state] - RANK[b.state] || (a.name < b.name ? -1 : 1),
@@ -291,7 +299,7 @@ function RulesTable({ rules, onEdit, onChanged }: RulesProps) {
               <State rule={rule} />
             </td>
             <td className="pr-4 text-right max-tablet:pr-3">
-              <Switch rule={rule} onChanged={onChanged} />
+              <Switch rule={rule} readOnly={readOnly} onChanged={onChanged} />
             </td>
           </tr>
         ))}
@@ -300,7 +308,15 @@ function RulesTable({ rules, onEdit, onChanged }: RulesProps) {
   );
 }
 
-function Switch({ rule, onChanged }: { rule: KnownRule; onChanged: () => void }) {
+function Switch({
+  rule,
+  readOnly,
+  onChanged,
+}: {
+  rule: KnownRule;
+  readOnly: boolean;
+  onChanged: () => void;
+}) {
   const [busy, setBusy] = useState(false);
   return (
     <button
@@ -308,8 +324,9 @@ function Switch({ rule, onChanged }: { rule: KnownRule; onChanged: () => void })
       role="switch"
       aria-checked={rule.enabled}
       aria-label={`${isolated(rule.name)}: on`}
-      disabled={busy}
-      className="relative inline-grid h-6 w-10 place-items-center max-tablet:h-11"
+      disabled={busy || readOnly}
+      title={readOnly ? ONLY_READS : undefined}
+      className={`relative inline-grid h-6 w-10 place-items-center max-tablet:h-11 ${readOnly ? 'opacity-50' : ''}`}
       onClick={() => {
         setBusy(true);
         updateAlert(rule, { ...rule, enabled: !rule.enabled })

@@ -8,7 +8,14 @@ import { Button } from '@/components/ui/button';
 import { Field, INPUT } from '@/components/ui/field';
 import { Modal } from '@/components/ui/modal';
 import { Ticked } from '@/components/ui/ticked';
-import { KIND_NAMES, nameOf, previewSentence, problemOf } from '@/lib/alerts/words';
+import {
+  KIND_NAMES,
+  nameOf,
+  previewSentence,
+  problemOf,
+  type TargetField,
+  targetProblem,
+} from '@/lib/alerts/words';
 import { isolated } from '@/lib/format/isolate';
 import { day, moment, type Zone } from '@/lib/format/time';
 import {
@@ -22,6 +29,7 @@ import {
   updateAlert,
 } from '@/lib/query/alerts';
 import { RequestFailed } from '@/lib/query/http';
+import { ONLY_READS } from '@/lib/query/session';
 import { usePoll } from '@/lib/query/use-poll';
 import type { Draft } from './alerts';
 
@@ -38,27 +46,46 @@ const said = (cause: unknown) =>
 
 export function Editor({
   draft,
+  readOnly,
   onClose,
   onSaved,
 }: {
   draft: Draft;
+  /** The session may look at the rule and not change it. */
+  readOnly: boolean;
   onClose: () => void;
   onSaved: (words: string) => void;
 }) {
   const { view } = usePageData();
   const { services, envs } = useServices();
-  const [rule, setRule] = useState<Rule>(draft.rule);
-  const [url, setUrl] = useState('');
+  const [rule, change] = useState<Rule>(draft.rule);
+  const [url, changeUrl] = useState('');
   const [busy, setBusy] = useState(false);
+  // What the server said of what was sent; it is about that, and goes when something is changed.
   const [problem, setProblem] = useState<string | null>(null);
+  const [tried, setTried] = useState(false);
   const [asking, setAsking] = useState(false);
   // A name that was never touched follows what the rule says.
   const [named, setNamed] = useState(draft.known !== null && draft.rule.name !== nameOf(draft.rule.target));
   const shown = draft.known?.receiverShown ?? null;
 
+  const setRule = (next: Rule) => {
+    setProblem(null);
+    change(next);
+  };
+  const setUrl = (next: string) => {
+    setProblem(null);
+    changeUrl(next);
+  };
+  const numbers = targetProblem(rule.target);
+  // While a number is half typed, the name stays what it was.
+  const [own, setOwn] = useState(() => nameOf(draft.rule.target));
+  const follows = numbers === null ? nameOf(rule.target) : own;
+  if (follows !== own) setOwn(follows);
+
   const complete: Rule = {
     ...rule,
-    name: named ? rule.name : nameOf(rule.target),
+    name: named ? rule.name : follows,
     receiver: url.trim() === '' ? draft.rule.receiver : { kind: 'webhook', url: url.trim() },
   };
   const wrong = problemOf(complete);
@@ -82,10 +109,8 @@ export function Editor({
         className="flex flex-col gap-4"
         onSubmit={(event) => {
           event.preventDefault();
-          if (wrong !== null) {
-            setProblem(wrong);
-            return;
-          }
+          setTried(true);
+          if (wrong !== null) return;
           if (draft.known === null) run(createAlert(complete), `${isolated(complete.name)}: watching.`);
           else run(updateAlert(draft.known, complete), `${isolated(complete.name)}: saved.`);
         }}
@@ -109,7 +134,7 @@ export function Editor({
             </select>
           )}
         </Field>
-        <TargetFields target={rule.target} onChange={target} />
+        <TargetFields target={rule.target} problem={numbers} onChange={target} />
         <div className="grid grid-cols-2 gap-3">
           <Field label="Service">
             {(ids) => (
@@ -157,7 +182,7 @@ export function Editor({
             <input
               {...ids}
               className={INPUT}
-              value={named ? rule.name : nameOf(rule.target)}
+              value={named ? rule.name : follows}
               maxLength={128}
               onChange={(event) => {
                 setNamed(true);
@@ -166,13 +191,21 @@ export function Editor({
             />
           )}
         </Field>
-        <Receiver url={url} shown={shown} id={draft.known?.id ?? null} onChange={setUrl} />
-        {wrong === null && <PreviewBlock rule={complete} zone={view.tz} />}
+        <Receiver
+          url={url}
+          shown={shown}
+          id={draft.known?.id ?? null}
+          readOnly={readOnly}
+          onChange={setUrl}
+        />
+        {wrong === null && !readOnly && <PreviewBlock rule={complete} zone={view.tz} />}
         <p role="alert" className="text-bad empty:hidden">
-          {problem}
+          {/* A wrong number is told at its field. */}
+          {problem ?? (tried && numbers === null ? wrong : null)}
         </p>
+        {readOnly && <p className="text-ink2">{ONLY_READS}</p>}
         <div className="flex flex-wrap items-center gap-2 border-line border-t pt-4">
-          <Button tone="primary" type="submit" disabled={busy}>
+          <Button tone="primary" type="submit" disabled={busy || readOnly}>
             {busy ? 'Saving' : 'Save'}
           </Button>
           <Button onClick={onClose}>Cancel</Button>
@@ -187,7 +220,9 @@ export function Editor({
                 Delete it for good
               </Button>
             ) : (
-              <Button onClick={() => setAsking(true)}>Delete</Button>
+              <Button disabled={readOnly} onClick={() => setAsking(true)}>
+                Delete
+              </Button>
             ))}
         </div>
       </form>
@@ -200,12 +235,15 @@ function NumberInput(props: {
   label: string;
   value: number;
   unit?: string;
-  step?: string;
+  problem: string | null;
   onChange: (value: number) => void;
 }) {
   const [text, setText] = useState(String(props.value));
   return (
-    <Field label={props.unit === undefined ? props.label : `${props.label}, ${props.unit}`}>
+    <Field
+      label={props.unit === undefined ? props.label : `${props.label}, ${props.unit}`}
+      problem={props.problem}
+    >
       {(ids) => (
         <input
           {...ids}
@@ -225,7 +263,16 @@ function NumberInput(props: {
 
 const tidy = (x: number) => Number(x.toPrecision(8));
 
-function TargetFields({ target, onChange }: { target: Target; onChange: (target: Target) => void }) {
+function TargetFields({
+  target,
+  problem,
+  onChange,
+}: {
+  target: Target;
+  problem: { field: TargetField; words: string } | null;
+  onChange: (target: Target) => void;
+}) {
+  const of = (field: TargetField) => (problem?.field === field ? problem.words : null);
   switch (target.kind) {
     case 'error_budget':
       return (
@@ -233,12 +280,14 @@ function TargetFields({ target, onChange }: { target: Target; onChange: (target:
           <NumberInput
             label="Requests that succeed"
             unit="%"
+            problem={of('objective')}
             value={tidy(target.objective * 100)}
             onChange={(percent) => onChange({ ...target, objective: tidy(percent / 100) })}
           />
           <NumberInput
             label="Over"
             unit="days"
+            problem={of('periodDays')}
             value={target.periodDays}
             onChange={(periodDays) => onChange({ ...target, periodDays })}
           />
@@ -250,6 +299,7 @@ function TargetFields({ target, onChange }: { target: Target; onChange: (target:
         <div key={target.kind} className="grid grid-cols-2 gap-3">
           <NumberInput
             label="Percentile"
+            problem={of('quantile')}
             value={tidy(target.quantile * 100)}
             onChange={(percent) => onChange({ ...target, quantile: tidy(percent / 100) })}
           />
@@ -257,12 +307,14 @@ function TargetFields({ target, onChange }: { target: Target; onChange: (target:
             <NumberInput
               label="Limit"
               unit="ms"
+              problem={of('limitMs')}
               value={target.limitMs}
               onChange={(limitMs) => onChange({ ...target, limitMs })}
             />
           ) : (
             <NumberInput
               label="Times its usual"
+              problem={of('timesUsual')}
               value={target.timesUsual}
               onChange={(timesUsual) => onChange({ ...target, timesUsual })}
             />
@@ -275,6 +327,7 @@ function TargetFields({ target, onChange }: { target: Target; onChange: (target:
           key={target.kind}
           label="No requests for"
           unit="seconds"
+          problem={of('forS')}
           value={target.forS}
           onChange={(forS) => onChange({ ...target, forS })}
         />
@@ -287,6 +340,7 @@ function Receiver(props: {
   url: string;
   shown: string | null;
   id: string | null;
+  readOnly: boolean;
   onChange: (url: string) => void;
 }) {
   const [answer, setAnswer] = useState<{ ok: boolean; words: string; body: string } | null>(null);
@@ -315,7 +369,7 @@ function Receiver(props: {
       </Field>
       <div className="mt-2 flex flex-wrap items-center gap-x-3 gap-y-1">
         <Button
-          disabled={busy || (props.url.trim() === '' && props.shown === null)}
+          disabled={busy || props.readOnly || (props.url.trim() === '' && props.shown === null)}
           onClick={() => {
             setBusy(true);
             testReceiver(props.url.trim(), props.id)

@@ -190,7 +190,7 @@ export function TableButton({ asTable, onToggle }: { asTable: boolean; onToggle:
       aria-label={label}
       title={label}
       onClick={onToggle}
-      className="-my-1 grid size-6 place-items-center rounded-kbd text-ink2 opacity-0 hover:bg-hover focus-visible:opacity-100 group-focus-within:opacity-100 group-hover:opacity-100 aria-pressed:opacity-100 [@media(hover:none)]:opacity-100"
+      className="-my-1 grid size-6 max-tablet:-my-3 max-tablet:size-11 place-items-center rounded-kbd text-ink2 opacity-0 hover:bg-hover focus-visible:opacity-100 group-focus-within:opacity-100 group-hover:opacity-100 aria-pressed:opacity-100 [@media(hover:none)]:opacity-100"
     >
       <Icon name={asTable ? 'chart' : 'table'} size={14} />
     </button>

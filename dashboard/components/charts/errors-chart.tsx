@@ -24,6 +24,7 @@ function spec(color: 'bad' | 'was', fill: 'hatch' | 'soft'): PlotSpec {
     axisWidth: 46,
     edgeWidth: 16,
     releases: 'flags',
+    most: 100,
     tick: (value) => (value === 0 ? '0' : `${Number(value.toPrecision(3))}\u00a0%`),
   };
 }
@@ -65,7 +66,7 @@ export function ErrorsChart({ row, frame, past, markers, failing, stale, plotCla
   return (
     <ChartCard
       title="Errors"
-      note={inline ? span(windowMs) : 'share of requests'}
+      note="share of requests"
       spec={failing ? FAILING : HEALTHY}
       data={data}
       plotClass={plotClass}
@@ -89,7 +90,11 @@ export function ErrorsChart({ row, frame, past, markers, failing, stale, plotCla
         if (inline) {
           return (
             <dl className="flex h-6 items-center gap-3.5 overflow-hidden">
-              <Pair swatch={failing ? 'bg-bad' : 'bg-was'} name="now" title={of(part, whole)}>
+              <Pair
+                swatch={failing ? 'bg-bad' : 'bg-was'}
+                name={index === null ? span(windowMs) : 'errors'}
+                title={of(part, whole)}
+              >
                 <Num written={written} className="text-12 font-name!" unitClass="font-regular text-ink2" />
               </Pair>
               {past !== null && (

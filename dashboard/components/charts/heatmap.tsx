@@ -3,7 +3,7 @@
 /** Every request by duration: the card around the heatmap, its legend, its table, and what the pointer rests on. */
 import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react';
 import { usePageData } from '@/components/shell/page-data';
-import { count, exactCount, latency, write } from '@/lib/format/number';
+import { count, exactCount, latency, requestNoun, write } from '@/lib/format/number';
 import { clock, span } from '@/lib/format/time';
 import type { Heatmap } from '@/lib/query/heatmap';
 import type { Selection } from '@/lib/view/url';
@@ -96,8 +96,7 @@ export default function HeatmapCard({ heatmap, subject, markers, stale, onSelect
           <p className="live-number truncate text-12 text-ink2">
             {clock(cell.t, view.tz, true)}, {write(latency(cell.us0 / 1000))} to{' '}
             {write(latency(cell.us1 / 1000))}:{' '}
-            <span className="font-strong text-ink">{exactCount(cell.count)}</span>{' '}
-            {cell.count === 1 ? 'request' : 'requests'}
+            <span className="font-strong text-ink">{exactCount(cell.count)}</span> {requestNoun(cell.count)}
           </p>
         ) : (
           <Legend maximum={maximum} />
@@ -165,7 +164,7 @@ function Legend({ maximum }: { maximum: number }) {
       1
       <span className="heat-scale h-2 w-24 rounded-data max-tablet:w-12" />
       <span className="live-number">
-        {write(count(maximum))} <span className="max-tablet:hidden">requests per cell</span>
+        {write(count(maximum))} <span className="max-tablet:hidden">{requestNoun(maximum)} per cell</span>
       </span>
     </p>
   );

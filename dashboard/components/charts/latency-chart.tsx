@@ -4,7 +4,7 @@
 import { useMemo } from 'react';
 import { usePageData } from '@/components/shell/page-data';
 import { Num } from '@/components/ui/num';
-import { bound, exactCount, latency, write } from '@/lib/format/number';
+import { axisLatency, bound, exactCount, latency, write } from '@/lib/format/number';
 import { span } from '@/lib/format/time';
 import type { Row } from '@/lib/series/types';
 import { ChartCard, timeCell } from './chart-card';
@@ -75,6 +75,9 @@ const LINES: Record<string, LineSpec & { name: string; swatch: string; needs: nu
   },
 };
 
+/** So many values stand in a head at their full size: the usual percentiles and the slowest. */
+const USUAL = 4;
+
 /** What is drawn, from the slowest downwards; made once per choice, because a new description is a new chart. */
 function specFor(
   quantiles: readonly string[],
@@ -88,11 +91,7 @@ function specFor(
     axisWidth: 52,
     edgeWidth: quantiles.includes('0.999') ? 44 : 38,
     releases,
-    tick: (ms) => {
-      if (ms === 0) return '0';
-      const { value, unit } = latency(ms);
-      return `${Number(value)}\u00a0${unit}`;
-    },
+    tick: (ms) => (ms === 0 ? '0' : axisLatency(ms)),
   };
 }
 
@@ -143,13 +142,16 @@ export function LatencyChart({ row, frame, errorBound, markers, releases, stale,
   const isFew = (name: string, index: number | null): boolean =>
     at(name, index) !== null && samples(index) < (LINES[name]?.needs ?? 1);
 
+  /** In one line there is no room beside the digits for how many there were; then it stands beside the time. */
+  const isTight = inline || names.length > USUAL;
+  const fewOf = (index: number | null): string | null =>
+    isTight && names.some((name) => isFew(name, index)) ? `of ${samples(index)}` : null;
+
   return (
     <ChartCard
       title="Latency"
-      note={`bound ${bound(errorBound)}`}
-      cursorNote={(index) =>
-        inline && names.some((name) => isFew(name, index)) ? `of ${samples(index)}` : bound(errorBound)
-      }
+      note={fewOf(null) ?? `bound ${bound(errorBound)}`}
+      cursorNote={(index) => fewOf(index) ?? bound(errorBound)}
       spec={spec}
       data={data}
       plotClass={plotClass}
@@ -168,9 +170,13 @@ export function LatencyChart({ row, frame, errorBound, markers, releases, stale,
         return (
           <dl
             className={
-              inline
-                ? 'flex h-6 items-center gap-3 overflow-hidden max-tablet:h-[38px] max-tablet:justify-between'
-                : 'flex h-[38px] items-start gap-5 overflow-hidden'
+              names.length > USUAL
+                ? inline
+                  ? 'grid h-12 grid-cols-3 items-center gap-x-2'
+                  : 'grid h-[38px] auto-cols-fr grid-flow-col items-start gap-x-1 overflow-hidden'
+                : inline
+                  ? 'flex h-6 items-center gap-3 overflow-hidden max-tablet:h-[38px] max-tablet:justify-between'
+                  : 'flex h-[38px] items-start gap-5 overflow-hidden'
             }
           >
             {names.map((name) => {
@@ -182,22 +188,21 @@ export function LatencyChart({ row, frame, errorBound, markers, releases, stale,
                   key={item.name}
                   className={
                     inline
-                      ? 'flex items-center gap-1 max-tablet:flex-col max-tablet:items-start max-tablet:gap-0'
-                      : 'flex min-w-13 flex-col'
+                      ? `flex items-center gap-1 ${names.length > USUAL ? 'min-w-0' : 'max-tablet:flex-col max-tablet:items-start max-tablet:gap-0'}`
+                      : `flex flex-col ${names.length > USUAL ? 'min-w-0' : 'min-w-13'}`
                   }
                   title={few ? `the slowest of ${n}` : undefined}
                 >
-                  <dt className="flex items-center gap-1 text-12 leading-[14px] text-ink2">
+                  <dt className="flex items-center gap-1 whitespace-nowrap text-12 leading-[14px] text-ink2">
                     <span className={`h-[3px] w-2.5 shrink-0 rounded-data ${item.swatch}`} />
                     {item.name}
-                    {/* In one line there is no room beside four digits; then it stands beside the time. */}
-                    {few && !(inline && index !== null) && <span className="text-ink3">of {n}</span>}
+                    {few && !isTight && <span className="text-ink3">of {n}</span>}
                   </dt>
                   <dd className="leading-5">
                     <Num
                       written={latency(value, index === null ? 3 : 4)}
-                      className={`${inline ? 'text-12 font-name!' : 'text-15 leading-5! font-strong!'} ${few ? 'text-ink3' : ''}`}
-                      unitClass={`font-regular ${inline ? 'text-12' : 'text-12'} text-ink2`}
+                      className={`${inline ? 'text-12 font-name!' : names.length > USUAL ? 'text-12 font-strong!' : 'text-15 leading-5! font-strong!'} ${few ? 'text-ink3' : ''}`}
+                      unitClass="font-regular text-12 text-ink2"
                     />
                   </dd>
                 </div>

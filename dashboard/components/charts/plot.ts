@@ -35,6 +35,8 @@ export interface PlotSpec {
   /** Releases: named by a flag above the plot, drawn as a hairline only, or left out. */
   releases: 'flags' | 'lines' | 'none';
   tick: (value: number, end: number) => string;
+  /** No value can be larger: a linear axis ends here at the latest. */
+  most?: number;
 }
 
 export interface PlotData {
@@ -107,8 +109,10 @@ export class Plot {
       this.shift = event.shiftKey;
       this.chosen = null;
     });
-    over.addEventListener('click', () => {
-      const t = this.data.t[this.chart.cursor.idx ?? -1];
+    over.addEventListener('click', (event) => {
+      // Where it was clicked: the chart's own cursor stays where it is pinned.
+      const at = this.chart.posToIdx(event.clientX - over.getBoundingClientRect().left);
+      const t = this.data.t[at];
       if (!this.dragged && t !== undefined) events.cursor.pin(t);
       this.dragged = false;
     });
@@ -227,7 +231,10 @@ export class Plot {
         if (value > 0 && value < min) min = value;
       });
     });
-    if (this.spec.scale === 'linear') return linearRange(max);
+    if (this.spec.scale === 'linear') {
+      const [low, high] = linearRange(max);
+      return [low, Math.min(high, this.spec.most ?? high)];
+    }
     return max > 0 ? logRange(min, max) : [1, 1000];
   }
 

@@ -4,7 +4,7 @@
 import { useMemo } from 'react';
 import { usePageData } from '@/components/shell/page-data';
 import { Num } from '@/components/ui/num';
-import { change, exactCount, rate, write } from '@/lib/format/number';
+import { change, exactCount, rate, requests, write } from '@/lib/format/number';
 import { span } from '@/lib/format/time';
 import { rates } from '@/lib/series/gaps';
 import type { Row } from '@/lib/series/types';
@@ -107,7 +107,7 @@ export function RequestsChart({ row, frame, past, stale, of, plotClass }: Props)
                 `${write(changed)} ${changed.value === 'same' ? 'as' : 'vs'} ${past?.name}`
               : index === frame.open
                 ? 'still filling'
-                : `${exactCount(row.columns.count[index] ?? 0)} requests`}
+                : requests(row.columns.count[index] ?? 0)}
           </span>
         </p>
       )}

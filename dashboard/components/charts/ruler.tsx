@@ -5,7 +5,7 @@
  * hairline to the slowest. Tails of fifty services can be compared without reading a number.
  */
 import { useCallback } from 'react';
-import { axisLatency, latency } from '@/lib/format/number';
+import { axisLatency } from '@/lib/format/number';
 import type { Totals } from '@/lib/series/types';
 import { Canvas } from './canvas';
 import { color } from './tokens';

@@ -10,11 +10,12 @@ import { Button } from '@/components/ui/button';
 import { INPUT } from '@/components/ui/field';
 import { Name } from '@/components/ui/name';
 import { Num } from '@/components/ui/num';
+import { RouteName } from '@/components/ui/route-name';
 import { percent } from '@/lib/compare/plot';
 import { parseSide, type Side, saySide, windowsBefore, writeSide } from '@/lib/compare/side';
-import { difference, factor, JUDGED, judge, tooFew } from '@/lib/compare/words';
+import { contribution, difference, factor, JUDGED, judge, tooFew } from '@/lib/compare/words';
 import { isolated } from '@/lib/format/isolate';
-import { bound, change, exactCount, latency, share, write } from '@/lib/format/number';
+import { bound, change, exactCount, latency, requests, share, write } from '@/lib/format/number';
 import { type Comparison, fetchComparison } from '@/lib/query/compare';
 import { fetchReleases } from '@/lib/query/releases';
 import { filterQuery } from '@/lib/query/requests';
@@ -56,7 +57,10 @@ export function Compare() {
   // Until it is known whether there was a release, nothing is asked that would be thrown away.
   const undecided =
     chosen.a === null && view.service !== null && releases.data === null && releases.error === null;
-  const question = undecided ? null : JSON.stringify([writeSide(a), writeSide(b), view.env, filter, asked]);
+  // A server has nothing to say about a difference from itself.
+  const same = !undecided && writeSide(a) === writeSide(b);
+  const question =
+    undecided || same ? null : JSON.stringify([writeSide(a), writeSide(b), view.env, filter, asked]);
   const polled = usePoll(
     question,
     (signal) =>
@@ -77,7 +81,7 @@ export function Compare() {
   const subject = JSON.stringify([view.a, view.b, view.service, view.env, filter, view.range, view.frozen]);
   const last = useRef<{ subject: string; data: Comparison } | null>(null);
   if (fresh !== null) last.current = { subject, data: fresh };
-  const data = fresh ?? (last.current?.subject === subject ? last.current.data : null);
+  const data = same ? null : (fresh ?? (last.current?.subject === subject ? last.current.data : null));
   const set = (patch: { a?: Side; b?: Side }) =>
     choose({ a: writeSide(patch.a ?? a), b: writeSide(patch.b ?? b) });
   const sides = { window: { fromMs, toMs }, service: view.service, env: view.env, zone: view.tz };
@@ -87,9 +91,11 @@ export function Compare() {
       <header>
         {data === null ? (
           <h1 className="text-22 font-strong max-tablet:text-20">
-            {polled.error === null
-              ? `${saySide(b, view.tz, nowMs)} against ${saySide(a, view.tz, nowMs)}`
-              : 'Compare'}
+            {same
+              ? 'A and B are the same'
+              : polled.error === null
+                ? `${saySide(b, view.tz, nowMs)} against ${saySide(a, view.tz, nowMs)}`
+                : 'Compare'}
           </h1>
         ) : (
           <Sentence comparison={data} />
@@ -122,7 +128,9 @@ export function Compare() {
         </div>
         <Button onClick={() => choose({ a: writeSide(b), b: writeSide(a) })}>Swap</Button>
       </div>
-      {polled.error !== null && data === null ? (
+      {same ? (
+        <p className="card px-4 py-3">Choose another window, release, host or environment for one of them.</p>
+      ) : polled.error !== null && data === null ? (
         polled.error.status === 422 ? (
           <p className="card px-4 py-3">{polled.error.message}</p>
         ) : polled.error.status === 404 ? (
@@ -163,7 +171,7 @@ function Sentence({ comparison }: { comparison: Comparison }) {
             {errorsSignificant ? '' : ', no significant difference'}.{' '}
           </>
         )}
-        {exactCount(a.count)} requests in A{kept(a)}, {exactCount(b.count)} in B{kept(b)}.
+        {requests(a.count)} in A{kept(a)}, {exactCount(b.count)} in B{kept(b)}.
       </p>
     </>
   );
@@ -212,7 +220,17 @@ function Legend({ comparison }: { comparison: Comparison }) {
 }
 
 function Evidence({ comparison }: { comparison: Comparison }) {
-  if (comparison.a.count === 0 && comparison.b.count === 0) return null;
+  const { a, b, histogram, quantiles } = comparison;
+  if (a.count === 0 && b.count === 0) return null;
+  const timed =
+    quantiles.some((row) => row.aMs !== null || row.bMs !== null) ||
+    [...(histogram?.a ?? []), ...(histogram?.b ?? [])].some((n) => n > 0);
+  if (!timed)
+    return (
+      <p className="card px-4 py-3">
+        No request of A or B carried a duration, so there are no percentiles to compare.
+      </p>
+    );
   return (
     <>
       <div className="grid grid-cols-1 gap-4 desktop:grid-cols-2">
@@ -222,7 +240,7 @@ function Evidence({ comparison }: { comparison: Comparison }) {
             <QuantilePlot comparison={comparison} />
           </div>
         </Card>
-        {comparison.histogram !== null && (
+        {histogram !== null && [...histogram.a, ...histogram.b].some((n) => n > 0) && (
           <Card title="Durations" note="share of each side">
             <Legend comparison={comparison} />
             <div className="px-4 pb-2">
@@ -280,7 +298,7 @@ function Quantiles({ comparison }: { comparison: Comparison }) {
                   p{percent(row.q)}
                 </th>
                 <td>
-                  <Num written={latency(row.aMs, 4)} />
+                  <Num written={latency(row.aMs, 4)} className={row.enough ? '' : 'text-ink3'} />
                 </td>
                 <td>
                   <Num written={latency(row.bMs, 4)} className={row.enough ? '' : 'text-ink3'} />
@@ -318,7 +336,7 @@ function Routes({ comparison }: { comparison: Comparison }) {
             <th scope="col" className="w-20 font-regular">
               A p99
             </th>
-            <th scope="col" className="w-20 font-regular">
+            <th scope="col" className="w-20 font-regular max-tablet:pr-3">
               B p99
             </th>
             <th scope="col" className="w-18 font-regular max-tablet:hidden">
@@ -335,32 +353,31 @@ function Routes({ comparison }: { comparison: Comparison }) {
               key={`${row.method} ${row.route}`}
               className="h-9 border-line border-b text-right last:border-b-0"
             >
-              <td
-                className="truncate pr-3 pl-4 text-left font-mono text-12 max-tablet:pl-3"
-                title={`${row.method} ${isolated(row.route)}`}
-              >
-                <span className="text-ink2">{row.method} </span>
-                {view.service === null ? (
-                  <Name>{row.route}</Name>
-                ) : (
-                  <Link
-                    href={hrefOf(view, {
-                      page: 'service',
-                      service: view.service,
-                      route: [row.route],
-                      method: row.method === '' ? [] : [row.method],
-                    })}
-                    prefetch={false}
-                    className="hover:underline"
-                  >
-                    <Name>{row.route}</Name>
-                  </Link>
-                )}
+              <td className="pr-3 pl-4 text-left max-tablet:pl-3">
+                <span className="flex min-w-0 items-baseline gap-2">
+                  <span className="font-mono text-12 text-ink2">{row.method}</span>
+                  {view.service === null ? (
+                    <RouteName route={row.route} />
+                  ) : (
+                    <Link
+                      href={hrefOf(view, {
+                        page: 'service',
+                        service: view.service,
+                        route: [row.route],
+                        method: row.method === '' ? [] : [row.method],
+                      })}
+                      prefetch={false}
+                      className="min-w-0 hover:underline"
+                    >
+                      <RouteName route={row.route} />
+                    </Link>
+                  )}
+                </span>
               </td>
-              <td title={`${exactCount(row.aCount)} requests`}>
+              <td title={requests(row.aCount)}>
                 <Num written={latency(row.aP99Ms)} />
               </td>
-              <td title={`${exactCount(row.bCount)} requests`}>
+              <td className="max-tablet:pr-3" title={requests(row.bCount)}>
                 <Num written={latency(row.bP99Ms)} />
               </td>
               <td className="font-number max-tablet:hidden">
@@ -376,10 +393,8 @@ function Routes({ comparison }: { comparison: Comparison }) {
                       style={{ width: `${(Math.abs(row.contribution) / most) * 100}%` }}
                     />
                   </span>
-                  <span className="w-12 text-right font-number">
-                    {row.contribution < 0 ? '\u2212' : ''}
-                    {(Math.abs(row.contribution) * 100).toFixed(Math.abs(row.contribution) < 0.0995 ? 1 : 0)}{' '}
-                    %
+                  <span className="w-14 text-right font-number whitespace-nowrap">
+                    {contribution(row.contribution)}
                   </span>
                 </span>
               </td>

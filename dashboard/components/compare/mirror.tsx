@@ -4,7 +4,7 @@
 import { useWidth } from '@/components/ui/use-width';
 import { logScale, occupied } from '@/lib/compare/plot';
 import { isolated } from '@/lib/format/isolate';
-import { exactCount, latency, share, write } from '@/lib/format/number';
+import { axisLatency, exactCount, latency, share, write } from '@/lib/format/number';
 import type { Comparison } from '@/lib/query/compare';
 import { logBound, logTicks } from '@/lib/series/axis';
 
@@ -49,7 +49,7 @@ export function Mirror({ comparison }: { comparison: Comparison }) {
             <path d={`M${Math.round(x(ms)) + 0.5} ${TOP}V${HEIGHT - BOTTOM}`} className="stroke-(--grid)" />
             {x(ms) > 14 && x(ms) < width - 18 && (
               <text x={x(ms)} y={HEIGHT - BOTTOM + 17} textAnchor="middle" className="fill-ink2">
-                {write(latency(ms)).replace('.00', '').replace('.0', '')}
+                {axisLatency(ms)}
               </text>
             )}
           </g>

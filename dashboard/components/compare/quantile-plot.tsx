@@ -8,7 +8,7 @@ import { useId } from 'react';
 import { useWidth } from '@/components/ui/use-width';
 import { logScale, percent, SPREAD_TICKS, significantRuns, spread, tight } from '@/lib/compare/plot';
 import { judge, plotLabel } from '@/lib/compare/words';
-import { latency, write } from '@/lib/format/number';
+import { axisLatency } from '@/lib/format/number';
 import type { Comparison, QuantileRow } from '@/lib/query/compare';
 import { logTicks } from '@/lib/series/axis';
 
@@ -72,7 +72,7 @@ export function QuantilePlot({ comparison }: { comparison: Comparison }) {
           <g key={ms}>
             <path d={`M${LEFT} ${Math.round(y(ms)) + 0.5}H${width - RIGHT}`} className="stroke-(--grid)" />
             <text x={LEFT - 8} y={y(ms) + 4} textAnchor="end" className="fill-ink2">
-              {write(latency(ms)).replace('.00', '').replace('.0', '')}
+              {axisLatency(ms)}
             </text>
           </g>
         ))}

@@ -10,7 +10,7 @@ import { Icon } from '@/components/ui/icon';
 import { Name } from '@/components/ui/name';
 import { useNarrow } from '@/components/ui/use-narrow';
 import { isolated } from '@/lib/format/isolate';
-import { count, NBSP, share, write } from '@/lib/format/number';
+import { count, NBSP, requestNoun, share, write } from '@/lib/format/number';
 import { moment } from '@/lib/format/time';
 import type { Finding, Where } from '@/lib/query/findings';
 import { findGaps, rates, shares } from '@/lib/series/gaps';
@@ -98,7 +98,7 @@ function Since({ finding }: { finding: Finding }) {
         {sinceMs !== null && ` after ${shortSpan(recoveredMs - sinceMs)}`}
         {finding.kind === 'failing' &&
           finding.affected > 0 &&
-          `, ${write(count(finding.affected))} requests failed`}
+          `, ${write(count(finding.affected))} ${requestNoun(finding.affected)} failed`}
       </>
     );
   }

@@ -15,7 +15,7 @@ import { Quantile } from '@/components/ui/quantile';
 import { SortHeader, sortValue } from '@/components/ui/sort-header';
 import { useNarrow } from '@/components/ui/use-narrow';
 import { useVirtual } from '@/components/ui/use-virtual';
-import { exactCount, latency, rate, share, write } from '@/lib/format/number';
+import { exactCount, latency, rate, requestNoun, requests, share, write } from '@/lib/format/number';
 import { span } from '@/lib/format/time';
 import { fetchBooks } from '@/lib/query/books';
 import type { Finding } from '@/lib/query/findings';
@@ -121,14 +121,14 @@ export function ServicesTable({ rows, windowMs }: { rows: readonly Row[]; window
       )}
       <div className="card overflow-hidden">
         {narrow ? (
-          <ul ref={list} className="divide-y divide-line">
-            {slice.from > 0 && <li role="presentation" style={{ height: slice.from * 61 }} />}
+          <ul
+            ref={list}
+            className="divide-y divide-line"
+            style={{ paddingTop: slice.from * 61, paddingBottom: (ordered.length - slice.to) * 61 }}
+          >
             {shown.map((row) => (
               <NarrowRow key={row.id} {...props(row)} />
             ))}
-            {slice.to < ordered.length && (
-              <li role="presentation" style={{ height: (ordered.length - slice.to) * 61 }} />
-            )}
           </ul>
         ) : (
           <table className="w-full">
@@ -159,7 +159,11 @@ export function ServicesTable({ rows, windowMs }: { rows: readonly Row[]; window
                 <SortHeader column="p95" className="w-[76px]" {...head}>
                   p95
                 </SortHeader>
-                <SortHeader column="p99" className="w-[76px]" {...head}>
+                <SortHeader
+                  column="p99"
+                  className="w-[76px] max-[860px]:w-[92px] max-[860px]:pr-4!"
+                  {...head}
+                >
                   p99
                 </SortHeader>
                 <th scope="col" className="w-[250px] pl-9 max-[860px]:hidden">
@@ -199,7 +203,12 @@ export function ServicesTable({ rows, windowMs }: { rows: readonly Row[]; window
       </div>
       <footer className="mt-3 flex flex-wrap items-center gap-x-6 gap-y-1 text-12 text-ink2">
         <RulerLegend />
-        <button type="button" data-opens="export" className="hover:text-ink" onClick={toFile}>
+        <button
+          type="button"
+          data-opens="export"
+          className="min-h-6 hover:text-ink max-tablet:min-h-11"
+          onClick={toFile}
+        >
           Export CSV
         </button>
         <span className="flex-1" />
@@ -223,14 +232,18 @@ function Accounted({ rows }: { rows: readonly Row[] }) {
   if (books.data === null) {
     return (
       <>
-        <span className="live-number">{exactCount(counted)}</span> requests counted in this window.
+        <span className="live-number">{exactCount(counted)}</span> {requestNoun(counted)} counted in this
+        window.
       </>
     );
   }
   const { accepted, balanced, unaccounted } = books.data;
+  // The books are kept for the project, whichever environment is looked at.
+  const where = view.env === null ? '' : ' in all environments';
   return (
     <>
-      <span className="live-number">{exactCount(accepted)}</span> requests accepted in this window,{' '}
+      <span className="live-number">{exactCount(accepted)}</span> {requestNoun(accepted)} accepted in this
+      window{where},{' '}
       {balanced ? (
         'all accounted for.'
       ) : (
@@ -371,21 +384,23 @@ const ServiceRow = memo(function ServiceRow({
       <td className="pl-4">
         <Glyph state={state} size={16} />
       </td>
-      <td className="max-w-0 truncate">
-        <ServiceLink
-          service={service}
-          other={isOther(row)}
-          href={href}
-          className="font-name outline-offset-[-2px] after:absolute after:inset-0 focus-visible:outline-none focus-visible:after:outline-2 focus-visible:after:outline-offset-[-2px] focus-visible:after:outline-focus"
-        />
-        {isNew && (
-          <span className="ml-2 text-12 text-ink2" title="New, no usual yet">
-            new
-          </span>
-        )}
+      <td className="max-w-0">
+        <span className="flex min-w-0 items-baseline gap-2">
+          <ServiceLink
+            service={service}
+            other={isOther(row)}
+            href={href}
+            className="min-w-0 truncate font-name outline-offset-[-2px] after:absolute after:inset-0 focus-visible:outline-none focus-visible:after:outline-2 focus-visible:after:outline-offset-[-2px] focus-visible:after:outline-focus"
+          />
+          {isNew && (
+            <span className="shrink-0 text-12 text-ink2" title="New, no usual yet">
+              new
+            </span>
+          )}
+        </span>
       </td>
       <td className="text-right">
-        <Num written={rate(window.rate)} title={`${exactCount(window.count)} requests`} />
+        <Num written={rate(window.rate)} title={requests(window.count)} />
       </td>
       <td className="hidden pl-5 wide:table-cell">
         <Sparkline values={shapes.requests} token="rate" />
@@ -402,7 +417,7 @@ const ServiceRow = memo(function ServiceRow({
       <td className="text-right">
         <Quantile window={window} quantile="0.95" />
       </td>
-      <td className="text-right">
+      <td className="text-right max-[860px]:pr-4">
         <P99 row={row} finding={finding} />
       </td>
       <td className="pl-9 max-[860px]:hidden">

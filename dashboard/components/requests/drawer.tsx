@@ -6,7 +6,7 @@ import { Button } from '@/components/ui/button';
 import { CopyButton } from '@/components/ui/copy-button';
 import { Modal } from '@/components/ui/modal';
 import { Name } from '@/components/ui/name';
-import { bytes, exactCount, latency, NBSP, write } from '@/lib/format/number';
+import { bytes, exactCount, latency, NBSP, requests, write } from '@/lib/format/number';
 import { clock, day, milliseconds, type Zone, zoneName } from '@/lib/format/time';
 import { fetchPassport } from '@/lib/query/receipts';
 import type { OneRequest } from '@/lib/query/requests';
@@ -138,8 +138,7 @@ function fields(request: OneRequest): [string, string][] {
       return [[name, `${exactCount(value)} (${write(bytes(value))})`]];
     return [[name, typeof value === 'object' ? JSON.stringify(value) : String(value)]];
   });
-  if (request.weight > 1)
-    pairs.push(['stands for', `${exactCount(Math.round(request.weight))} requests like it`]);
+  if (request.weight > 1) pairs.push(['stands for', `${requests(Math.round(request.weight))} like it`]);
   return pairs;
 }
 

@@ -6,7 +6,7 @@
  */
 import { useRef, useState } from 'react';
 import { occupied } from '@/lib/compare/plot';
-import { exactCount, latency, write } from '@/lib/format/number';
+import { axisLatency, exactCount, latency, requests, write } from '@/lib/format/number';
 import type { DurationHistogram as Histogram } from '@/lib/query/requests';
 import { rowsTo } from '@/lib/series/axis';
 
@@ -36,7 +36,8 @@ export function DurationHistogram({ histogram, onSelect }: Props) {
   };
   const span =
     drag === null ? null : ([Math.min(drag.from, drag.to), Math.max(drag.from, drag.to) + 1] as const);
-  const pointed = at === null || drag !== null ? null : at;
+  // Narrowed by the drag, the bars are others than those that were pointed at.
+  const pointed = at === null || drag !== null || at < first || at >= end ? null : at;
   const say = (row: number) =>
     `${write(latency(us(row) / 1000))} to ${write(latency(us(row + 1) / 1000))}: ${exactCount(count[row] ?? 0)}`;
 
@@ -74,6 +75,7 @@ export function DurationHistogram({ histogram, onSelect }: Props) {
         onPointerUp={() => {
           if (span !== null) onSelect(us(span[0]) / 1000, us(span[1]) / 1000);
           setDrag(null);
+          setAt(null);
         }}
       >
         {Array.from({ length: rows }, (_, index) => {
@@ -98,9 +100,7 @@ export function DurationHistogram({ histogram, onSelect }: Props) {
             className="absolute -translate-x-1/2 whitespace-nowrap"
             style={{ left: `${part * 100}%` }}
           >
-            {write(latency(us / 1000))
-              .replace('.00', '')
-              .replace('.0', '')}
+            {axisLatency(us / 1000)}
           </span>
         ))}
       </div>
@@ -131,5 +131,5 @@ function sentence(rowUs: readonly number[], count: readonly number[], total: num
     return passed >= total * 0.99;
   });
   const ms = (row: number) => write(latency((rowUs[row] ?? 0) / 1000));
-  return `Durations of ${exactCount(total)} requests: most between ${ms(peak)} and ${ms(peak + 1)}, 99 in 100 below ${ms(p99 + 1)}.`;
+  return `Durations of ${requests(total)}: most between ${ms(peak)} and ${ms(peak + 1)}, 99 in 100 below ${ms(p99 + 1)}.`;
 }

@@ -5,6 +5,7 @@ import { memo } from 'react';
 import { Glyph } from '@/components/ui/glyph';
 import { Name } from '@/components/ui/name';
 import { Num } from '@/components/ui/num';
+import { RouteName } from '@/components/ui/route-name';
 import { latency } from '@/lib/format/number';
 import { clock, day, milliseconds, type Zone } from '@/lib/format/time';
 import type { OneRequest } from '@/lib/query/requests';
@@ -131,13 +132,17 @@ const WideRow = memo(function WideRow(props: {
         </td>
       )}
       <td className="font-mono text-12 text-ink2">{row.method || '–'}</td>
-      <td className="truncate pr-4 font-mono text-12" title={row.error ?? row.route}>
-        <Name>{row.route || '(none)'}</Name>
-        {row.error !== null && (
-          <span className="ml-3 font-sans text-ink2">
-            <Name>{row.error}</Name>
+      <td className="pr-4" title={row.error ?? undefined}>
+        <span className="flex min-w-0 items-center gap-3">
+          <span className="min-w-0">
+            <RouteName route={row.route || '(none)'} />
           </span>
-        )}
+          {row.error !== null && (
+            <span className="min-w-16 shrink-[1000] truncate text-12 text-ink2">
+              <Name>{row.error}</Name>
+            </span>
+          )}
+        </span>
       </td>
       <td className={`font-mono text-12 ${bad ? 'font-strong text-bad' : ''}`}>{row.status ?? '–'}</td>
       <td className="pr-3 text-right">
@@ -173,11 +178,13 @@ export function NarrowRows({ rows, zone, services, onOpen }: RowsProps) {
               <button
                 type="button"
                 data-row
-                className="flex min-w-0 flex-1 items-baseline gap-2 text-left font-mono text-12 after:absolute after:inset-0"
+                className="flex min-w-0 flex-1 items-baseline gap-2 text-left after:absolute after:inset-0"
                 onClick={() => onOpen(row)}
               >
-                <span className="text-ink2">{row.method || '–'}</span>
-                <span className="min-w-0 truncate">{row.route || '(none)'}</span>
+                <span className="font-mono text-12 text-ink2">{row.method || '–'}</span>
+                <span className="min-w-0">
+                  <RouteName route={row.route || '(none)'} />
+                </span>
               </button>
               <span className={`font-mono text-12 ${bad ? 'font-strong text-bad' : ''}`}>
                 {row.status ?? '–'}

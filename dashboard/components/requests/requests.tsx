@@ -9,7 +9,7 @@ import { useNarrow } from '@/components/ui/use-narrow';
 import { exactCount } from '@/lib/format/number';
 import { clock, moment, zoneName } from '@/lib/format/time';
 import { RequestFailed } from '@/lib/query/http';
-import { type Requests as Answer, fetchRequests, type OneRequest } from '@/lib/query/requests';
+import { type Requests as Answer, fetchCounted, fetchRequests, type OneRequest } from '@/lib/query/requests';
 import { usePoll } from '@/lib/query/use-poll';
 import { countsSentence } from '@/lib/requests/counts';
 import { sayTerm, type Term, termsOf, viewOf, writeTerm } from '@/lib/requests/terms';
@@ -39,7 +39,7 @@ export function Requests() {
   const question = JSON.stringify([view.env, terms, asked]);
   const polled = usePoll(
     question,
-    (signal) => fetchRequests({ env: view.env, terms, window: asked, limit: PAGE }, signal),
+    (signal) => fetchCounted({ env: view.env, terms, window: asked, limit: PAGE }, signal),
     mode === 'history' || paused !== null ? null : EVERY_MS,
   );
   const answer = polled.answered === question ? polled.data : null;

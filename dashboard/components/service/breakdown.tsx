@@ -2,6 +2,7 @@
 
 /** Versions or hosts of this service: share of its requests, p99, errors. Left out where the server cannot say. */
 import { useState } from 'react';
+import { useAttention } from '@/components/shell/findings';
 import { usePageData } from '@/components/shell/page-data';
 import { Name } from '@/components/ui/name';
 import { Num } from '@/components/ui/num';
@@ -10,7 +11,7 @@ import { exactCount, share, write } from '@/lib/format/number';
 import { canAsk } from '@/lib/query/capabilities';
 import { fetchSummary, type SummaryRow } from '@/lib/query/summary';
 import { about, usePoll } from '@/lib/query/use-poll';
-import { isFailing } from '@/lib/series/verdict';
+import { partFails } from '@/lib/series/verdict';
 
 const EVERY_MS = 10_000;
 const MOST = 6;
@@ -42,6 +43,7 @@ interface Props {
 
 export function Breakdown({ title, dimension, rows }: Props) {
   const { view, choose } = usePageData();
+  const { judged, byService } = useAttention();
   const [all, setAll] = useState(false);
   if (rows === null || rows.length === 0 || (rows.length === 1 && rows[0]?.key[dimension] === ''))
     return null;
@@ -57,7 +59,7 @@ export function Breakdown({ title, dimension, rows }: Props) {
       <ul className="mt-2">
         {rows.slice(0, all ? rows.length : MOST).map((row) => {
           const value = row.key[dimension] ?? '';
-          const failing = isFailing(row.window);
+          const failing = partFails(row.window, judged, byService.get(view.service ?? ''));
           const isNewest = dimension === 'version' && row.firstSeenMs === newest && newest > 0;
           const on = chosen.includes(value);
           return (

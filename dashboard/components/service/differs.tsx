@@ -5,7 +5,7 @@ import { usePageData } from '@/components/shell/page-data';
 import { BlockFailed } from '@/components/shell/states';
 import { Name } from '@/components/ui/name';
 import { isolated } from '@/lib/format/isolate';
-import { exactCount, latency, NBSP, share, write } from '@/lib/format/number';
+import { exactCount, latency, NBSP, requestNoun, share, write } from '@/lib/format/number';
 import { moment } from '@/lib/format/time';
 import { type Difference, fetchDiffers } from '@/lib/query/differs';
 import type { Heatmap } from '@/lib/query/heatmap';
@@ -58,7 +58,7 @@ export function Differs({ heatmap }: { heatmap: Heatmap | null }) {
         {sel !== null && (
           <button
             type="button"
-            className="min-h-6 text-12 text-ink2 hover:text-ink"
+            className="min-h-6 text-12 text-ink2 hover:text-ink max-tablet:min-h-11"
             onClick={() => choose({ sel: null })}
           >
             Esc clears
@@ -70,14 +70,14 @@ export function Differs({ heatmap }: { heatmap: Heatmap | null }) {
           <p className="text-ink2">
             Drag a rectangle over the heatmap. peep ranks what is different inside it.
           </p>
-          <button type="button" className="control mt-3 text-ink" onClick={toSlowest}>
+          <button type="button" className="control mt-3 text-ink max-tablet:h-11" onClick={toSlowest}>
             Select the slowest 1{NBSP}%
           </button>
         </div>
       ) : (
         <p className="mt-1 border-line border-b pb-2 text-12 text-ink2">
           <span className="font-strong text-ink">{answer === null ? '–' : exactCount(answer.count)}</span>{' '}
-          requests, {moment(sel.fromMs, view.tz, Date.now(), true)} to{' '}
+          {requestNoun(answer?.count ?? 0)}, {moment(sel.fromMs, view.tz, Date.now(), true)} to{' '}
           {ends && paused === null ? 'now' : moment(sel.toMs, view.tz, Date.now(), true)},{' '}
           {write(latency(sel.us0 / 1000))} to {write(latency(sel.us1 / 1000))}
         </p>

@@ -8,15 +8,15 @@ import { useOrder } from '@/components/overview/use-order';
 import { useAttention } from '@/components/shell/findings';
 import { usePageData } from '@/components/shell/page-data';
 import { Glyph } from '@/components/ui/glyph';
-import { Name } from '@/components/ui/name';
 import { Num } from '@/components/ui/num';
 import { Quantile } from '@/components/ui/quantile';
+import { RouteName } from '@/components/ui/route-name';
 import { SortHeader, sortValue } from '@/components/ui/sort-header';
 import { useNarrow } from '@/components/ui/use-narrow';
-import { exactCount, rate, share } from '@/lib/format/number';
+import { exactCount, rate, requests, share } from '@/lib/format/number';
 import { span } from '@/lib/format/time';
 import type { Row } from '@/lib/series/types';
-import { isOther, type State, stateOf } from '@/lib/series/verdict';
+import { isOther, partFails, type State, stateOf } from '@/lib/series/verdict';
 import { hrefOf, toHref } from '@/lib/view/url';
 
 const FIRST_ROWS = 8;
@@ -29,9 +29,12 @@ function timeMs(row: Row): number {
 /** The trouble of each route: what the verdict names, and what fails by itself. */
 function useRouteStates(): (row: Row) => State {
   const { view, data } = usePageData();
-  const finding = useAttention().byService.get(view.service ?? '');
+  const { judged, byService } = useAttention();
+  const finding = byService.get(view.service ?? '');
   return (row) => {
-    const { state } = stateOf(row, data?.stepMs ?? 0, data?.openT ?? null);
+    const state = partFails(row.window, judged, finding)
+      ? stateOf(row, data?.stepMs ?? 0, data?.openT ?? null).state
+      : 'fine';
     if (state !== 'fine' || finding === undefined || finding.recoveredMs !== null) return state;
     const { where } = finding;
     if (where === null || where.dimension !== 'route') return state;
@@ -157,28 +160,6 @@ export function RoutesTable({ rows, windowMs }: { rows: readonly Row[]; windowMs
   );
 }
 
-/** Hostile routes exist: the middle gives way, the end stays, the whole is on hover and for screen readers. */
-export function RouteName({ route }: { route: string }) {
-  const tail = route.slice(-14);
-  const head = route.slice(0, -14);
-  if (route.length <= 14)
-    return (
-      <span className="font-mono text-12">
-        <Name>{route}</Name>
-      </span>
-    );
-  return (
-    <span className="flex min-w-0 font-mono text-12" title={route}>
-      <span className="truncate">
-        <Name>{head}</Name>
-      </span>
-      <span className="shrink-0">
-        <Name>{tail}</Name>
-      </span>
-    </span>
-  );
-}
-
 interface RouteProps {
   row: Row;
   state: State;
@@ -226,7 +207,7 @@ function RouteRow({ row, state, timeShare }: RouteProps & { timeShare: { part: n
         </Link>
       </td>
       <td className="text-right">
-        <Num written={rate(window.rate)} title={`${exactCount(window.count)} requests`} />
+        <Num written={rate(window.rate)} title={requests(window.count)} />
       </td>
       <td className="text-right">
         <Num

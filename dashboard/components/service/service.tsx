@@ -20,12 +20,19 @@ import { Glyph } from '@/components/ui/glyph';
 import { Name } from '@/components/ui/name';
 import { useNarrow } from '@/components/ui/use-narrow';
 import { isolated } from '@/lib/format/isolate';
-import { count, exactCount, NBSP, share, write } from '@/lib/format/number';
+import { count, exactCount, NBSP, requestNoun, share, write } from '@/lib/format/number';
 import { moment, span, zoneName } from '@/lib/format/time';
 import type { Finding } from '@/lib/query/findings';
 import type { SummaryRow } from '@/lib/query/summary';
 import type { View } from '@/lib/series/types';
-import { findingSentence, type State, shortSpan, stateOf, stateOfFinding } from '@/lib/series/verdict';
+import {
+  findingSentence,
+  partFails,
+  type State,
+  shortSpan,
+  stateOf,
+  stateOfFinding,
+} from '@/lib/series/verdict';
 import { FILTERS, hrefOf, toHref, type ViewState } from '@/lib/view/url';
 import { Breakdown, useBreakdown } from './breakdown';
 import { ExportMenu } from './export-menu';
@@ -69,7 +76,7 @@ export function Service() {
   const total = data.total.window;
   const narrowed = FILTERS.some((name) => view[name].length > 0);
   const finding = attention.byService.get(view.service) ?? null;
-  const verdict = verdictOf(data, view, narrowed ? null : finding, attention.judged, attention.noUsual);
+  const verdict = verdictOf(data, view, finding, attention.judged, attention.noUsual);
   const stale = freshness.kind === 'lost';
   if (total.count === 0) {
     const seen =
@@ -91,7 +98,8 @@ export function Service() {
           <h1 className="flex items-center gap-3 text-22 font-strong max-tablet:text-20">
             {verdict.state !== 'fine' && <Glyph state={verdict.state} size={18} />}
             <span
-              className={`min-w-0 [overflow-wrap:anywhere] ${verdict.isRoute ? 'font-mono text-18 tracking-normal!' : ''}`}
+              title={verdict.isRoute ? verdict.sentence : undefined}
+              className={`min-w-0 [overflow-wrap:anywhere] ${verdict.isRoute ? 'line-clamp-2' : ''} ${verdict.isRoute ? 'font-mono text-18 tracking-normal!' : ''}`}
             >
               {verdict.sentence}
             </span>
@@ -169,7 +177,7 @@ function NoService() {
     <div>
       <h1 className="text-22 font-strong">No service is named in the address</h1>
       <p className="mt-1 text-ink2">
-        Choose one:{' '}
+        {services.length === 0 ? 'There is none in this window either' : 'Choose one: '}
         {services.slice(0, 12).map((item, index) => (
           <span key={item.id}>
             {index > 0 && ', '}
@@ -198,42 +206,47 @@ interface ServiceVerdict {
 function verdictOf(
   data: View,
   view: ViewState,
-  finding: Finding | null,
+  ofService: Finding | null,
   judged: boolean,
   noUsual: readonly string[],
 ): ServiceVerdict {
+  const narrowed = FILTERS.some((name) => view[name].length > 0);
+  const finding = narrowed ? null : ofService;
   const route = view.route.length === 1 && !view.route[0]?.startsWith('!') ? view.route[0] : undefined;
   const own = stateOf(data.total, data.stepMs, data.openT);
+  const state = partFails(data.total.window, judged, ofService ?? undefined) ? own.state : 'fine';
   if (route !== undefined) {
-    return { sentence: `${view.method[0] ?? ''} ${isolated(route)}`.trim(), state: own.state, isRoute: true };
+    return { sentence: `${view.method[0] ?? ''} ${isolated(route)}`.trim(), state, isRoute: true };
   }
   const past = view.frozen !== null;
   const is = past ? 'was' : 'is';
   const service = view.service ?? '';
   const name = isolated(service);
   if (finding !== null) {
-    const state = stateOfFinding(finding);
-    if (finding.recoveredMs === null) return { sentence: findingSentence(finding), state, isRoute: false };
+    const found = stateOfFinding(finding);
+    if (finding.recoveredMs === null)
+      return { sentence: findingSentence(finding), state: found, isRoute: false };
     const after =
       finding.sinceMs === null ? '' : ` after ${shortSpan(finding.recoveredMs - finding.sinceMs)}`;
     const cost =
       finding.affected === 0
         ? ''
-        : `, ${write(count(finding.affected))} requests ${finding.kind === 'failing' ? 'failed' : 'affected'}`;
+        : `, ${write(count(finding.affected))} ${requestNoun(finding.affected)} ${finding.kind === 'failing' ? 'failed' : 'affected'}`;
     return {
       sentence: `${name} recovered at ${moment(finding.recoveredMs, view.tz, Date.now(), true)}${after}${cost}`,
-      state,
+      state: found,
       isRoute: false,
     };
   }
   const { errors, count: requests } = data.total.window;
   const part = write(share(errors, requests));
-  if (own.state === 'failing' && (!judged || FILTERS.some((name) => view[name].length > 0)))
-    return { sentence: `${part} of requests ${past ? 'failed' : 'fail'}`, state: 'failing', isRoute: false };
-  if (!judged || FILTERS.some((name) => view[name].length > 0)) {
+  // How many fail is a fact; that it is trouble is a judgement.
+  if (own.state === 'failing' && (!judged || narrowed))
+    return { sentence: `${part} of requests ${past ? 'failed' : 'fail'}`, state, isRoute: false };
+  if (!judged || narrowed) {
     return {
       sentence: `${name} ${is} not failing: ${errors === 0 ? 'no errors' : `${part} errors`}`,
-      state: own.state,
+      state,
       isRoute: false,
     };
   }
@@ -253,7 +266,7 @@ interface EvidenceProps {
 function Evidence({ view: data, finding, narrowed, hosts }: EvidenceProps) {
   const { view, windowMs } = usePageData();
   const { window } = data.total;
-  const failed = `${write(count(window.errors))} of ${write(count(window.count))} requests failed in ${span(windowMs)}.`;
+  const failed = `${write(count(window.errors))} of ${write(count(window.count))} ${requestNoun(window.count)} failed in ${span(windowMs)}.`;
   if (finding === null || narrowed || finding.recoveredMs !== null)
     return <p className="live-number mt-0.5 text-ink2">{failed}</p>;
   const { sinceMs, after, where, status, affected } = finding;
@@ -288,7 +301,7 @@ function Evidence({ view: data, finding, narrowed, hosts }: EvidenceProps) {
             {status === null ? '' : `, status ${status}`}.{' '}
           </>
         ))}
-      {affected > 0 && `${write(count(affected))} requests so far.`}
+      {affected > 0 && `${write(count(affected))} ${requestNoun(affected)} so far.`}
       {sinceMs === null && where === null && affected === 0 && failed}
     </p>
   );

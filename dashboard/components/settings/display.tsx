@@ -56,11 +56,11 @@ export function Display() {
       </div>
       <div className={`card px-4 py-3 ${keys ? '' : 'opacity-60'}`}>
         <h2 className="font-name">Shortcuts</h2>
-        <dl className="mt-2 grid grid-cols-[112px_1fr] gap-y-1 tablet:grid-cols-[112px_1fr_112px_1fr]">
+        <dl className="mt-2 grid grid-cols-[max-content_1fr] gap-x-4 gap-y-1 tablet:grid-cols-[max-content_1fr_max-content_1fr]">
           {KEY_HELP.map((item) => (
             <div key={item.keys} className="contents">
               <dt>
-                <kbd className="rounded-kbd border border-line px-1.5 py-px font-sans text-12">
+                <kbd className="whitespace-nowrap rounded-kbd border border-line px-1.5 py-px font-sans text-12">
                   {item.keys}
                 </kbd>
               </dt>

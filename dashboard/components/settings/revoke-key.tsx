@@ -64,5 +64,5 @@ function usedBy(key: ApiKey, recently: boolean): string {
   if (key.hosts.length === 0) return 'It was used in the last hour.';
   const noun = key.hosts.length === 1 ? 'host' : 'hosts';
   const some = key.hosts.slice(0, 5).map(isolated).join(', ');
-  return `${key.hosts.length} ${noun} used it in the last hour: ${some}${key.hosts.length > 5 ? ', …' : ''}.`;
+  return `${key.hosts.length} ${noun} used it in the last hour: ${some}${key.hosts.length > 5 ? ` and ${key.hosts.length - 5} more` : ''}.`;
 }

@@ -69,6 +69,7 @@ export function Badge({ compact = false }: { compact?: boolean }) {
             : ` Newest event ${clock(newest, page.view.tz, true)} ${zoneName(newest, page.view.tz)}.`
         }`
       : undefined;
+  const isTold = state.detail !== '' && !(compact && state.kind !== 'live');
   const action =
     state.action === 'resume'
       ? { label: 'Resume', run: () => page.setPaused(false) }
@@ -82,10 +83,9 @@ export function Badge({ compact = false }: { compact?: boolean }) {
       data-kind={state.kind}
     >
       <Mark kind={state.kind} />
-      <span className="font-name">{state.word}</span>
-      {state.detail !== '' && !(compact && state.kind !== 'live') && (
-        <span className="font-number">{state.detail}</span>
-      )}
+      {/* Alone, a word needs no comma. */}
+      <span className="font-name">{isTold ? state.word : state.word.replace(/[,:]$/, '')}</span>
+      {isTold && <span className="font-number">{state.detail}</span>}
       {action !== null && (
         <button
           type="button"

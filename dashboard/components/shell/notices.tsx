@@ -6,11 +6,13 @@ import { NBSP } from '@/lib/format/number';
 import { clock, moment, zoneName } from '@/lib/format/time';
 import { currentToasts, onToasts, toast } from '@/lib/view/toast';
 import { usePageData } from './page-data';
+import { goLive } from './use-keys';
 
 const BAR = 'border-line border-b px-6 py-2 text-ink max-tablet:px-3';
 
 export function Notices() {
-  const { view, mode, store, link, choose } = usePageData();
+  const page = usePageData();
+  const { view, mode, store, link } = page;
   const offline = useOffline();
   const silence = store?.silenceMs() ?? null;
   const lastMs = store === null || silence === null ? null : store.serverNow() - silence;
@@ -36,7 +38,7 @@ export function Notices() {
           <button
             type="button"
             className="font-strong text-focus underline underline-offset-2"
-            onClick={() => choose({ frozen: null, sel: null })}
+            onClick={() => goLive(page)}
           >
             Go live
           </button>

@@ -147,11 +147,11 @@ export function PageDataProvider({ children }: { children: ReactNode }) {
     else release.current = window.setTimeout(() => setHeldSince(null), RELEASE_MS);
   }, []);
 
-  // Another view is another moment: what was paused or held belonged to the old one. Before the new view is painted, so
-  // that a pause pressed on seeing it comes after this and stays.
+  // Another view is another moment: what was held belonged to the old one. A pause lasts until Resume: the new view is
+  // loaded once and stays as it was when it was opened.
   // biome-ignore lint/correctness/useExhaustiveDependencies: runs when the question changes
   useLayoutEffect(() => {
-    setPausedState(null);
+    setPausedState((before) => (before === null ? null : { atMs: Date.now() }));
     setHeldSince(null);
     cursor.set(null);
   }, [livePath, question, cursor]);

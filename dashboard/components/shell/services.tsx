@@ -9,7 +9,7 @@ import type { Finding } from '@/lib/query/findings';
 import { fetchReleases, type Release } from '@/lib/query/releases';
 import { fetchServices } from '@/lib/query/services';
 import { usePoll } from '@/lib/query/use-poll';
-import type { Totals } from '@/lib/series/types';
+import { EMPTY_TOTALS, type Totals } from '@/lib/series/types';
 import { byTrouble, isOther, type State, stateOfFinding } from '@/lib/series/verdict';
 import { useAttention } from './findings';
 import { usePageData } from './page-data';
@@ -80,6 +80,11 @@ export function ServicesProvider({ children }: { children: ReactNode }) {
       if (own && byService.has(service) && !base.some((row) => row.service === service)) {
         base.push({ id: `service=${service}`, service, window: item.window, lastSeenMs: item.lastSeenMs });
       }
+    }
+    // Silent for longer than the window, it is in no answer about the window either.
+    for (const service of byService.keys()) {
+      if (!base.some((row) => row.service === service))
+        base.push({ id: `service=${service}`, service, window: EMPTY_TOTALS, lastSeenMs: null });
     }
     const place = new Map([...byService.keys()].map((service, index) => [service, index]));
     const last = place.size;

@@ -75,7 +75,7 @@ export function TimePicker({ close }: { close: () => void }) {
           else setProblem('Write two times such as 14:20 or 2026-11-20 14:20, the first before the second.');
         }}
       >
-        <div className="grid grid-cols-2 gap-2">
+        <div className="grid grid-cols-2 gap-2 max-[360px]:grid-cols-1">
           <label className="text-12 text-ink2">
             From, {zone}
             <input

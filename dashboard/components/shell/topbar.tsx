@@ -130,7 +130,7 @@ function Ranges() {
         opens="time"
         button={usual ? '…' : view.frozen !== null ? 'Fixed' : rangeOf(view.range).label}
         buttonClass={`h-6 min-w-7 rounded-kbd px-2 ${usual ? 'text-ink2 hover:text-ink' : 'bg-hover font-strong text-ink'}`}
-        panelClass="w-80"
+        panelClass="w-92"
       >
         {(close) => <TimePicker close={close} />}
       </Popover>

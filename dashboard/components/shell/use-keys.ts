@@ -18,6 +18,7 @@ import {
   toHref,
   zoomedOut,
 } from '@/lib/view/url';
+import { zooms } from '@/lib/view/zooms';
 import { type PageData, usePageData } from './page-data';
 
 export interface Opens {
@@ -152,7 +153,7 @@ export function goLive(now: PageData): void {
 }
 
 export function undoZoom(now: PageData): void {
-  if (now.view.frozen !== null) window.history.back();
+  if (now.view.frozen !== null) now.choose({ ...zooms.back(now.view), sel: null });
 }
 
 export function zoomOut(now: PageData): void {

@@ -193,11 +193,13 @@ function Frame({ children }: { children: ReactNode }) {
 /** The list of keys; the settings show it too. */
 export function KeyList() {
   return (
-    <dl className="grid grid-cols-[190px_1fr] gap-y-1 px-4 pt-2 pb-4">
+    <dl className="grid grid-cols-[max-content_1fr] gap-x-5 gap-y-1 px-4 pt-2 pb-4">
       {KEY_HELP.map((item) => (
         <div key={item.keys} className="contents">
           <dt>
-            <kbd className="rounded-kbd border border-line px-1.5 py-px font-sans text-12">{item.keys}</kbd>
+            <kbd className="whitespace-nowrap rounded-kbd border border-line px-1.5 py-px font-sans text-12">
+              {item.keys}
+            </kbd>
           </dt>
           <dd className="text-ink2">{item.does}</dd>
         </div>

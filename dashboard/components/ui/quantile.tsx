@@ -1,5 +1,5 @@
 /** A percentile in a table. One that rests on too few requests says so: it is the slowest of them, no more. */
-import { latency } from '@/lib/format/number';
+import { latency, requests } from '@/lib/format/number';
 import type { Totals } from '@/lib/series/types';
 import { Num } from './num';
 
@@ -21,7 +21,7 @@ export function Quantile({
       className={`${few ? 'text-ink3' : ''} ${className}`}
       title={
         few
-          ? `The slowest of ${window.latencyCount} requests.`
+          ? `The slowest of ${requests(window.latencyCount)}.`
           : value === null || value === undefined
             ? 'No request of this window carried a duration.'
             : undefined

@@ -1,6 +1,6 @@
 import { expect, describe as group, it } from 'vitest';
 import { type KnownRule, parseRule, type Rule, toJson } from '@/lib/query/alerts';
-import { burn, describe, PRESETS, previewSentence, problemOf } from './words';
+import { burn, describe, PRESETS, previewSentence, problemOf, targetProblem } from './words';
 
 const plain = (text: string | null) => (text ?? '').replaceAll('\u00a0', ' ');
 
@@ -25,14 +25,26 @@ group('a rule', () => {
     }
   });
 
+  it('names the number that is empty or not whole in the words of its field', () => {
+    expect(targetProblem({ kind: 'error_budget', objective: Number.NaN, periodDays: 30 })?.field).toBe(
+      'objective',
+    );
+    expect(targetProblem({ kind: 'error_budget', objective: 0.999, periodDays: 7.5 })).toEqual({
+      field: 'periodDays',
+      words: 'Whole days, 7 to 90.',
+    });
+    expect(targetProblem({ kind: 'silence', forS: 60.5 })?.words).toMatch(/^Whole seconds/);
+    expect(targetProblem({ kind: 'latency', quantile: 0.999, limitMs: 0.5 })).toBeNull();
+  });
+
   it('is checked before it is sent', () => {
     const rule = PRESETS[0] as Rule;
     expect(problemOf(rule)).toBeNull();
     expect(problemOf({ ...rule, name: ' ' })).toMatch(/name/);
     expect(problemOf({ ...rule, target: { kind: 'error_budget', objective: 1, periodDays: 30 } })).toMatch(
-      /objective/,
+      /share from 50/,
     );
-    expect(problemOf({ ...rule, target: { kind: 'silence', forS: 3 } })).toMatch(/10 seconds/);
+    expect(problemOf({ ...rule, target: { kind: 'silence', forS: 3 } })).toMatch(/20 to 86,400/);
     expect(problemOf({ ...rule, receiver: { kind: 'webhook', url: 'javascript:alert(1)' } })).toMatch(
       /https/,
     );

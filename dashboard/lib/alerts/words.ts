@@ -81,22 +81,40 @@ function length(minutes: number): string {
   return whole % 60 === 0 ? `${hours}${NBSP}h` : `${hours}${NBSP}h ${whole % 60}${NBSP}min`;
 }
 
+export type TargetField = 'objective' | 'periodDays' | 'quantile' | 'limitMs' | 'timesUsual' | 'forS';
+
+/** The first number of a target that no rule can have, in the words of its field, or `null`. The bounds are the server's. */
+export function targetProblem(target: Target): { field: TargetField; words: string } | null {
+  const within = (value: number, low: number, high: number) => value >= low && value <= high;
+  const whole = (value: number, low: number, high: number) =>
+    Number.isInteger(value) && within(value, low, high);
+  switch (target.kind) {
+    case 'error_budget':
+      if (!within(target.objective, 0.5, 0.99999))
+        return { field: 'objective', words: 'A share from 50 to 99.999 %.' };
+      return whole(target.periodDays, 7, 90) ? null : { field: 'periodDays', words: 'Whole days, 7 to 90.' };
+    case 'silence':
+      return whole(target.forS, 20, 86_400)
+        ? null
+        : { field: 'forS', words: 'Whole seconds, 20 to 86,400, which is a day.' };
+    default:
+      if (!within(target.quantile, 0.01, 0.9999))
+        return { field: 'quantile', words: 'A percentile from 1 to 99.99.' };
+      if (target.kind === 'latency')
+        return within(target.limitMs, 0.001, 3_600_000)
+          ? null
+          : { field: 'limitMs', words: 'Milliseconds, 0.001 to 3,600,000.' };
+      return within(target.timesUsual, 1.01, 1000)
+        ? null
+        : { field: 'timesUsual', words: 'A factor from 1.01 to 1,000.' };
+  }
+}
+
 /** What is wrong with a rule before the server has to say it, or `null`. */
 export function problemOf(rule: Rule): string | null {
-  const { target } = rule;
+  const wrong = targetProblem(rule.target);
+  if (wrong !== null) return wrong.words;
   if (rule.name.trim() === '') return 'Give the rule a name.';
-  if (target.kind === 'error_budget') {
-    if (!(target.objective > 0 && target.objective < 1))
-      return 'The objective lies between 0 and 100 %, both excluded.';
-    if (!(target.periodDays >= 1 && target.periodDays <= 90)) return 'The period is 1 to 90 days.';
-  } else if (target.kind === 'silence') {
-    if (!(target.forS >= 10 && target.forS <= 86_400)) return 'Silence lasts 10 seconds to a day.';
-  } else {
-    if (!(target.quantile > 0 && target.quantile < 1))
-      return 'The percentile lies between 0 and 100, both excluded.';
-    if (target.kind === 'latency' && !(target.limitMs > 0)) return 'The limit is more than 0.';
-    if (target.kind === 'latency_usual' && !(target.timesUsual > 1)) return 'Times the usual is more than 1.';
-  }
   if (rule.receiver?.url !== undefined) {
     try {
       const { protocol } = new URL(rule.receiver.url);

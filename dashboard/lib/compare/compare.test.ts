@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { QuantileRow } from '@/lib/query/compare';
 import { decades, logScale, occupied, percent, significantRuns, spread, tight } from './plot';
 import { parseSide, saySide, windowsBefore, writeSide } from './side';
-import { difference, factor, judge, tooFew } from './words';
+import { contribution, difference, factor, judge, tooFew } from './words';
 
 const row = (patch: Partial<QuantileRow>): QuantileRow => ({
   q: 0.99,
@@ -103,6 +103,15 @@ describe('words', () => {
     expect(factor(row({}), 0.001)).toBe('4.6×');
     expect(factor(row({ bMs: 402.1 }), 0.001)).toBe('same');
     expect(difference(row({ aMs: null }))).toBe('–');
+  });
+  it('never call a small contribution nothing', () => {
+    expect([0, 0.0004, -0.0004, 0.012, -0.5].map((part) => plain(contribution(part)))).toEqual([
+      '0',
+      '< 0.1 %',
+      '> \u22120.1 %',
+      '1.2 %',
+      '\u221250 %',
+    ]);
   });
   it('say when a side is too small for its tail', () => {
     expect(tooFew({ count: 900 }, { count: 86 })).toBe(

@@ -55,6 +55,15 @@ export function factor(row: QuantileRow, errorBound: number): string {
   return write(change(row.bMs, row.aMs, errorBound));
 }
 
+/** The share of a difference that one route explains, with its sign; what is small never reads as nothing. */
+export function contribution(part: number): string {
+  const percent = Math.abs(part) * 100;
+  if (percent === 0) return '0';
+  const sign = part < 0 ? '\u2212' : '';
+  if (percent < 0.1) return `${part < 0 ? '> \u2212' : '< '}0.1${NBSP}%`;
+  return `${sign}${percent.toFixed(percent < 9.95 ? 1 : 0)}${NBSP}%`;
+}
+
 /** The plot in one sentence, for those who do not see it. */
 export function plotLabel(comparison: Comparison): string {
   const said = comparison.quantiles

@@ -84,6 +84,15 @@ export function exactCount(n: number): string {
   return grouped.format(n);
 }
 
+/** `1 request`, `11,524 requests`. */
+export function requests(n: number): string {
+  return `${exactCount(n)} ${requestNoun(n)}`;
+}
+
+export function requestNoun(n: number): string {
+  return n === 1 ? 'request' : 'requests';
+}
+
 /** `part` of `whole`. Never 0 unless there is none, never 100 % unless it is all. */
 export function share(part: number | null | undefined, whole: number | null | undefined): Written {
   if (part === null || part === undefined || whole === null || whole === undefined || whole <= 0)

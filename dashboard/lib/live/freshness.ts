@@ -44,6 +44,8 @@ const SLOW_MS = 2500;
 
 export function freshness(facts: Facts): Freshness {
   const { nowMs, link, silenceMs, lagMs, paceMs } = facts;
+  // What is fixed does not move anyway; a pause that waits there is told when there is something to resume.
+  if (facts.mode === 'history') return { kind: 'history', word: 'History', detail: '', action: null };
   if (facts.pausedAtMs !== null) {
     return {
       kind: 'paused',
@@ -52,7 +54,6 @@ export function freshness(facts: Facts): Freshness {
       action: 'resume',
     };
   }
-  if (facts.mode === 'history') return { kind: 'history', word: 'History', detail: '', action: null };
   if (facts.mode === 'polled') {
     return {
       kind: 'history',

@@ -184,6 +184,15 @@ describe('the store', () => {
     expect(store.getView()?.openT).toBe(T0 + 10_000);
   });
 
+  it('shows the first picture of a view opened while paused, and keeps it', () => {
+    store.setPaused(true);
+    receive(message('snapshot', [{ t: T0, count: 1 }], { at_ms: at(5000) }));
+    const first = store.getView();
+    expect(countAt(T0)).toBe(1);
+    receive(message('frame', [{ t: T0, count: 4 }], { at_ms: at(6000) }));
+    expect(store.getView()).toBe(first);
+  });
+
   it('keeps the view while paused and the range while held', () => {
     receive(message('snapshot', [{ t: T0, count: 1 }], { at_ms: at(5000) }));
     const before = store.getView();

@@ -148,7 +148,7 @@ export class LiveStore {
     return this.newestEventMs;
   }
 
-  /** Paused: data keeps arriving and is merged, the view stays. */
+  /** Paused: data keeps arriving and is merged, the view stays. Where there is none yet, the first one is shown. */
   setPaused(paused: boolean): void {
     this.paused = paused;
     if (!paused) this.touch();
@@ -208,15 +208,19 @@ export class LiveStore {
   }
 
   private touch(): void {
-    if (this.scheduled || this.paused) return;
+    if (this.scheduled || this.isStill()) return;
     this.scheduled = true;
     this.clock.schedule(() => {
       this.scheduled = false;
-      if (this.paused) return;
+      if (this.isStill()) return;
       this.derivedAt = this.clock.now();
       this.view = this.derive();
       for (const listener of this.listeners) listener();
     });
+  }
+
+  private isStill(): boolean {
+    return this.paused && this.view !== null;
   }
 
   private derive(): View | null {

@@ -1,6 +1,7 @@
 import { afterEach, expect, test, vi } from 'vitest';
 import { fetchHistory } from './history';
 import { RequestFailed } from './http';
+import { fetchPast } from './past';
 import { coarserStep, sentence } from './too-wide';
 
 afterEach(() => vi.unstubAllGlobals());
@@ -94,4 +95,12 @@ test('a question that is too wide may be asked in the steps the server names, el
   expect(coarserStep(rows, 10_000, HOUR_MS)).toBeNull();
   expect(coarserStep(refused('no', 'step_too_fine'), 10_000, 24 * HOUR_MS)).toBeNull();
   expect(sentence(named.message)).toBe('Step would give 259200 points; use step=6h or a shorter range.');
+});
+
+test('a week ago is asked for in steps that are still kept, and not in finer ones first', async () => {
+  const steps = keeping(60_000);
+  const now = Date.now();
+  const filter = { env: null };
+  await fetchPast(filter, 'week', now - HOUR_MS, now, 10_000, now, new AbortController().signal);
+  expect(steps).toEqual(['60s']);
 });

@@ -1,6 +1,7 @@
 /** `/v1/keys`: who may send and who may look. A key's text is in one answer, once. */
 import { array, number, numberOrNull, object, text, textOrNull, texts } from '@/lib/series/parse';
 import { getJson, send } from './http';
+import { mustManage } from './session';
 
 export interface ApiKey {
   id: string;
@@ -33,6 +34,7 @@ export interface KeyWish {
 const JSON_HEADERS = { 'content-type': 'application/json', accept: 'application/json' };
 
 export async function fetchKeys(signal: AbortSignal): Promise<ApiKey[]> {
+  await mustManage();
   const answer = object(await getJson('/v1/keys', signal), 'keys');
   return array(answer.keys, 'keys').map((item, index) => {
     const at = `keys[${index}]`;
@@ -55,6 +57,7 @@ export async function fetchKeys(signal: AbortSignal): Promise<ApiKey[]> {
 }
 
 export async function createKey(wish: KeyWish, signal?: AbortSignal): Promise<NewKey> {
+  await mustManage();
   const init: RequestInit = { method: 'POST', headers: JSON_HEADERS, body: JSON.stringify(wish) };
   if (signal !== undefined) init.signal = signal;
   const answer = object(await send('/v1/keys', init), 'key');

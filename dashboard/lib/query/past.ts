@@ -8,6 +8,11 @@ import { fetchSeries, type Series } from './series';
 
 const DAY_MS = 86_400_000;
 const COARSER_MS = [60_000, 3_600_000];
+/** From this age on a server keeps, unless told otherwise, nothing finer than minutes, and then hours. */
+const KEPT: readonly { ageMs: number; stepMs: number }[] = [
+  { ageMs: 3 * DAY_MS, stepMs: 60_000 },
+  { ageMs: 35 * DAY_MS, stepMs: 3_600_000 },
+];
 
 /** How far back `vs` looks, or `null` when it names a version, which is compared in the same window. */
 export function shiftOf(vs: string): number | null {
@@ -39,7 +44,11 @@ export async function fetchPast(
   const window = { from: fromMs - shiftMs, to: Math.min(toMs - shiftMs, nowMs) };
   const asked = shift === null ? { ...filter, version: [vs] } : filter;
   let series: Series | null = null;
-  for (const step of [stepMs, ...COARSER_MS.filter((size) => size > stepMs)]) {
+  const finest = Math.max(
+    stepMs,
+    ...KEPT.filter(({ ageMs }) => nowMs - window.from >= ageMs).map((kept) => kept.stepMs),
+  );
+  for (const step of [finest, ...COARSER_MS.filter((size) => size > finest)]) {
     try {
       series = await fetchSeries(asked, window, step, [], signal);
       break;

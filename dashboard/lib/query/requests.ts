@@ -64,6 +64,27 @@ export async function fetchRequests(
   return parseRequests(await getJson(`/v1/events?${query}`, signal));
 }
 
+/**
+ * The first rows with their counts, the total being that of the chosen environment: the server's is of the whole project.
+ */
+export async function fetchCounted(
+  question: { env: string | null; terms: readonly Term[]; window: Window; limit: number },
+  signal: AbortSignal,
+): Promise<Requests> {
+  if (question.env === null) return fetchRequests(question, signal);
+  if (question.terms.length === 0) {
+    const answer = await fetchRequests(question, signal);
+    return { ...answer, total: answer.matched };
+  }
+  const [answer, all] = await Promise.all([
+    fetchRequests(question, signal),
+    fetchRequests({ ...question, terms: [], limit: 1 }, signal),
+  ]);
+  // Two moments of a live window: a part is never told to be more than its whole.
+  const total = all.matched === null ? null : Math.max(all.matched, answer.matched ?? 0);
+  return { ...answer, total };
+}
+
 export function parseRequests(value: unknown): Requests {
   const answer = object(value, 'events');
   return {

@@ -33,10 +33,12 @@ export function usePoll<T>(
   const [attempt, setAttempt] = useState(0);
   const latest = useRef(ask);
   latest.current = ask;
+  const done = useRef<{ question: string; attempt: number } | null>(null);
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: `attempt` asks again on purpose
   useEffect(() => {
     if (question === null) return;
+    // Asked once, and answered: whoever stops the clock does not want another picture.
+    if (everyMs === null && done.current?.question === question && done.current.attempt === attempt) return;
     const stop = new AbortController();
     let timer: number | null = null;
 
@@ -45,6 +47,7 @@ export function usePoll<T>(
       try {
         const data = await latest.current(stop.signal);
         if (stop.signal.aborted) return;
+        done.current = { question, attempt };
         setState({ data, answered: question, error: null, atMs: Date.now() });
       } catch (cause) {
         if (stop.signal.aborted) return;

@@ -11,6 +11,7 @@ import {
   findingSentence,
   isFailing,
   overviewSentence,
+  partFails,
   recoveredAt,
 } from './verdict';
 
@@ -48,6 +49,15 @@ describe('the verdict', () => {
     expect(isFailing(totals(100, 9))).toBe(false);
     expect(isFailing(totals(1000, 10))).toBe(true);
     expect(isFailing(totals(1001, 10))).toBe(false);
+  });
+
+  it('is judged for a part by the rule of the verdict above it', () => {
+    const usual = (share: number) => ({ kind: 'failing', unit: 'share', usual: share }) as Finding;
+    const part = totals(1000, 40);
+    expect(partFails(part, false, undefined)).toBe(true);
+    expect(partFails(part, true, undefined)).toBe(false);
+    expect(partFails(part, true, usual(0.002))).toBe(true);
+    expect(partFails(part, true, usual(0.03))).toBe(false);
   });
 
   it('puts failing rows first, then busy ones, and what is over the budget last', () => {

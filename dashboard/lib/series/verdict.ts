@@ -14,6 +14,21 @@ export function isFailing(totals: Totals): boolean {
   return totals.errors >= FAILING_ERRORS && totals.errors >= totals.count * FAILING_SHARE;
 }
 
+/** So many times its usual is what the server calls failing. */
+const TIMES_USUAL = 3;
+
+/**
+ * Whether a part of a service may be called failing: one rule with the verdict above it. Where the server judges, no part
+ * fails in a service that does not, and in one that does only those far above what is usual there.
+ */
+export function partFails(totals: Totals, judged: boolean, finding: Finding | undefined): boolean {
+  if (!isFailing(totals)) return false;
+  if (!judged) return true;
+  if (finding?.kind !== 'failing') return false;
+  const usual = finding.unit === 'share' ? (finding.usual ?? 0) : 0;
+  return totals.errors >= totals.count * usual * TIMES_USUAL;
+}
+
 /** The group that takes what is over the server's budget of groups; it is no service and no route. */
 export const OTHER = '(other)';
 

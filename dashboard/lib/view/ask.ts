@@ -42,21 +42,22 @@ export function askRange(text: string, zone: Zone, nowMs: number, releases: read
 }
 
 /**
- * One moment in the zone. Without a day it is on the day of `referenceMs`, or the day before when it would then lie
+ * One moment in the zone, or in UTC where the text says so. Without a day it is on the day of `referenceMs`, or the day before when it would then lie
  * after `notAfterMs`.
  */
 export function parseMoment(
   text: string,
-  zone: Zone,
+  chosen: Zone,
   referenceMs: number,
   notAfterMs: number | null,
 ): number | null {
   const found =
-    /^(?:(?:(\d{4})-(\d\d)-(\d\d)[t ])|(?:(\d{1,2}) ([a-z]{3})[a-z]* ))?(\d{1,2}):(\d\d)(?::(\d\d))?(?: utc|z)?$/.exec(
+    /^(?:(?:(\d{4})-(\d\d)-(\d\d)[t ])|(?:(\d{1,2}) ([a-z]{3})[a-z]* ))?(\d{1,2}):(\d\d)(?::(\d\d))?( ?utc|z)?$/.exec(
       text.trim().toLowerCase().replaceAll('\u00a0', ' '),
     );
   if (found === null) return null;
-  const [, year, month, day, shortDay, monthName, hour, minute, second = '0'] = found;
+  const [, year, month, day, shortDay, monthName, hour, minute, second = '0', said] = found;
+  const zone = said === undefined ? chosen : 'utc';
   if (Number(hour) > 23 || Number(minute) > 59 || Number(second) > 59) return null;
   const reference = dayOf(referenceMs, zone);
   let date = reference;
@@ -66,6 +67,7 @@ export function parseMoment(
     if (index === -1) return null;
     date = [reference[0], index, Number(shortDay)];
   }
+  if (!exists(date)) return null;
   const at = instant(date, Number(hour), Number(minute), Number(second), zone);
   if (year === undefined && monthName === undefined && notAfterMs !== null && at > notAfterMs) {
     const before = dayOf(referenceMs - DAY_MS, zone);
@@ -75,6 +77,12 @@ export function parseMoment(
 }
 
 type Day = [year: number, month: number, day: number];
+
+/** A calendar goes on counting: the 31st of February would be the 3rd of March. */
+function exists([year, month, day]: Day): boolean {
+  const found = new Date(Date.UTC(year, month, day));
+  return found.getUTCMonth() === month && found.getUTCDate() === day;
+}
 
 function dayOf(ms: number, zone: Zone): Day {
   const at = new Date(ms);

@@ -43,6 +43,8 @@ describe('the address', () => {
 
   it('says what it ignored and why', () => {
     expect(parseView('?from=yesteday').ignored).toEqual(['Ignored from=yesteday: not a time.']);
+    expect(parseView('?to=yesterday').ignored).toEqual(['Ignored to=yesterday: not a time.']);
+    expect(parseView('?to=-5m').ignored).toEqual(['Ignored to=-5m: it needs a from.']);
     const bad = '?status=999&method=FETCH&tz=mars&q=0.42&scale=cubic&sel=1,2&sort=-beauty&min=-1&vs=%20';
     expect(parseView(bad).ignored.length).toBe(9);
     expect(toSearch(parseView(bad).view)).toBe('');

@@ -240,8 +240,9 @@ export function parseView(search: string, page: Page = 'overview'): { view: View
   } else {
     const fromMs = from?.startsWith('-') ? agoMs(from) : parseInstant(from);
     const toMs = to.startsWith('-') ? agoMs(to) : parseInstant(to);
-    if (fromMs === null) refuse('from', from, 'not a time');
-    else if (toMs === null) refuse('to', to, 'not a time');
+    if (toMs === null) refuse('to', to, 'not a time');
+    else if (from === null) refuse('to', to, 'it needs a from');
+    else if (fromMs === null) refuse('from', from, 'not a time');
     else if (toMs - fromMs < 10_000) refuse('to', to, 'not after from');
     else view.frozen = { fromMs, toMs };
   }

@@ -4,6 +4,7 @@
 import { usePathname, useRouter, useSearchParams } from 'next/navigation';
 import { useCallback, useMemo } from 'react';
 import { pageOf, parseView, toHref, type ViewState } from './url';
+import { zooms } from './zooms';
 
 export interface ViewControl {
   view: ViewState;
@@ -28,6 +29,7 @@ export function useView(): ViewControl {
       // Coarser steps were chosen for one window; another one may do without.
       const isOther = patch.range !== undefined || patch.frozen !== undefined;
       const next = { ...view, ...(isOther ? { step: null } : {}), ...patch };
+      if (patch.frozen != null) zooms.chosen(view, patch.frozen);
       const href = toHref(next);
       const path = href.split('?')[0];
       if (path !== pathname) router.push(href);

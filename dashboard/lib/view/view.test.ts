@@ -38,6 +38,21 @@ describe('a time as people write it', () => {
   });
 });
 
+describe('a moment', () => {
+  it('is in UTC where it says so, whatever the zone of the page', () => {
+    process.env.TZ = 'Europe/Berlin';
+    const noon = Date.UTC(2026, 10, 20, 12, 10);
+    expect(parseMoment('12:10 utc', 'local', NOW, NOW)).toBe(noon);
+    expect(parseMoment('2026-11-20T12:10Z', 'local', NOW, NOW)).toBe(noon);
+  });
+
+  it('on a day that no month has is none', () => {
+    expect(parseMoment('2026-02-31 10:00', 'utc', NOW, NOW)).toBeNull();
+    expect(parseMoment('31 Nov 10:00', 'utc', NOW, NOW)).toBeNull();
+    expect(parseMoment('2024-02-29 10:00', 'utc', NOW, NOW)).toBe(Date.UTC(2024, 1, 29, 10));
+  });
+});
+
 describe('the palette', () => {
   it('finds by words in any place, beginnings first', () => {
     const names = ['GET /users/buy-again checkout', 'POST /buy checkout', 'buyers', 'orders'];
