@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::Config;
 use crate::event::{self, Event};
+use crate::grpc::Methods;
 use crate::lines::Lines;
 use crate::queue::Queue;
 use crate::sender;
@@ -30,6 +31,7 @@ pub(crate) struct Handle {
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) state: Mutex<State>,
+    methods: Methods,
     /// The sender waits here for work.
     pub(crate) work: Condvar,
     /// Whoever flushes waits here for the sender.
@@ -136,6 +138,7 @@ impl Client {
                 said: Vec::new(),
                 wall: Wall::look(Instant::now()),
             }),
+            methods: Methods::new(),
             config,
             work: Condvar::new(),
             progress: Condvar::new(),
@@ -195,10 +198,10 @@ impl Client {
     }
 
     /// Sends what there is now, and waits for it, for at most so long. True when all of it has its final answer. Blocks its thread:
-    /// in async code call it through `spawn_blocking`.
+    /// in async code call it through `spawn_blocking`. `Duration::MAX`: for as long as it takes.
     pub fn flush(&self, timeout: Duration) -> bool {
         let Some(shared) = self.shared() else { return true };
-        let until = Instant::now() + timeout;
+        let until = in_the_future(timeout);
         let mut state = shared.lock();
         state.queue.seal();
         let goal = state.queue.sealed_ever;
@@ -219,9 +222,9 @@ impl Client {
     /// does. To be called last.
     pub fn shutdown(&self, timeout: Duration) -> Stats {
         let Some(shared) = self.shared() else { return Stats::default() };
-        let until = Instant::now() + timeout;
+        let until = in_the_future(timeout);
         // Requests that end while the rest is on its way still get in; later ones are counted as dropped.
-        while shared.lock().queue.events() > 0 && Instant::now() < until {
+        while shared.lock().is_at_work() && Instant::now() < until {
             self.flush(until.saturating_duration_since(Instant::now()));
         }
         let mut state = shared.lock();
@@ -242,6 +245,11 @@ impl Client {
     /// The books as they stand.
     pub fn stats(&self) -> Stats {
         self.shared().map(|shared| shared.lock().read()).unwrap_or_default()
+    }
+
+    /// The methods of gRPC that its layers have seen.
+    pub(crate) fn methods(&self) -> Option<&Methods> {
+        self.shared().map(|shared| &shared.methods)
     }
 
     fn shared(&self) -> Option<&Arc<Shared>> {
@@ -302,7 +310,21 @@ impl Shared {
 /// One complaint of each kind in this time.
 const SAY_INTERVAL: Duration = Duration::from_secs(60);
 
+/// The moment at which `timeout` is over, or one that nobody waits for where no clock goes that far.
+fn in_the_future(timeout: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(timeout).unwrap_or_else(|| now + FAR)
+}
+
+/// Thirty years: the clock of every system goes that far.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
 impl State {
+    /// Events are left, and somebody sends them.
+    fn is_at_work(&self) -> bool {
+        self.queue.events() > 0 && !self.ended
+    }
+
     fn read(&self) -> Stats {
         Stats { held: self.queue.events(), held_bytes: self.queue.bytes(), ..self.stats }
     }

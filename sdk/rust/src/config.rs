@@ -26,7 +26,7 @@ pub struct Config {
     /// All memory that sending takes, whatever ingest does; beyond it the newest events are dropped. 512 KiB of it are kept for
     /// the compressor, the connection and its answers, the rest holds events. Default 1 MiB, at least that and four batches.
     pub buffer_bytes: usize,
-    /// One try, from connecting to the end of the answer. Default 15 s.
+    /// One try, from connecting to the end of the answer. Default 15 s, at most an hour.
     pub attempt_timeout: Duration,
     /// Ceiling of the first pause after a failure, which doubles with each. Default 200 ms.
     pub backoff_first: Duration,
@@ -84,6 +84,7 @@ impl Config {
         self.batch_bytes = self.batch_bytes.clamp(16 << 10, 4 << 20);
         self.buffer_bytes = self.buffer_bytes.max(RESERVED_BYTES + 4 * self.batch_bytes);
         self.flush_interval = self.flush_interval.clamp(Duration::from_millis(1), Duration::from_secs(60));
+        self.attempt_timeout = self.attempt_timeout.min(Duration::from_secs(3600));
         self.detail = if self.detail.is_nan() { 1.0 } else { self.detail.clamp(0.0, 1.0) };
         let missing = self.missing();
         (self, missing)

@@ -3,7 +3,7 @@
 //! Arrives: every request of the service inside, whatever framework made it. Leaves: one event when the response's body has ended
 //! or was given up. Promised: requests and responses are passed on as they are; nothing is awaited, nothing is allocated.
 //! The route is axum's `MatchedPath`, or a [`Route`] that the service put into the response's extensions; for gRPC it is
-//! the method's path, which has no values in it, once the service has answered as gRPC. Without any it is `(none)`: never the raw path.
+//! the method's path, which has no values in it, once that method has answered (`grpc.rs`). Without any it is `(none)`: never the raw path.
 
 use std::borrow::Cow;
 use std::pin::Pin;
@@ -19,6 +19,7 @@ use tower_service::Service;
 
 use crate::client::Client;
 use crate::event::Event;
+use crate::grpc::{self, Framing};
 use crate::trace::{self, TraceId};
 
 /// Wraps services so that their requests are counted.
@@ -67,8 +68,9 @@ where
     }
 
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
-        let observation = self.client.is_enabled().then(|| Observation::begin(&self.client, &request));
-        Responding { inner: self.inner.call(request), observation }
+        let mut observation = self.client.is_enabled().then(|| Observation::begin(&self.client, &request));
+        let inner = inside(&mut observation, || self.inner.call(request));
+        Responding { inner, observation }
     }
 }
 
@@ -90,13 +92,10 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let result = ready!(this.inner.poll(context));
         let observation = this.observation;
+        let result = ready!(inside(observation, || this.inner.poll(context)));
         Poll::Ready(match result {
-            Ok(response) => {
-                let has_body = observation.as_mut().is_none_or(|observation| observation.answered(&response));
-                Ok(response.map(|body| Observed::new(body, has_body, observation.take())))
-            }
+            Ok(response) => Ok(Observed::of(response, observation)),
             Err(error) => {
                 // Nobody turned it into a response, so the connection breaks.
                 if let Some(observation) = observation {
@@ -127,11 +126,14 @@ struct Ending {
 }
 
 impl<B: Body> Observed<B> {
-    fn new(inner: B, has_body: bool, observation: Option<Observation>) -> Self {
-        let left = inner.size_hint().exact();
+    fn of(response: Response<B>, observation: &mut Option<Observation>) -> Response<Self> {
+        let has_body = observation.as_mut().is_none_or(|observation| observation.answered(&response));
+        let body = response.body();
+        // A server goes by what it says itself: a stream of bytes does not know its length, and the header does.
+        let left = body.size_hint().exact().or_else(|| content_length(response.headers()));
         // A server drops what it need not send without having asked for it.
-        let is_over = !has_body || inner.is_end_stream();
-        Self { inner, ending: Ending { observation, left, sent: 0, is_over } }
+        let is_over = !has_body || left == Some(0) || body.is_end_stream();
+        response.map(|inner| Self { inner, ending: Ending { observation: observation.take(), left, sent: 0, is_over } })
     }
 }
 
@@ -144,7 +146,7 @@ impl<B: Body> Body for Observed<B> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
-        let frame = ready!(this.inner.as_mut().poll_frame(context));
+        let frame = ready!(inside(&mut this.ending.observation, || this.inner.as_mut().poll_frame(context)));
         this.ending.passed(frame.as_ref(), this.inner.is_end_stream());
         Poll::Ready(frame)
     }
@@ -171,6 +173,9 @@ impl Ending {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     let length = data.remaining() as u64;
+                    if let Some(observation) = self.observation.as_mut().filter(|_| self.sent == 0) {
+                        observation.body_begins(data.chunk());
+                    }
                     self.sent += length;
                     self.left = self.left.map(|left| left.saturating_sub(length));
                     // A server need not ask again for an end that it knows of.
@@ -207,12 +212,30 @@ struct Observation {
     route: RouteOf,
     /// Of a request that came as gRPC.
     grpc: Option<PathAndQuery>,
-    /// The service answered as gRPC: the path is one of its methods.
-    is_grpc_method: bool,
+    /// The service answered as gRPC, which what is in front of its methods may do for any path.
+    grpc_answer: Option<Framing>,
+    /// It answered as only a method does.
+    is_of_method: bool,
     trace: Option<TraceId>,
     bytes_in: Option<u64>,
     status: u16,
+    /// The service runs on this thread, right now: if this is dropped, the service has panicked.
+    is_inside: bool,
     is_booked: bool,
+}
+
+/// Lets the service run.
+#[inline]
+fn inside<T>(observation: &mut Option<Observation>, run: impl FnOnce() -> T) -> T {
+    let mut set = |is_inside| {
+        if let Some(observation) = observation {
+            observation.is_inside = is_inside;
+        }
+    };
+    set(true);
+    let result = run();
+    set(false);
+    result
 }
 
 enum RouteOf {
@@ -254,28 +277,29 @@ pub(crate) fn template_of_axum(pattern: &str) -> Cow<'_, str> {
     }
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// nginx's number for a client that hung up before its response was complete.
-const CLIENT_CLOSED: u16 = 499;
+pub(crate) const CLIENT_CLOSED: u16 = 499;
 
 impl Observation {
     fn begin<B>(client: &Client, request: &Request<B>) -> Self {
         let started = Instant::now();
         let headers = request.headers();
-        let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         Self {
             client: client.clone(),
             started,
             method: request.method().clone(),
             route: RouteOf::of_request(request.extensions()),
-            grpc: if is_grpc(headers) { request.uri().path_and_query().cloned() } else { None },
-            is_grpc_method: false,
+            grpc: Framing::of(headers).and_then(|_| request.uri().path_and_query().cloned()),
+            grpc_answer: None,
+            is_of_method: false,
             trace: trace::trace_id(headers),
-            bytes_in: length,
+            bytes_in: content_length(headers),
             status: 0,
+            is_inside: false,
             is_booked: false,
         }
     }
@@ -287,38 +311,39 @@ impl Observation {
             self.route = RouteOf::Given(*route);
         }
         // Whoever asks as gRPC does not get gRPC everywhere: such a path may be anything.
-        self.is_grpc_method = self.grpc.is_some() && is_grpc(response.headers());
+        self.grpc_answer = self.grpc.as_ref().and_then(|_| Framing::of(response.headers()));
         self.grpc_status(response.headers());
-        let has_none = matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let has_none = match response.status() {
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => true,
+            status => status.is_informational() || (status.is_success() && self.method == Method::CONNECT),
+        };
         !has_none && self.method != Method::HEAD
     }
 
-    /// gRPC answers 200 and says in a header or a trailer how it went. The statuses are those that Google's API gateways use.
+    /// The beginning of a response's body. Messages are a method's; trailers, which gRPC-Web has in the body, are anybody's.
+    fn body_begins(&mut self, bytes: &[u8]) {
+        self.is_of_method |= self.grpc_answer.is_some_and(|framing| framing.is_message(bytes));
+    }
+
+    /// gRPC answers 200 and says in a header or a trailer how it went.
     fn grpc_status(&mut self, headers: &HeaderMap) {
-        if !self.is_grpc_method {
+        if self.grpc_answer.is_none() {
             return;
         }
         let Some(code) = headers.get("grpc-status").and_then(|value| value.to_str().ok()?.parse::<u8>().ok()) else {
             return;
         };
-        self.status = match code {
-            0 => 200,
-            1 => CLIENT_CLOSED,
-            3 | 9 | 11 => 400,
-            4 => 504,
-            5 => 404,
-            6 | 10 => 409,
-            7 => 403,
-            8 => 429,
-            12 => 501,
-            14 => 503,
-            16 => 401,
-            _ => 500,
-        };
-        if code == 12 {
-            // There is no such method: the path is whatever the client made up.
-            self.is_grpc_method = false;
-        }
+        self.status = grpc::http_status(code);
+        // Any other may come from an interceptor that looked at nothing but a token, for whatever path the client made up.
+        self.is_of_method |= code == 0;
+    }
+
+    /// The path of a call, if it is known to be a method's.
+    fn grpc_method(&self) -> Option<&str> {
+        let path = self.grpc.as_ref()?.path();
+        let methods = self.client.methods()?;
+        let is_method = if self.is_of_method { methods.has_answered(path) } else { methods.is_known(path) };
+        is_method.then_some(path)
     }
 
     /// The first time counts.
@@ -326,12 +351,11 @@ impl Observation {
         if std::mem::replace(&mut self.is_booked, true) {
             return;
         }
-        let grpc = self.grpc.as_ref().filter(|_| self.is_grpc_method).map(PathAndQuery::path);
         let route = self.route.text();
         let trace = self.trace.as_ref().and_then(|trace| std::str::from_utf8(trace).ok());
         let now = Instant::now();
         let event = Event {
-            route: grpc.unwrap_or(&route),
+            route: self.grpc_method().unwrap_or(&route),
             method: self.method.as_str(),
             status: Some(status),
             duration: Some(now.saturating_duration_since(self.started)),
@@ -346,6 +370,7 @@ impl Observation {
 
 impl Drop for Observation {
     fn drop(&mut self) {
-        self.book(CLIENT_CLOSED, None);
+        let status = if self.is_inside { StatusCode::INTERNAL_SERVER_ERROR.as_u16() } else { CLIENT_CLOSED };
+        self.book(status, None);
     }
 }

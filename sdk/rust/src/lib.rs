@@ -3,6 +3,7 @@
 //! In the order an event meets them:
 //! - [`PeepLayer`]: a tower layer for axum, hyper, tonic and any other tower service; measures to the end of the body;
 //! - [`Client`]: takes events, of the layer or of your own ([`Event`]), and has the books ([`Stats`]);
+//! - `grpc`: how a call of gRPC went, and whether its path is a method's and may be told;
 //! - `lines`: an event as a line of JSON; `queue`: what waits, bounded in bytes;
 //! - `sender`: one thread that sends, compresses and tries again; `answer`, `backoff`, `identity`: what it goes by.
 //!
@@ -59,6 +60,8 @@
 #![warn(missing_docs)]
 
 mod layer;
+
+mod grpc;
 
 mod client;
 

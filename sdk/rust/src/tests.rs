@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use crate::Config;
 use crate::answer::{self, Verdict};
 use crate::event::{Event, Stamp, Value, head};
+use crate::grpc::Methods;
 use crate::identity::Producer;
 use crate::lines::Lines;
 use crate::queue::Queue;
@@ -296,4 +297,28 @@ fn the_environment_configures_and_code_comes_before_it() {
     let (config, _) = in_code.resolved();
     assert_eq!((&config.service[..], &config.env[..]), ("till_2", ""));
     assert_eq!(Config::from_lookup(|_| None).resolved().1, Some("PEEP_INGEST_URL is not set"));
+}
+
+#[test]
+fn a_method_of_grpc_is_known_once_it_has_answered_and_has_a_name_of_protobuf() {
+    let methods = Methods::new();
+    assert!(!methods.is_known("/shop.v1.Cart/Add"));
+    assert!(methods.has_answered("/shop.v1.Cart/Add") && methods.is_known("/shop.v1.Cart/Add"));
+    assert!(methods.has_answered("/_shop/add_2") && !methods.is_known("/_shop/add"));
+    for path in
+        ["", "/", "/a", "a/b", "/a/", "//b", "/a/b/c", "/a./b", "/.a/b", "/a/b.c", "/1/b", "/a/é", "/a/b@c", "/a/b-c"]
+    {
+        assert!(!methods.has_answered(path) && !methods.is_known(path), "{path}");
+    }
+}
+
+#[test]
+fn more_methods_than_there_is_room_for_are_answered_all_the_same_and_forgotten() {
+    let methods = Methods::new();
+    let paths: Vec<String> = (0..5000).map(|number| format!("/shop.Cart/Add{number}")).collect();
+    assert!(paths[..200].iter().all(|path| methods.has_answered(path) && methods.is_known(path)));
+    assert!(paths.iter().all(|path| methods.has_answered(path)));
+    // The first ones stay, and nobody else is taken for one of them.
+    assert!(paths[..200].iter().all(|path| methods.is_known(path)));
+    assert!((200..=1024).contains(&paths.iter().filter(|path| methods.is_known(path)).count()));
 }

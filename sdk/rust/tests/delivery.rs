@@ -176,6 +176,23 @@ fn a_shutdown_sends_what_there_is_and_what_cannot_be_sent_is_counted() {
 }
 
 #[test]
+fn the_longest_of_all_times_is_no_time_that_anything_ends_at() {
+    let ingest = Ingest::start(|number| if number == 1 { Answer::Say(503, "", String::new()) } else { Answer::Accept });
+    let client = Client::new(Config {
+        flush_interval: Duration::MAX,
+        attempt_timeout: Duration::MAX,
+        give_up_after: Duration::MAX,
+        producer_age_max: Duration::MAX,
+        backoff_max: Duration::MAX,
+        ..quick(&ingest.url)
+    });
+    client.record(&Event::new("/a"));
+    assert!(client.flush(Duration::MAX));
+    client.record(&Event::new("/b"));
+    assert_eq!(client.shutdown(Duration::MAX).accepted, 2);
+}
+
+#[test]
 fn the_last_handle_that_goes_lets_the_rest_be_sent() {
     let ingest = Ingest::start(|_| Answer::Accept);
     let client = Client::new(Config { flush_interval: Duration::from_secs(60), ..quick(&ingest.url) });

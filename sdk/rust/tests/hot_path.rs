@@ -49,24 +49,49 @@ fn steady(client: &Client, mut once: impl FnMut()) -> Vec<u64> {
     spent.split_off(4)
 }
 
+/// What the service or its server allocates is made before counting goes on.
+fn uncounted<T>(make: impl FnOnce() -> T) -> T {
+    let before = ALLOCATIONS.get();
+    let made = make();
+    ALLOCATIONS.set(before);
+    made
+}
+
 #[test]
 fn a_request_through_the_layer_allocates_nothing() {
     let ingest = Ingest::start(|_| Answer::Accept);
     let client = Client::new(patient(&ingest.url));
     let answer = service_fn(|_: Request<()>| {
         let mut response = Response::new(Full::new(Bytes::from_static(b"hello")));
-        // An extension is an allocation of the service's own, so it is made before counting begins.
-        ALLOCATIONS.with(|allocations| {
-            let before = allocations.get();
-            response.extensions_mut().insert(Route("/users/{id}"));
-            allocations.set(before);
-        });
+        uncounted(|| response.extensions_mut().insert(Route("/users/{id}")));
         std::future::ready(Ok::<_, Infallible>(response))
     });
     let mut service = PeepLayer::new(client.clone()).layer(answer);
     let spent = steady(&client, || call(&mut service, Request::new(())));
     assert_eq!(spent, [0; 8]);
     assert_eq!(client.stats().recorded, 3600);
+}
+
+#[test]
+fn a_call_of_grpc_allocates_nothing_whether_it_succeeds_or_fails() {
+    let ingest = Ingest::start(|_| Answer::Accept);
+    let client = Client::new(patient(&ingest.url));
+    let grpc = ("content-type", "application/grpc");
+    let mut is_failure = false;
+    let answer = service_fn(move |_: Request<()>| {
+        is_failure = !is_failure;
+        let message = Full::new(Bytes::from_static(b"\0\0\0\0\x02ok"));
+        let status = if is_failure { "5" } else { "0" };
+        let response = || Response::builder().header(grpc.0, grpc.1).header("grpc-status", status).body(message);
+        let response = uncounted(response).expect("a response");
+        std::future::ready(Ok::<_, Infallible>(response))
+    });
+    let mut service = PeepLayer::new(client.clone()).layer(answer);
+    // One piece of memory that many point to, as in a server.
+    let uri: http::Uri = "/shop.v1.Cart/Add".parse().expect("a path");
+    let request = || Request::post(uri.clone()).header(grpc.0, grpc.1).body(()).expect("a request");
+    let spent = steady(&client, || call(&mut service, uncounted(request)));
+    assert_eq!(spent, [0; 8]);
 }
 
 #[test]

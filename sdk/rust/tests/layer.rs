@@ -3,6 +3,7 @@
 mod scripted;
 
 use std::convert::Infallible;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
@@ -10,11 +11,12 @@ use axum::body::Body;
 use axum::extract::Path;
 use axum::routing::{get, post};
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Empty, StreamBody};
 use peep_sdk::{Client, PeepLayer, Route};
-use scripted::{Answer, Ingest, quick};
+use scripted::{Answer, Ingest, quick, until};
 use tower::{Service as _, ServiceBuilder, ServiceExt as _, service_fn};
 
 /// `METHOD route status` of each event, sorted.
@@ -79,6 +81,70 @@ async fn axum_over_sockets_is_counted_with_its_templates() {
     })
     .await
     .unwrap();
+}
+
+/// `length` bytes of which the body itself does not know how many they are.
+fn streamed(length: usize) -> Response<Body> {
+    let pieces = (0..length / 5).map(|_| Ok::<_, Infallible>(Bytes::from_static(b"hello")));
+    let body = Body::from_stream(futures_util::stream::iter(pieces));
+    Response::builder().header("content-length", length).body(body).unwrap()
+}
+
+#[tokio::test]
+async fn a_stream_whose_length_its_header_knows_is_complete_when_it_is_sent() {
+    let ingest = Ingest::start(|_| Answer::Accept);
+    let client = Client::new(quick(&ingest.url));
+    let app = Router::new()
+        .route("/15", get(|| async { streamed(15) }))
+        .route("/0", get(|| async { streamed(0) }))
+        .layer(PeepLayer::new(client.clone()));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(axum::serve(listener, app).into_future());
+    tokio::task::spawn_blocking(move || {
+        // hyper drops such a body after its last byte, without having asked for an end.
+        let lengths = ["15", "0"].map(|path| {
+            ureq::get(format!("{origin}/{path}")).call().unwrap().body_mut().read_to_string().unwrap().len()
+        });
+        assert_eq!(lengths, [15, 0]);
+        until(&client, |stats| stats.recorded == 2);
+        assert_eq!(counted(&ingest, &client), ["GET /0 200", "GET /15 200"]);
+        let sizes: Vec<_> = ingest.events().iter().map(|event| event["bytes_out"].as_u64()).collect();
+        assert_eq!(sizes, [Some(15), Some(0)]);
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_a_stream_of_known_length_is_499() {
+    let ingest = Ingest::start(|_| Answer::Accept);
+    let client = Client::new(quick(&ingest.url));
+    let app = Router::new().route("/15", get(|| async { streamed(15) })).layer(PeepLayer::new(client.clone()));
+    let response = app.oneshot(Request::get("/15").body(Body::empty()).unwrap()).await.unwrap();
+    let mut body = response.into_body();
+    body.frame().await.unwrap().unwrap();
+    drop(body);
+    assert_eq!(counted(&ingest, &client), ["GET /15 499"]);
+}
+
+#[tokio::test]
+async fn what_nest_service_mounts_has_no_template_but_may_name_its_route() {
+    let ingest = Ingest::start(|_| Answer::Accept);
+    let client = Client::new(quick(&ingest.url));
+    let files = service_fn(|request: Request<Body>| async move {
+        let mut response = Response::new(Body::empty());
+        if request.method() == "PUT" {
+            response.extensions_mut().insert(Route("/files/{*path}"));
+        }
+        Ok::<_, Infallible>(response)
+    });
+    let app = Router::new().nest_service("/files", files).layer(PeepLayer::new(client.clone()));
+    for method in ["GET", "PUT"] {
+        let request = Request::builder().method(method).uri("/files/secret").body(Body::empty()).unwrap();
+        app.clone().oneshot(request).await.unwrap().into_body().collect().await.unwrap();
+    }
+    assert_eq!(counted(&ingest, &client), ["GET (none) 200", "PUT /files/{*path} 200"]);
 }
 
 #[tokio::test]
@@ -163,21 +229,52 @@ async fn a_service_that_fails_is_500_and_its_error_goes_on() {
 }
 
 #[tokio::test]
+async fn a_service_that_panics_is_500_wherever_it_does_and_whoever_catches_it() {
+    let ingest = Ingest::start(|_| Answer::Accept);
+    let client = Client::new(quick(&ingest.url));
+    let layer = PeepLayer::new(client.clone());
+    let mut service = ServiceBuilder::new().layer(layer).service(service_fn(|request: Request<()>| {
+        assert_ne!(request.method(), "PUT", "in the call");
+        async move {
+            assert_ne!(request.method(), "POST", "in the handler");
+            let body =
+                futures_util::stream::poll_fn(|_| -> Poll<Option<Result<Bytes, Infallible>>> { panic!("in the body") });
+            Ok::<_, Infallible>(Response::new(Body::from_stream(body)))
+        }
+    }));
+    let mut call = |method: &str| service.call(Request::builder().method(method).body(()).unwrap());
+    // A task drops what panicked while it does, whoever catches the panic drops it later.
+    assert!(tokio::spawn(call("POST")).await.is_err());
+    assert!(std::panic::AssertUnwindSafe(call("POST")).catch_unwind().await.is_err());
+    let body = call("GET").await.unwrap().into_body();
+    assert!(std::panic::AssertUnwindSafe(body.collect()).catch_unwind().await.is_err());
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| call("PUT"))).is_err());
+    assert_eq!(counted(&ingest, &client), ["GET (none) 500", "POST (none) 500", "POST (none) 500", "PUT (none) 500"]);
+}
+
+#[tokio::test]
 async fn what_a_server_need_not_send_is_no_client_that_hung_up() {
     let ingest = Ingest::start(|_| Answer::Accept);
     let client = Client::new(quick(&ingest.url));
     let layer = PeepLayer::new(client.clone());
     let mut service = ServiceBuilder::new().layer(layer).service(service_fn(|request: Request<()>| async move {
-        let status = if request.method() == "PUT" { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+        let status = match request.method().as_str() {
+            "PUT" => StatusCode::NOT_MODIFIED,
+            "GET" => StatusCode::SWITCHING_PROTOCOLS,
+            _ => StatusCode::OK,
+        };
         let mut response = Response::new(http_body_util::Full::new(Bytes::from("never asked for")));
         *response.status_mut() = status;
         Ok::<_, Infallible>(response)
     }));
-    for method in ["HEAD", "PUT"] {
+    for method in ["HEAD", "PUT", "GET", "CONNECT"] {
         // As hyper does: the body is dropped without having been asked.
         drop(service.call(Request::builder().method(method).uri("/").body(()).unwrap()).await.unwrap());
     }
-    assert_eq!(counted(&ingest, &client), ["HEAD (none) 200", "PUT (none) 304"]);
+    assert_eq!(
+        counted(&ingest, &client),
+        ["CONNECT (none) 200", "GET (none) 101", "HEAD (none) 200", "PUT (none) 304"]
+    );
 }
 
 #[tokio::test]
@@ -189,39 +286,96 @@ async fn the_path_of_what_only_looks_like_grpc_stays_here() {
     assert_eq!(counted(&ingest, &client), ["POST (none) 404"]);
 }
 
+/// Answers as gRPC with the code that the header `want` names: before a body where there is `early`, after one message otherwise.
+async fn grpc_answer(request: Request<()>) -> Result<Response<Body>, Infallible> {
+    let code = request.headers()["want"].clone();
+    let response = Response::builder().header("content-type", "application/grpc");
+    if request.headers().contains_key("early") {
+        return Ok(response.header("grpc-status", code).body(Body::empty()).unwrap());
+    }
+    let trailers = HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), code)]);
+    let message = Frame::data(Bytes::from_static(b"\0\0\0\0\x02ok"));
+    let frames = [message, Frame::trailers(trailers)].map(Ok::<_, Infallible>);
+    Ok(response.body(Body::new(StreamBody::new(futures_util::stream::iter(frames)))).unwrap())
+}
+
+fn grpc_call(path: &str, code: &str, is_early: bool) -> Request<()> {
+    let request = Request::post(path).header("content-type", "application/grpc+proto").header("want", code);
+    if is_early { request.header("early", "1") } else { request }.body(()).unwrap()
+}
+
 #[tokio::test]
 async fn grpc_has_its_methods_as_routes_and_its_own_statuses() {
     let ingest = Ingest::start(|_| Answer::Accept);
     let client = Client::new(quick(&ingest.url));
-    let layer = PeepLayer::new(client.clone());
-    let mut service = ServiceBuilder::new().layer(layer).service(service_fn(|request: Request<()>| async move {
-        let code = request.headers()["want"].clone();
-        let mut trailers = HeaderMap::new();
-        if request.headers().contains_key("early") {
-            let response = Response::builder().header("content-type", "application/grpc").header("grpc-status", code);
-            return Ok::<_, Infallible>(response.body(slow_body(Ok(Frame::trailers(trailers)))).unwrap());
-        }
-        trailers.insert("grpc-status", code);
-        let response = Response::builder().header("content-type", "application/grpc");
-        Ok(response.body(slow_body(Ok(Frame::trailers(trailers)))).unwrap())
-    }));
-    for (code, early) in [("0", false), ("5", false), ("13", false), ("16", true), ("12", true)] {
-        let mut request =
-            Request::post("/shop.v1.Cart/Add").header("content-type", "application/grpc+proto").header("want", code);
-        if early {
-            request = request.header("early", "1");
-        }
-        service.call(request.body(()).unwrap()).await.unwrap().into_body().collect().await.unwrap();
+    let mut service = ServiceBuilder::new().layer(PeepLayer::new(client.clone())).service_fn(grpc_answer);
+    for (code, is_early) in [("0", false), ("5", false), ("13", false), ("16", true), ("12", true)] {
+        let call = grpc_call("/shop.v1.Cart/Add", code, is_early);
+        service.call(call).await.unwrap().into_body().collect().await.unwrap();
     }
+    // A stream without messages, and one that its client leaves after the first.
+    service.call(grpc_call("/Shop/Nothing", "0", true)).await.unwrap().into_body().collect().await.unwrap();
+    let mut left = service.call(grpc_call("/shop.v1.Cart/Watch", "0", false)).await.unwrap().into_body();
+    left.frame().await.unwrap().unwrap();
+    drop(left);
     assert_eq!(
         counted(&ingest, &client),
         [
-            "POST (none) 501",
+            "POST /Shop/Nothing 200",
             "POST /shop.v1.Cart/Add 200",
             "POST /shop.v1.Cart/Add 401",
             "POST /shop.v1.Cart/Add 404",
             "POST /shop.v1.Cart/Add 500",
+            "POST /shop.v1.Cart/Add 501",
+            "POST /shop.v1.Cart/Watch 499",
         ]
+    );
+}
+
+#[tokio::test]
+async fn a_path_that_only_a_client_made_up_is_no_method_of_grpc_whatever_it_is_answered() {
+    let ingest = Ingest::start(|_| Answer::Accept);
+    let client = Client::new(quick(&ingest.url));
+    // As an interceptor does that looks at a token, in front of all methods.
+    let mut service = ServiceBuilder::new().layer(PeepLayer::new(client.clone())).service_fn(grpc_answer);
+    for code in 1..=16 {
+        let call = grpc_call("/users.ada/secret", &code.to_string(), true);
+        service.call(call).await.unwrap().into_body().collect().await.unwrap();
+    }
+    // What answers any path with success has no methods, but the names of methods have no such characters.
+    for path in
+        ["/users/ada@example.com", "/users/ada/secret-token-1", "/secret", "/a/9secret", "//secret", "/a./secret"]
+    {
+        service.call(grpc_call(path, "0", false)).await.unwrap().into_body().collect().await.unwrap();
+    }
+    assert!(counted(&ingest, &client).iter().all(|row| row.starts_with("POST (none) ")));
+    assert_eq!(ingest.events().len(), 22);
+}
+
+#[tokio::test]
+async fn trailers_of_grpc_web_in_a_body_make_no_method() {
+    let ingest = Ingest::start(|_| Answer::Accept);
+    let client = Client::new(quick(&ingest.url));
+    let mut service = ServiceBuilder::new().layer(PeepLayer::new(client.clone())).service_fn(
+        |request: Request<&'static [u8]>| async move {
+            let body = http_body_util::Full::new(Bytes::from_static(request.body()));
+            let response = Response::builder().header("content-type", request.headers()["content-type"].clone());
+            Ok::<_, Infallible>(response.body(body).unwrap())
+        },
+    );
+    let cases: [(&str, &str, &'static [u8]); 4] = [
+        ("application/grpc-web", "/a.Secret/Bytes", b"\x80\0\0\0\x10grpc-status:16\r\n"),
+        ("application/grpc-web-text", "/a.Secret/Text", b"gAAAAA9ncnBjLXN0YXR1czoxNg0K"),
+        ("application/grpc-web", "/a.Cart/Bytes", b"\0\0\0\0\x02ok"),
+        ("application/grpc-web-text", "/a.Cart/Text", b"AAAAAAJvaw=="),
+    ];
+    for (kind, path, body) in cases {
+        let request = Request::post(path).header("content-type", kind).body(body).unwrap();
+        service.call(request).await.unwrap().into_body().collect().await.unwrap();
+    }
+    assert_eq!(
+        counted(&ingest, &client),
+        ["POST (none) 200", "POST (none) 200", "POST /a.Cart/Bytes 200", "POST /a.Cart/Text 200"]
     );
 }
 
