@@ -217,6 +217,8 @@ impl Run<'_> {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             going &= self.flush(intake, FLUSH_AFTER)?;
+            // A final answer may come when there is nothing more to hand on.
+            going &= !self.is_stopped();
             self.show(intake);
             // A plain file stops at once. What has no end is ended by its reader, after a last look.
             going &= !self.interrupt.is_raised() || (self.config.is_endless() && !reads_stdin(self.config));
@@ -353,6 +355,10 @@ impl Run<'_> {
             Sink::Ingest(outbox) => outbox.put(item),
             Sink::Output(_) => true,
         }
+    }
+
+    fn is_stopped(&self) -> bool {
+        matches!(&self.sink, Sink::Ingest(outbox) if outbox.is_stopped())
     }
 
     fn show(&self, intake: &Intake) {

@@ -16,6 +16,7 @@ use ureq::tls::{Certificate, PemItem, parse_pem};
 use crate::detect::LineFormat;
 use crate::follow::glob::Glob;
 use crate::listen::Address;
+use crate::position::Identity;
 use crate::route::Pattern;
 use crate::time::DurationUnit;
 
@@ -28,7 +29,7 @@ pub struct Args {
     #[arg(long = "file", value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
-    /// Logs to read: files, plain or gzip, patterns such as '/var/log/nginx/*.access.log', or - for standard input
+    /// Logs to read: files, plain or gzip, patterns such as '/var/log/nginx/*access.log', or - for standard input
     #[arg(value_name = "FILE")]
     pub paths: Vec<PathBuf>,
 
@@ -301,6 +302,9 @@ impl Config {
         if args.host.as_ref().is_some_and(|host| host.is_empty() || host.len() > NAME_BYTES_MAX) {
             return Err(format!("--host takes 1 to {NAME_BYTES_MAX} bytes"));
         }
+        if let Some(address) = args.admin.as_deref().filter(|address| !has_port(address)) {
+            return Err(format!("--admin {address}: expected an address and a port, such as 127.0.0.1:9465"));
+        }
         let patterns = args
             .routes
             .iter()
@@ -340,6 +344,11 @@ impl Config {
     }
 }
 
+/// A host, by name or number, and a port. Whether it is there to listen on, listening tells.
+fn has_port(address: &str) -> bool {
+    address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
 /// The module writes to nothing else.
 fn unix_path(text: &str) -> Result<PathBuf, String> {
     match Address::parse(text) {
@@ -375,7 +384,18 @@ fn inputs(args: &Args) -> Result<(Vec<Input>, Vec<Glob>), String> {
     }
     let mut seen = std::collections::HashSet::new();
     inputs.retain(|input: &Input| seen.insert(input.path.clone()));
+    if !args.follow {
+        // A log and a link to it are one file. What a link leads to may change while it is followed: `follow` looks itself.
+        let mut seen = std::collections::HashSet::new();
+        inputs.retain(|input| input.path.as_deref().and_then(file_number).is_none_or(|number| seen.insert(number)));
+    }
     Ok((inputs, globs))
+}
+
+/// Device and inode.
+fn file_number(path: &Path) -> Option<(u64, u64)> {
+    let identity = Identity::of(&std::fs::metadata(path).ok()?);
+    Some((identity.device, identity.inode))
 }
 
 fn input(path: &Path, args: &Args) -> Result<Input, String> {

@@ -7,7 +7,8 @@
 //! - what a sync of the [`Journal::handle`] has returned for is on the disk, and only such a batch may be sent. A record that a crash tore
 //!   was therefore never sent, and is dropped;
 //! - a write that fails, because the disk is full, leaves no half record behind: it can be tried again;
-//! - the file stays small: it is written anew with what is alive when more than [`GARBAGE_BYTES_MAX`] of it is not;
+//! - the file stays small: it is written anew with what is alive when more than [`GARBAGE_BYTES_MAX`] of it is not, and, on a full
+//!   disk, when more than half of it is not. A full disk keeps nobody from starting: the file is then gone on with as it is;
 //! - one shipper uses a state folder at a time.
 //!
 //! Not done: holding what ingest cannot take for hours; the logs themselves do that.
@@ -35,6 +36,8 @@ pub(crate) struct Journal {
     live: Live,
     /// A failed write has left bytes behind that could not be taken back: nothing may follow them.
     torn: bool,
+    /// Why the start could not write it anew, where the disk was full.
+    postponed: Option<String>,
 }
 
 /// What a restart would need.
@@ -60,6 +63,9 @@ const FILES_MAX: usize = 400;
 /// Written anew when this much of it is no longer needed: a second of full speed.
 const GARBAGE_BYTES_MAX: u64 = 16 << 20;
 
+/// A journal of positions alone; to write that anew frees nothing.
+const SMALL_BYTES: u64 = 8 << 10;
+
 const NAME: &str = "journal";
 
 impl Journal {
@@ -78,17 +84,35 @@ impl Journal {
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
         };
-        let live = Live::restore(&bytes).with_context(|| {
+        let (live, whole) = Live::restore(&bytes).with_context(|| {
             format!(
                 "read {}; if the disk is sound, move the file away to start anew at the end of the logs",
                 path.display()
             )
         })?;
-        let mut journal =
-            Self { folder: folder.to_owned(), file: lock.try_clone()?, _lock: lock, bytes: 0, live, torn: false };
+        let (folder, file) = (folder.to_owned(), lock.try_clone()?);
+        let mut journal = Self { folder, file, _lock: lock, bytes: 0, live, torn: false, postponed: None };
         // Whatever a crash left at the end is gone with this.
-        journal.rewrite()?;
+        match journal.rewrite() {
+            Err(error) if is_full(&error) => {
+                journal.go_on(whole).context("open the journal")?;
+                journal.postponed = Some(format!("{error:#}"));
+            }
+            other => other?,
+        }
         Ok(journal)
+    }
+
+    /// Goes on behind the last whole record of the file that is there, without what a crash left at its end.
+    fn go_on(&mut self, whole: usize) -> std::io::Result<()> {
+        self.file = OpenOptions::new().create(true).write(true).truncate(false).open(self.folder.join(NAME))?;
+        self.bytes = whole as u64;
+        self.take_back()
+    }
+
+    /// Why the disk has to be looked after, though nothing had to be written yet.
+    pub(crate) fn postponed(&mut self) -> Option<String> {
+        self.postponed.take()
     }
 
     /// When the run before wrote to the journal of this folder.
@@ -136,14 +160,18 @@ impl Journal {
             Err(error) if is_full(&error) => self.live.apply(Record::Answered(identity)),
             other => other?,
         }
-        let live: u64 = self.live.unanswered.iter().map(|parcel| parcel.bytes.len() as u64).sum();
-        if self.bytes <= live + GARBAGE_BYTES_MAX {
+        if self.bytes <= self.live_bytes() + GARBAGE_BYTES_MAX {
             return Ok(());
         }
         match self.rewrite() {
             Err(error) if is_full(&error) => Ok(()),
             other => other,
         }
+    }
+
+    /// Of the batches, which are nearly all of it.
+    fn live_bytes(&self) -> u64 {
+        self.live.unanswered.iter().map(|parcel| parcel.bytes.len() as u64).sum()
     }
 
     /// The file, to wait for the disk without holding up the answers. Should it be written anew meanwhile, that waits itself.
@@ -166,12 +194,24 @@ impl Journal {
             bail!("the journal could not be written, nor mended");
         }
         let bytes = record.encode();
-        if let Err(error) = self.file.write_all(&bytes) {
+        match self.put(&bytes) {
+            // What fills the disk may be the journal itself, with batches that have their answer.
+            Err(error) if is_full(&error) && self.bytes > 2 * self.live_bytes() + SMALL_BYTES => {
+                self.rewrite()?;
+                self.put(&bytes)?;
+            }
+            other => other?,
+        }
+        self.live.apply(record);
+        Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        if let Err(error) = self.file.write_all(bytes) {
             self.torn = self.take_back().is_err();
             return Err(error).context("write to the journal");
         }
         self.bytes += bytes.len() as u64;
-        self.live.apply(record);
         Ok(())
     }
 
@@ -207,8 +247,9 @@ pub(crate) fn is_full(error: &anyhow::Error) -> bool {
 }
 
 impl Live {
-    fn restore(mut bytes: &[u8]) -> anyhow::Result<Self> {
-        let mut live = Self::default();
+    /// What the records say, and how many bytes they are.
+    fn restore(mut bytes: &[u8]) -> anyhow::Result<(Self, usize)> {
+        let (mut live, all) = (Self::default(), bytes.len());
         while !bytes.is_empty() {
             match Record::decode(bytes) {
                 Some((record, length)) => {
@@ -220,7 +261,7 @@ impl Live {
                 None => break,
             }
         }
-        Ok(live)
+        Ok((live, all - bytes.len()))
     }
 
     fn apply(&mut self, record: Record) {

@@ -127,6 +127,11 @@ impl Senders {
         self.shared.wait_for_room(since, reason)
     }
 
+    /// The disk is full, and nothing has to be written yet.
+    pub(crate) fn is_short_of_room(&self, reason: &str) {
+        self.shared.complain(reason);
+    }
+
     /// The disk is no longer full.
     pub(crate) fn has_room(&self) {
         self.shared.praise("there is room on the disk again");

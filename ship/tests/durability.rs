@@ -172,12 +172,22 @@ fn counted(received: &[Received]) -> BTreeMap<u64, u64> {
 
 #[test]
 fn every_line_arrives_once_over_kills_and_rotations() {
+    arrives_once("access.log");
+}
+
+#[test]
+fn every_line_arrives_once_where_a_pattern_matches_the_rotated_files_too() {
+    arrives_once("access.log*");
+}
+
+fn arrives_once(followed: &str) {
     let (kills, rotations) = (knob("KILLS", 5), knob("ROTATIONS", 6));
     let folder = tempfile::tempdir().unwrap();
     let (log, state) = (folder.path().join("access.log"), folder.path().join("state"));
     let ingest = unreliable_ingest();
     let words = ["--follow", "--from-start", "--url", &ingest.url, "--batch-events", "200", "--state"];
-    let words = [&words[..], &[state.to_str().unwrap(), "--file", log.to_str().unwrap()]].concat();
+    let followed = folder.path().join(followed);
+    let words = [&words[..], &[state.to_str().unwrap(), "--file", followed.to_str().unwrap()]].concat();
     let mut writer = Writer::start(&log, knob("LINES_PER_SECOND", 3000));
     let mut shipper = start_shipper(&words);
     for step in 0..kills.max(rotations) {
@@ -221,6 +231,14 @@ fn numbers(received: &[Received]) -> Vec<u64> {
     events.map(|event| event["bytes_out"].as_u64().unwrap()).collect()
 }
 
+fn ingest_that_may_be_away(away: &Arc<AtomicBool>) -> FakeIngest {
+    let away = Arc::clone(away);
+    FakeIngest::start(move |request, _| match away.load(Ordering::Relaxed) {
+        true => (503, "retry-after: 0\r\n", String::new()),
+        false => accepted(request),
+    })
+}
+
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !is_so() {
@@ -234,7 +252,8 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 fn a_full_disk_stops_the_reading_and_nothing_is_lost_or_doubled() {
     let folder = tempfile::tempdir().unwrap();
     let (log, state) = (folder.path().join("access.log"), folder.path().join("state"));
-    let ingest = FakeIngest::accepting();
+    let away = Arc::new(AtomicBool::new(true));
+    let ingest = ingest_that_may_be_away(&away);
     let lines = 20_000;
     std::fs::write(&log, (0..lines).map(line).collect::<String>()).unwrap();
     let words = ["--follow", "--from-start", "--url", &ingest.url, "--batch-events", "500", "--state"];
@@ -245,19 +264,72 @@ fn a_full_disk_stops_the_reading_and_nothing_is_lost_or_doubled() {
     let mut shipper = start_shipper_on_a_full_disk(&words, blocks);
     wait_until("the disk fills", || journal_bytes() > bytes - 4096 && !ingest.received().is_empty());
     std::thread::sleep(Duration::from_millis(1500));
-    let sent = numbers(&ingest.received()).len();
-    assert!(sent < lines as usize / 2, "it goes on without remembering: {sent}");
     assert!(shipper.try_wait().unwrap().is_none(), "it waits");
     // Killed on a full disk, and again on a full disk: what it has written can be read.
     shipper.kill().unwrap();
     shipper.wait().unwrap();
+    let sent = ingest.received().len();
     let mut shipper = start_shipper_on_a_full_disk(&words, blocks);
-    wait_until("it goes on where it stood", || numbers(&ingest.received()).len() > sent);
+    wait_until("it goes on where it stood", || ingest.received().len() > sent);
+    assert!(shipper.try_wait().unwrap().is_none() && journal_bytes() <= bytes, "it waits again");
     // Somebody makes room.
     let id = shipper.id().to_string();
     assert!(Command::new("prlimit").args(["--pid", &id, "--fsize=unlimited"]).status().unwrap().success());
-    wait_until("it goes on when there is room", || numbers(&ingest.received()).len() >= lines as usize);
+    wait_until("it goes on when there is room", || journal_bytes() > bytes);
+    let before = ingest.received().len();
+    away.store(false, Ordering::Relaxed);
+    wait_until("all of it arrives", || numbers(&ingest.received()[before..]).len() >= lines as usize);
     std::thread::sleep(Duration::from_millis(500));
+    shipper.kill().unwrap();
+    shipper.wait().unwrap();
+    let mut numbers = numbers(&ingest.received()[before..]);
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..lines).collect::<Vec<_>>());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_is_full_at_the_start_keeps_nobody_from_delivering() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, state) = (folder.path().join("access.log"), folder.path().join("state"));
+    let away = Arc::new(AtomicBool::new(true));
+    let ingest = ingest_that_may_be_away(&away);
+    let lines = 10_000;
+    std::fs::write(&log, (0..lines).map(line).collect::<String>()).unwrap();
+    let words = ["--follow", "--from-start", "--url", &ingest.url, "--batch-events", "100", "--state"];
+    let words = [&words[..], &[state.to_str().unwrap(), "--file", log.to_str().unwrap()]].concat();
+    let journal_bytes = || std::fs::metadata(state.join("journal")).map_or(0, |metadata| metadata.len());
+    let mut shipper = start_shipper_on_a_full_disk(&words, 64);
+    wait_until("the disk fills", || journal_bytes() > 64 * 512 - 4096);
+    shipper.kill().unwrap();
+    shipper.wait().unwrap();
+    away.store(false, Ordering::Relaxed);
+    let before = ingest.received().len();
+    // What is in the journal is more than could be written anew, and fits only once it has its answers.
+    let mut shipper = start_shipper_on_a_full_disk(&words, 32);
+    let delivered = || numbers(&ingest.received()[before..]);
+    wait_until("it delivers, and goes on", || delivered().len() >= lines as usize);
+    std::thread::sleep(Duration::from_millis(500));
+    shipper.kill().unwrap();
+    shipper.wait().unwrap();
+    let mut delivered = delivered();
+    delivered.sort_unstable();
+    assert_eq!(delivered, (0..lines).collect::<Vec<_>>());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_with_room_for_few_batches_is_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, state) = (folder.path().join("access.log"), folder.path().join("state"));
+    let ingest = FakeIngest::accepting();
+    let lines = 3_000;
+    std::fs::write(&log, (0..lines).map(line).collect::<String>()).unwrap();
+    let words = ["--follow", "--from-start", "--url", &ingest.url, "--batch-events", "500", "--compress", "none"];
+    let words = [&words[..], &["--state", state.to_str().unwrap(), "--file", log.to_str().unwrap()]].concat();
+    // 100 KiB for batches of some 60: those of one group are not written together, and must not wait for one another.
+    let mut shipper = start_shipper_on_a_full_disk(&words, 200);
+    wait_until("all of it arrives", || numbers(&ingest.received()).len() >= lines as usize);
     shipper.kill().unwrap();
     shipper.wait().unwrap();
     let mut numbers = numbers(&ingest.received());
@@ -270,13 +342,7 @@ fn an_ingest_that_is_away_stops_the_reading_and_nothing_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let (log, state) = (folder.path().join("access.log"), folder.path().join("state"));
     let away = Arc::new(AtomicBool::new(true));
-    let ingest = FakeIngest::start({
-        let away = Arc::clone(&away);
-        move |request, _| match away.load(Ordering::Relaxed) {
-            true => (503, "retry-after: 0\r\n", String::new()),
-            false => accepted(request),
-        }
-    });
+    let ingest = ingest_that_may_be_away(&away);
     let lines = 30_000;
     std::fs::write(&log, (0..lines).map(line).collect::<String>()).unwrap();
     let words = ["--follow", "--from-start", "--url", &ingest.url, "--buffer-bytes", "20000", "--state"];

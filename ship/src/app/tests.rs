@@ -314,6 +314,30 @@ fn followed_lines_arrive_within_a_second_and_an_interrupt_flushes() {
     assert_eq!(ingest.events().len(), 2);
 }
 
+#[test]
+fn a_final_answer_ends_a_run_to_which_no_more_lines_come() {
+    let ingest = FakeIngest::start(|_, _| {
+        (401, "", r#"{"error":{"code":"invalid_key","message":"the key was revoked"}}"#.to_owned())
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let (path, state) = (folder.path().join("access.log"), folder.path().join("state"));
+    std::fs::write(&path, "a - - [20/Nov/2026:17:44:12 +0000] \"GET / HTTP/1.1\" 200 3\n").unwrap();
+    let words = ["--follow", "--from-start", "--url", &ingest.url, "--state", state.to_str().unwrap()];
+    let words = [&words[..], &["--file", path.to_str().unwrap()]].concat();
+    let interrupt = Interrupt::default();
+    let outcome = std::thread::scope(|scope| {
+        let run = scope.spawn(|| run_with(&words, &interrupt));
+        let _raised = RaisedAtTheEnd(&interrupt);
+        let started = Instant::now();
+        while !run.is_finished() {
+            assert!(started.elapsed() < Duration::from_secs(10), "it goes on");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        run.join().unwrap()
+    });
+    assert!(!outcome.succeeded && outcome.said.contains("the key was revoked"), "{}", outcome.said);
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(40))]
     #[test]

@@ -7,7 +7,7 @@
 //! ```text
 //! # How this host ships its logs.
 //! follow
-//! file = /var/log/nginx/*.access.log
+//! file = /var/log/nginx/*access.log
 //! url = https://ingest.example:4318
 //! ```
 

@@ -56,6 +56,10 @@ fn nonsense_is_refused_with_a_sentence() {
         ("--nginx unix:/tmp/x.sock --file /etc/hosts", "add --follow"),
         ("--nginx udp:127.0.0.1:1", "expected unix:"),
         ("--nginx /tmp/x.sock", "expected unix:"),
+        ("--file - --admin nonsense", "--admin nonsense: expected an address and a port"),
+        ("--file - --admin 9465", "such as 127.0.0.1:9465"),
+        ("--file - --admin :9465", "such as 127.0.0.1:9465"),
+        ("--file - --admin 127.0.0.1:94650", "such as 127.0.0.1:9465"),
     ] {
         let problem = config(words).unwrap_err();
         assert!(problem.contains(sentence), "{words}: {problem}");
@@ -68,6 +72,18 @@ fn the_key_is_required_unless_nothing_is_sent_and_never_shown() {
     assert!(Config::new(args(""), None).unwrap_err().contains("PEEP_INGEST_KEY"));
     assert!(Config::new(args("--dry-run"), None).is_ok());
     assert!(!format!("{:?}", config("--file -").unwrap()).contains("peep_ing_test"));
+}
+
+#[test]
+fn a_file_with_two_names_is_read_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.log");
+    std::fs::write(&log, "").unwrap();
+    std::fs::write(folder.path().join("other.log"), "").unwrap();
+    std::os::unix::fs::symlink(&log, folder.path().join("latest.log")).unwrap();
+    let inputs = config(&format!("--file {}/*.log", folder.path().display())).unwrap().inputs;
+    let names = ["access.log", "other.log"].map(|name| folder.path().join(name).display().to_string());
+    assert_eq!(inputs.iter().map(Input::name).collect::<Vec<_>>(), names);
 }
 
 /// The table of options in the reference, from the same source as `--help`.

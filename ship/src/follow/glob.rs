@@ -30,6 +30,20 @@ impl Glob {
         found.sort();
         found
     }
+
+    /// Whether `find` would find `path`, if it were there.
+    pub(crate) fn means(&self, path: &Path) -> bool {
+        let Ok(rest) = path.strip_prefix(&self.root) else { return false };
+        let names: Vec<&[u8]> = rest.iter().map(|name| name.as_encoded_bytes()).collect();
+        names.len() == self.segments.len()
+            && self.segments.iter().zip(names).all(|(segment, name)| matches(segment.as_bytes(), name))
+    }
+}
+
+impl std::fmt::Display for Glob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}", self.root.display(), self.segments.join("/"))
+    }
 }
 
 fn descend(folder: &Path, segments: &[String], found: &mut Vec<PathBuf>) {
@@ -110,6 +124,9 @@ mod tests {
         let glob = Glob::new(&format!("{}/pods/*/web/*.log", folder.path().display())).unwrap();
         let expected = ["pods/a/web/0.log", "pods/b/web/0.log"].map(|name| folder.path().join(name));
         assert_eq!(glob.find(), expected);
+        assert!(expected.iter().all(|path| glob.means(path)));
+        assert!(!glob.means(&folder.path().join("pods/b/db/0.log")) && !glob.means(Path::new("0.log")));
+        assert_eq!(Glob::new("/logs/*/x?.log").unwrap().to_string(), "/logs/*/x?.log");
         assert_eq!(Glob::new("/var/log/nginx/access.log"), None);
     }
 }

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::mpsc::SendError;
 
-use super::rotated::Candidate;
+use super::rotated::{Candidate, GZIP_MAGIC};
 use super::{Reader, Sent};
 use crate::args::FollowFrom;
 use crate::position::{HEAD_BYTES, Identity, Mark, Position, TAIL_BYTES};
@@ -44,6 +44,8 @@ pub(super) enum Ended {
     More,
     /// The bytes before the place where reading stands are not what was read.
     Rewritten,
+    /// What looked empty begins as a gzip file does, and nothing of it was passed on.
+    Compressed,
 }
 
 /// How much of one file is read before it is the turn of the others.
@@ -114,6 +116,11 @@ impl Open {
         self.facts.identity
     }
 
+    /// The first bytes, as far as they were read.
+    pub(super) fn head(&self) -> &[u8] {
+        &self.head
+    }
+
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
@@ -158,6 +165,14 @@ impl Open {
             if length == before {
                 self.finished = matches!(self.content, Reading::Gzip(_));
                 return Ok(Ended::AtEnd);
+            }
+            if self.offset == 0 && matches!(self.content, Reading::Plain(_)) {
+                match &reader.buffer[..length] {
+                    [first, second, ..] if [*first, *second] == GZIP_MAGIC => return Ok(Ended::Compressed),
+                    // The next byte tells.
+                    [first] if *first == GZIP_MAGIC[0] => return Ok(Ended::AtEnd),
+                    _ => {}
+                }
             }
             self.take(before..length, reader)?;
         }

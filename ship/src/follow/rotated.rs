@@ -2,8 +2,10 @@
 //!
 //! In: the path of the log. Out: what lies beside it under such a name, oldest first, in a form that can be compared with
 //! what is known. Promised: a name is believed only as far as digits follow the log's own name, so that `access.log.json`
-//! is nobody's past. Not done: rotation into another folder.
+//! is nobody's past; where the path is a link, what lies beside the file that it leads to counts as well, because that is what
+//! is rotated (the kubelet makes `0.log.20261129-121212` of `0.log`). Not done: rotation into another folder.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::os::unix::fs::FileExt as _;
@@ -25,17 +27,46 @@ pub(super) struct Candidate {
     gzip: bool,
 }
 
-/// Everything beside `path` that was rotated away from it, oldest first.
+/// What every gzip file begins with.
+pub(super) const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// Links behind one another; the kernel itself follows 40.
+const LINKS_MAX: usize = 40;
+
+/// Everything beside `path`, or beside the file that it is a link to, that was rotated away from it, oldest first.
 pub(super) fn candidates(path: &Path) -> Vec<Candidate> {
-    let Some((folder, name)) = path.parent().zip(path.file_name().and_then(|name| name.to_str())) else {
-        return Vec::new();
-    };
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let mut found: Vec<Candidate> = beside(path);
+    if let Some(target) = target(path) {
+        found.extend(beside(&target));
+    }
+    found.sort_by_key(|candidate| candidate.modified_ms);
+    let mut seen = HashSet::new();
+    found.retain(|candidate| seen.insert((candidate.identity.device, candidate.identity.inode)));
+    found
+}
+
+fn beside(path: &Path) -> Vec<Candidate> {
+    let Some((folder, name)) = folder_and_name(path) else { return Vec::new() };
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let rotated = entries.filter(|entry| entry.file_name().to_str().is_some_and(|other| is_rotated(name, other)));
-    let mut found: Vec<Candidate> = rotated.filter_map(|entry| Candidate::at(&entry.path()).ok()).collect();
-    found.sort_by_key(|candidate| candidate.modified_ms);
-    found
+    rotated.filter_map(|entry| Candidate::at(&entry.path()).ok()).collect()
+}
+
+fn folder_and_name(path: &Path) -> Option<(&Path, &str)> {
+    let folder = path.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+    folder.zip(path.file_name().and_then(|name| name.to_str()))
+}
+
+/// Where a link leads, also when there is nothing for a moment; `None`: the path is no link.
+fn target(path: &Path) -> Option<PathBuf> {
+    let beyond = |link: &PathBuf| Some(link.parent()?.join(std::fs::read_link(link).ok()?));
+    std::iter::successors(Some(path.to_owned()), beyond).skip(1).take(LINKS_MAX).last()
+}
+
+/// Whether `other` lies beside `path` under a rotated name of it.
+pub(super) fn is_rotated_from(path: &Path, other: &Path) -> bool {
+    let names = folder_and_name(path).zip(folder_and_name(other));
+    names.is_some_and(|((folder, name), (other_folder, other))| folder == other_folder && is_rotated(name, other))
 }
 
 fn is_rotated(name: &str, other: &str) -> bool {
@@ -59,7 +90,7 @@ impl Candidate {
             return Err(std::io::Error::other("is no regular file; it cannot be followed"));
         }
         let mut magic = [0; 2];
-        let gzip = file.read_exact_at(&mut magic, 0).is_ok() && magic == [0x1f, 0x8b];
+        let gzip = file.read_exact_at(&mut magic, 0).is_ok() && magic == GZIP_MAGIC;
         let modified_ms = metadata
             .modified()
             .ok()
@@ -115,14 +146,39 @@ impl Candidate {
         }
     }
 
-    /// Whether everything in it lies before `position`. Of a compressed file the length of the text is written at its end.
+    /// Everything in it is the beginning of what was read up to `position`.
+    pub(super) fn is_beginning_of(&mut self, position: &Position) -> bool {
+        self.text_bytes().is_some_and(|bytes| bytes <= position.offset) && self.begins_like(position)
+    }
+
+    /// The first bytes of its text.
+    pub(super) fn head(&mut self) -> Option<Vec<u8>> {
+        let mut head = Vec::new();
+        if self.gzip {
+            let content = MultiGzDecoder::new(BufReader::new(File::open(&self.path).ok()?));
+            content.take(HEAD_BYTES as u64).read_to_end(&mut head).ok()?;
+        } else {
+            head = Plain(&self.file).bytes(0, self.bytes.min(HEAD_BYTES as u64) as usize)?;
+        }
+        Some(head)
+    }
+
+    /// Whether everything in it lies before `position`.
     pub(super) fn holds_no_more_than(&self, position: &Position) -> bool {
+        match self.gzip {
+            true => self.text_bytes().is_some_and(|bytes| bytes == u64::from(position.offset as u32)),
+            false => self.bytes <= position.offset,
+        }
+    }
+
+    /// Of a compressed file the length of the text is written at its end, in 32 bits.
+    fn text_bytes(&self) -> Option<u64> {
         if !self.gzip {
-            return self.bytes <= position.offset;
+            return Some(self.bytes);
         }
         let mut length = [0; 4];
-        let read = self.file.read_exact_at(&mut length, self.bytes.saturating_sub(4));
-        read.is_ok() && u32::from_le_bytes(length) == position.offset as u32
+        self.file.read_exact_at(&mut length, self.bytes.saturating_sub(4)).ok()?;
+        Some(u32::from_le_bytes(length).into())
     }
 }
 

@@ -11,6 +11,8 @@ struct Bench {
     folder: tempfile::TempDir,
     known: BTreeMap<String, PathState>,
     run: Option<Run>,
+    /// To people.
+    said: Vec<String>,
 }
 
 /// What comes out between a start and a stop.
@@ -23,7 +25,7 @@ impl Bench {
     fn new(content: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("access.log"), content).unwrap();
-        Self { folder, known: BTreeMap::new(), run: None }
+        Self { folder, known: BTreeMap::new(), run: None, said: Vec::new() }
     }
 
     fn started(content: &str, from: FollowFrom) -> Self {
@@ -35,6 +37,12 @@ impl Bench {
     fn start(&mut self, from: FollowFrom) {
         let input = Input { path: Some(self.path("")), service: "s".to_owned() };
         self.start_with(from, vec![input], Vec::new());
+    }
+
+    /// Follows whatever is called like this in the folder.
+    fn start_pattern(&mut self, from: FollowFrom, pattern: &str) {
+        let glob = Glob::new(&format!("{}/{pattern}", self.folder.path().display())).unwrap();
+        self.start_with(from, Vec::new(), vec![glob]);
     }
 
     fn start_with(&mut self, from: FollowFrom, inputs: Vec<Input>, patterns: Vec<Glob>) {
@@ -85,6 +93,10 @@ impl Bench {
                 self.place(place.unwrap().behind(&text));
                 return String::from_utf8(text).unwrap();
             }
+            Message::Closed { path, .. } => {
+                self.known.remove(&path);
+            }
+            Message::Note(text) | Message::Failed(text) => self.said.push(text),
             _ => {}
         }
         String::new()
@@ -110,6 +122,17 @@ impl Bench {
         let mut expected = expected.to_vec();
         expected.sort_unstable();
         assert_eq!(lines, expected);
+    }
+
+    fn said(&self, what: &str) -> usize {
+        self.said.iter().filter(|text| text.contains(what)).count()
+    }
+
+    fn compress(&self, from: &str, to: &str) {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&std::fs::read(self.path(from)).unwrap()).unwrap();
+        std::fs::write(self.path(to), encoder.finish().unwrap()).unwrap();
+        std::fs::remove_file(self.path(from)).unwrap();
     }
 
     /// Ends it; nothing that was not expected may have come.
@@ -264,20 +287,14 @@ fn a_copy_holds_what_was_not_read_before_the_truncation() {
 
 #[test]
 fn compressed_files_are_known_by_what_is_in_them() {
-    let compress = |bench: &Bench, from: &str, to: &str| {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(&std::fs::read(bench.path(from)).unwrap()).unwrap();
-        std::fs::write(bench.path(to), encoder.finish().unwrap()).unwrap();
-        std::fs::remove_file(bench.path(from)).unwrap();
-    };
     let mut bench = Bench::started("", FollowFrom::End);
     bench.append("", "one\n");
     bench.expect(&["one"]);
     bench.stop();
     bench.append("", "two\n");
-    compress(&bench, "", ".2.gz");
+    bench.compress("", ".2.gz");
     bench.append("", "three\n");
-    compress(&bench, "", ".1.gz");
+    bench.compress("", ".1.gz");
     bench.append("", "four\n");
     bench.start(FollowFrom::End);
     bench.expect(&["two", "three", "four"]);
@@ -316,8 +333,7 @@ fn old_files_beside_a_log_are_left_alone() {
 #[test]
 fn a_pattern_finds_files_that_come_later() {
     let mut bench = Bench::new("there before\n");
-    let glob = Glob::new(&format!("{}/*.log", bench.folder.path().display())).unwrap();
-    bench.start_with(FollowFrom::End, Vec::new(), vec![glob]);
+    bench.start_pattern(FollowFrom::End, "*.log");
     std::fs::write(bench.folder.path().join("shop.access.log"), "new\n").unwrap();
     bench.append("", "appended\n");
     bench.expect(&["new", "appended"]);
@@ -341,4 +357,284 @@ fn a_place_says_where_the_last_line_ends() {
     let position = place.behind(b"one\ntwo\n");
     assert_eq!((position.offset, position.tail), (18, Mark::of(b"two\n")));
     assert_eq!(place.behind(b"").offset, 10);
+}
+
+/// Longer than every interval at which something is looked at again.
+fn a_while() {
+    std::thread::sleep(LOOK_AGAIN_AFTER + SEARCH_INTERVAL / 2);
+}
+
+/// Long lines, so that a few are all that is remembered of a beginning.
+fn lines(tag: &str, count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{tag} {number} {}", "x".repeat(300))).collect()
+}
+
+fn expect_all(bench: &mut Bench, expected: &[String]) {
+    bench.expect(&expected.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_named_gzip_file_is_refused_once_and_not_read() {
+    let mut bench = Bench::new("old\n");
+    bench.append(".old", "long ago\n");
+    bench.compress(".old", ".named.gz");
+    let input = |suffix| Input { path: Some(bench.path(suffix)), service: "s".to_owned() };
+    let inputs = vec![input(""), input(".named.gz")];
+    bench.start_with(FollowFrom::End, inputs, Vec::new());
+    a_while();
+    bench.append("", "one\n");
+    bench.expect(&["one"]);
+    bench.stop();
+    assert_eq!(bench.said("a gzip file does not grow"), 1);
+}
+
+#[test]
+fn files_that_a_pattern_matches_may_be_compressed() {
+    let mut bench = Bench::new("");
+    bench.start_pattern(FollowFrom::End, "*");
+    bench.append("", "one\n");
+    bench.expect(&["one"]);
+    bench.rename("", ".1");
+    bench.append("", "two\n");
+    bench.expect(&["two"]);
+    bench.compress(".1", ".1.gz");
+    // Another one, which is found while nothing is in it yet.
+    std::fs::write(bench.path(".upload"), "").unwrap();
+    a_while();
+    bench.append(".new", "of somebody else\n");
+    std::thread::sleep(Duration::from_millis(50));
+    bench.compress(".new", ".upload");
+    a_while();
+    let text = bench.run.as_ref().unwrap().receiver.try_iter().collect::<Vec<_>>();
+    let text: String = text.into_iter().map(|message| bench.remember(message)).collect();
+    assert!(text.is_empty() || text == "of somebody else\n", "{text}");
+    bench.stop();
+    assert_eq!(bench.said("a gzip file does not grow"), 1, "{:?}", bench.said);
+}
+
+#[test]
+fn a_pattern_may_match_rotated_names() {
+    let mut bench = Bench::new("");
+    bench.append(".1", "old\n");
+    bench.start_pattern(FollowFrom::End, "access.log*");
+    bench.append("", "one\n");
+    bench.expect(&["one"]);
+    for round in ["two", "three"] {
+        bench.rename(".1", ".2");
+        bench.rename("", ".1");
+        bench.append("", &format!("{round}\n"));
+        bench.expect(&[round]);
+        bench.append(".1", &format!("{round} late\n"));
+        bench.expect(&[&format!("{round} late")]);
+        a_while();
+    }
+    bench.stop();
+    bench.append("", "four\n");
+    bench.rename(".1", ".2");
+    bench.rename("", ".1");
+    bench.append("", "five\n");
+    bench.start_pattern(FollowFrom::Start, "access.log*");
+    bench.expect(&["four", "five"]);
+    a_while();
+    bench.stop();
+}
+
+#[test]
+fn a_copy_that_a_pattern_matches_is_no_new_file() {
+    let mut bench = Bench::new("");
+    bench.start_pattern(FollowFrom::End, "access.log*");
+    let before = lines("before", 10);
+    bench.append("", &format!("{}\n", before.join("\n")));
+    expect_all(&mut bench, &before);
+    std::fs::copy(bench.path(""), bench.path(".1")).unwrap();
+    a_while();
+    bench.truncate();
+    bench.append("", "after\n");
+    bench.expect(&["after"]);
+    a_while();
+    bench.stop();
+    bench.start_pattern(FollowFrom::Start, "access.log*");
+    a_while();
+    bench.stop();
+}
+
+#[test]
+fn a_file_that_gets_another_matching_name_is_taken_over() {
+    let bench = Bench::new("");
+    let glob = Glob::new(&format!("{}/*.log", bench.folder.path().display())).unwrap();
+    let (sender, receiver) = sync_channel(1000);
+    let numbers = Arc::new(AtomicUsize::new(0));
+    let (known, from) = (BTreeMap::new(), FollowFrom::End);
+    let plan =
+        Plan { inputs: Vec::new(), patterns: vec![glob], service: None, from, known, last_run_ms: None, numbers };
+    let mut follower = Follower::new(plan, sender);
+    let look = |follower: &mut Follower| {
+        follower.search().unwrap();
+        follower.poll().unwrap();
+        let text = receiver.try_iter().filter_map(|message| match message {
+            Message::Lines { text, .. } => Some(String::from_utf8(text).unwrap()),
+            _ => None,
+        });
+        text.collect::<String>()
+    };
+    look(&mut follower);
+    bench.append("", "one\n");
+    assert_eq!(look(&mut follower), "one\n");
+    let renamed = bench.folder.path().join("shop-old.log");
+    std::fs::rename(bench.path(""), &renamed).unwrap();
+    assert_eq!(look(&mut follower), "");
+    // A minute later the first name is given up.
+    let old = follower.reader.others.get_mut(&bench.path("")).unwrap();
+    old.missing_since = Instant::now().checked_sub(GONE_AFTER * 2);
+    assert!(!old.is_gone(), "somebody may still write to it");
+    old.grew = Instant::now().checked_sub(GONE_AFTER * 2).unwrap();
+    assert!(old.is_gone());
+    assert_eq!(look(&mut follower), "");
+    assert!(!follower.reader.others.contains_key(&bench.path("")));
+    OpenOptions::new().append(true).open(renamed).unwrap().write_all(b"two\n").unwrap();
+    assert_eq!(look(&mut follower), "two\n");
+}
+
+#[test]
+fn a_deleted_log_that_a_pattern_found_is_kept_while_it_grows() {
+    let bench = Bench::new("one\n");
+    let plan = Plan {
+        inputs: Vec::new(),
+        patterns: Vec::new(),
+        service: None,
+        from: FollowFrom::Start,
+        known: BTreeMap::new(),
+        last_run_ms: None,
+        numbers: Arc::new(AtomicUsize::new(0)),
+    };
+    let (sender, _receiver) = sync_channel(1000);
+    let mut file = Followed::new(0, bench.path(""), true, FollowFrom::Start, &plan);
+    let mut reader = Follower::new(plan, sender).reader;
+    file.poll(&mut reader).unwrap();
+    let mut writer = OpenOptions::new().append(true).open(bench.path("")).unwrap();
+    std::fs::remove_file(bench.path("")).unwrap();
+    let long_ago = Instant::now().checked_sub(GONE_AFTER * 2).unwrap();
+    (file.missing_since, file.grew) = (Some(long_ago), long_ago);
+    assert!(file.is_gone());
+    writer.write_all(b"two\n").unwrap();
+    file.poll(&mut reader).unwrap();
+    assert!(!file.is_gone());
+}
+
+#[test]
+fn a_log_and_a_link_to_it_are_one_file() {
+    let mut bench = Bench::new("");
+    std::os::unix::fs::symlink(bench.path(""), bench.folder.path().join("latest.log")).unwrap();
+    bench.start_pattern(FollowFrom::End, "*.log");
+    bench.append("", "one\n");
+    bench.expect(&["one"]);
+    a_while();
+    bench.stop();
+    bench.append("", "two\n");
+    bench.start_pattern(FollowFrom::End, "*.log");
+    bench.expect(&["two"]);
+    a_while();
+    bench.stop();
+}
+
+#[test]
+fn a_copy_of_what_was_read_is_not_read_again() {
+    for (before, after) in [(lines("before", 50), lines("after", 50)), (lines("before", 1), lines("after", 1))] {
+        let mut bench = Bench::started("", FollowFrom::End);
+        bench.append("", &format!("{}\n", before.join("\n")));
+        std::fs::copy(bench.path(""), bench.path(".bak")).unwrap();
+        bench.append("", &format!("{}\n", after.join("\n")));
+        expect_all(&mut bench, &[before, after].concat());
+        bench.rename("", ".1");
+        bench.append("", "new\n");
+        bench.expect(&["new"]);
+        bench.stop();
+        bench.rename(".1", ".2");
+        bench.rename("", ".1");
+        bench.append("", "newer\n");
+        bench.start(FollowFrom::End);
+        bench.expect(&["newer"]);
+        bench.stop();
+        assert_eq!(bench.said("rotated while nobody looked"), 0);
+    }
+}
+
+#[test]
+fn what_is_rotated_beside_the_target_of_a_link_is_found() {
+    let mut bench = Bench::new("");
+    let (pods, links) = (bench.folder.path().join("pods"), bench.folder.path().join("containers"));
+    std::fs::create_dir(&pods).unwrap();
+    std::fs::create_dir(&links).unwrap();
+    let target = pods.join("0.log");
+    let append = |text: &str| {
+        let file = OpenOptions::new().append(true).create(true).open(&target);
+        file.unwrap().write_all(text.as_bytes()).unwrap();
+    };
+    append("");
+    std::os::unix::fs::symlink("../pods/0.log", links.join("web.log")).unwrap();
+    bench.start_pattern(FollowFrom::End, "containers/*.log");
+    append("one\n");
+    bench.expect(&["one"]);
+    bench.stop();
+    append("two\n");
+    std::fs::rename(&target, pods.join("0.log.20261129-121212")).unwrap();
+    append("three\n");
+    std::fs::rename(&target, pods.join("0.log.20261129-131313")).unwrap();
+    append("four\n");
+    bench.start_pattern(FollowFrom::End, "containers/*.log");
+    bench.expect(&["two", "three", "four"]);
+    bench.stop();
+}
+
+#[test]
+fn a_file_that_cannot_be_read_at_first_begins_where_its_end_was() {
+    // What stands in the way here is a folder; where it is the rights, the file itself is there all the time.
+    let mut bench = Bench::new("other\n");
+    std::fs::create_dir(bench.path(".named")).unwrap();
+    let input = |suffix| Input { path: Some(bench.path(suffix)), service: "s".to_owned() };
+    let inputs = vec![input(""), input(".named")];
+    bench.start_with(FollowFrom::End, inputs, Vec::new());
+    std::thread::sleep(POLL_INTERVAL * 3);
+    std::fs::remove_dir(bench.path(".named")).unwrap();
+    bench.append(".made", "one\n");
+    bench.rename(".made", ".named");
+    bench.expect(&["one"]);
+    bench.stop();
+}
+
+#[test]
+fn lines_that_came_before_a_file_could_be_read_are_not_skipped() {
+    let bench = Bench::new("old\n");
+    let (sender, receiver) = sync_channel(1000);
+    let input = Input { path: Some(bench.path("")), service: "s".to_owned() };
+    let plan = Plan {
+        inputs: vec![input],
+        patterns: Vec::new(),
+        service: None,
+        from: FollowFrom::End,
+        known: BTreeMap::new(),
+        last_run_ms: None,
+        numbers: Arc::new(AtomicUsize::new(1)),
+    };
+    let mut follower = Follower::new(plan, sender);
+    let identity = Identity::of(&std::fs::metadata(bench.path("")).unwrap());
+    // As the first look leaves it that may not read: nobody can take the right from root, as which tests may run.
+    follower.reader.others.get_mut(&bench.path("")).unwrap().unread = Some((identity, 4));
+    bench.append("", "one\n");
+    follower.poll().unwrap();
+    let texts = receiver.try_iter().filter_map(|message| match message {
+        Message::Lines { text, .. } => Some(text),
+        _ => None,
+    });
+    assert_eq!(texts.collect::<Vec<_>>(), [b"one\n"]);
+}
+
+#[test]
+fn a_pattern_that_matches_nothing_says_so_once() {
+    let mut bench = Bench::new("");
+    let globs = ["*.log", "*.nothing"].map(|name| Glob::new(&format!("{}/{name}", bench.folder.path().display())));
+    bench.start_with(FollowFrom::End, Vec::new(), globs.map(Option::unwrap).to_vec());
+    a_while();
+    bench.stop();
+    assert_eq!((bench.said("no file has such a name yet"), bench.said("*.nothing")), (1, 1));
 }

@@ -48,7 +48,7 @@ fn wherever_a_crash_tears_the_journal_a_batch_and_its_position_are_there_togethe
     drop(journal);
     let whole = std::fs::read(folder.path().join(NAME)).unwrap();
     for length in 0..=whole.len() {
-        let live = Live::restore(&whole[..length]).unwrap();
+        let (live, _) = Live::restore(&whole[..length]).unwrap();
         let offset = live.paths.get("/log/access.log").map_or(0, |state| state.files[0].offset);
         assert_eq!(offset, 100 * live.unanswered.len() as u64, "torn at {length}");
     }
