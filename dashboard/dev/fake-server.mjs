@@ -722,7 +722,7 @@ function serveFile(path, response) {
       (m) => `'sha256-${createHash('sha256').update(m[1]).digest('base64')}'`,
     );
     headers['content-security-policy'] =
-      `default-src 'none'; script-src 'self' ${hashes.join(' ')}; style-src 'self'; style-src-attr 'unsafe-inline'; img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'`;
+      `default-src 'none'; script-src 'self' ${hashes.join(' ')}; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'`;
   }
   response.writeHead(found ? 200 : 404, headers);
   response.end(body);

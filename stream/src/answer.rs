@@ -105,7 +105,7 @@ impl Answers {
         of_services: Option<(&[String], &BTreeMap<String, ServiceFacets>)>,
     ) -> Result<Vec<u8>, ApiError> {
         let (window, origin) = (answer.question().window, answer.origin());
-        let elapsed_s = window.elapsed_s(self.clock.now_ms());
+        let elapsed_s = window.elapsed_s(self.clock.now_ms(), answer.newest().known_ms());
         let groups = answer.into_groups(self.limits.groups_max);
         let row = |group| {
             let facets = of_services.map(|(_, facets)| facets);
@@ -338,7 +338,7 @@ impl Serialize for Row<'_> {
                 map.serialize_entry("first_seen_ms", &first_ms)?;
                 map.serialize_entry("last_seen_ms", &last_ms)?;
             }
-            None => map.serialize_entry("last_seen_ms", &self.group.last_seen_ms)?,
+            None => map.serialize_entry("last_seen_ms", &self.group.last_seen.known_ms())?,
         }
         if let Some(facets) = self.facets {
             let none = ServiceFacets::default();

@@ -79,9 +79,7 @@ impl Reader<'_> {
         if self.filters.env.iter().any(|allowed| allowed == env) || self.filters.env.is_empty() {
             return Ok(Filters { env: vec![env.to_owned()], ..self.filters.clone() });
         }
-        let message = format!(
-            "`env:{env}` is not among the environments of `env`; leave `env` out, or use a key that may read it"
-        );
+        let message = format!("`env:{env}` is not what this key may read; use a key that may");
         Err(ApiError::forbidden(message))
     }
 

@@ -303,7 +303,7 @@ async fn sample(answers: &Answers, place: Place, filters: Filters) -> Result<Sam
     let task = tokio::spawn(async move {
         let mut snapshot = pool.begin_with("begin isolation level repeatable read, read only").await?;
         set_statement_timeout(&mut snapshot, time_max).await?;
-        sampled::refuse_gone(&mut snapshot, place.project, place.all.from_s * 1000).await?;
+        sampled::refuse_gone(&mut snapshot, place.project, place.all.from_s * 1000, place.all.to_s * 1000).await?;
         let mut sample = Sample::default();
         for is_selected in [true, false] {
             let rows = selection(place, &filters, is_selected).build().fetch_all(&mut *snapshot).await?;

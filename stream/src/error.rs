@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use axum::Json;
-use axum::http::header::RETRY_AFTER;
+use axum::http::header::{CONNECTION, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -83,8 +83,21 @@ impl IntoResponse for ApiError {
         let retry_after = self.retry_after_s.map(HeaderValue::from);
         let body = Json(json!({"error": {"code": self.code, "message": self.message}}));
         let mut response = (self.status, body).into_response();
+        let headers = response.headers_mut();
         if let Some(seconds) = retry_after {
-            response.headers_mut().insert(RETRY_AFTER, seconds);
+            headers.insert(RETRY_AFTER, seconds);
+        }
+        match self.status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            // The only thing to be upgraded to (RFC 9110, section 15.5.22; RFC 6455, section 4.4).
+            StatusCode::UPGRADE_REQUIRED => {
+                headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+                headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+                headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            }
+            _ => {}
         }
         // The layer that knows the request id writes the body again with it.
         response.extensions_mut().insert(self);

@@ -3,7 +3,7 @@
 //! Arrives: an [`EventsQuery`]. Leaves: a page of events and a cursor for the next. Promises: pages line up without
 //! repetition or hole, also while events arrive; a page ends early, with a cursor, when its time is over. Text and
 //! labels are bound parameters. Does not: include what is not committed yet, or claim completeness where only a sample
-//! was kept: `sampled` and each event's `weight` say so.
+//! was kept: `sampled` and each event's `weight` say so, and `kept_from_ms` where the range begins before what is kept.
 //!
 //! With the first page come the counts: how many requests match, of how many, and their durations, each event by its weight.
 //! They cost one pass over the range; when that takes too long they are `null`, and the page is there all the same.
@@ -28,7 +28,7 @@ use crate::history::set_statement_timeout;
 use crate::position;
 use crate::query::EventsQuery;
 use crate::rows::Rows;
-use crate::sampled::{push_filters, push_range};
+use crate::sampled::{gone_until, push_filters, push_range};
 
 /// A page of events as JSON, the first with its counts. Must run to its end, like [`crate::history::read`].
 pub async fn search(
@@ -37,13 +37,23 @@ pub async fn search(
     query: &EventsQuery,
     time_max: Duration,
 ) -> Result<Value, SearchError> {
-    let mut answer = page(pool, project, query, time_max).await?;
-    let counts = if query.cursor.is_none() { counts(pool, project, query, time_max).await } else { None };
-    let Counts { matched, total, durations } = counts.unwrap_or_default();
-    answer["matched"] = matched.into();
-    answer["total"] = total.into();
-    answer["duration_histogram"] = durations.map_or(Value::Null, |durations| Rows::of(&[&durations]).one_to_json());
-    Ok(answer)
+    let after = query.cursor.as_deref().map(Cursor::parse);
+    let after = after.map(|cursor| cursor.ok_or(SearchError::Cursor)).transpose()?;
+    let page = page(pool, project, query, after.map(|after| after.place), time_max).await?;
+    let counts = if after.is_none() { counts(pool, project, query, time_max).await } else { None };
+    let Counts { matched, total, durations, sampled } = counts.unwrap_or_default();
+    // Of the whole answer: later pages say what the first one found out.
+    let sampled = after.map_or(sampled, |after| after.sampled) || page.kept_from_ms.is_some();
+    let next = page.next.map(|place| Cursor { place, sampled });
+    Ok(json!({
+        "events": page.events,
+        "next_cursor": next.map(|next| next.to_string()),
+        "sampled": sampled,
+        "kept_from_ms": page.kept_from_ms,
+        "matched": matched,
+        "total": total,
+        "duration_histogram": durations.map_or(Value::Null, |durations| Rows::of(&[&durations]).one_to_json()),
+    }))
 }
 
 /// The newest kept event of a trace, as far as it can be found in time.
@@ -53,26 +63,25 @@ pub async fn newest_of_trace(
     query: &EventsQuery,
     time_max: Duration,
 ) -> Result<Option<Value>, SearchError> {
-    let found = page(pool, project, query, time_max).await?;
-    Ok(found["events"].as_array().and_then(|events| events.first()).cloned())
+    let page = page(pool, project, query, None, time_max).await?;
+    Ok(page.events.into_iter().next())
 }
 
 async fn page(
     pool: &PgPool,
     project: ProjectId,
     query: &EventsQuery,
+    after: Option<Place>,
     time_max: Duration,
-) -> Result<Value, SearchError> {
+) -> Result<Page, SearchError> {
     let started = Instant::now();
     let mut page = Page::default();
-    let mut before = match &query.cursor {
-        Some(cursor) => Place::parse(cursor).ok_or(SearchError::Cursor)?,
-        None => Place::before(query.to_ms * 1000),
-    };
+    let mut before = after.unwrap_or_else(|| Place::before(query.to_ms * 1000));
     let from_us = query.from_ms * 1000;
     let mut width_us = SLICE_US_MIN;
     let mut transaction = pool.begin_with("begin isolation level repeatable read, read only").await?;
     set_statement_timeout(&mut transaction, time_max).await?;
+    page.kept_from_ms = gone_until(&mut transaction, project, query.from_ms, query.to_ms).await?;
     while before.is_after(from_us) {
         let slice_us = before.ts_us.saturating_sub(width_us).max(from_us);
         let wanted = query.limit - page.events.len();
@@ -92,15 +101,23 @@ async fn page(
         }
     }
     transaction.commit().await?;
-    Ok(page.into_json())
+    Ok(page)
 }
 
 /// What a page is a part of.
-#[derive(Default)]
 struct Counts {
     matched: Option<u64>,
     total: Option<u64>,
     durations: Option<Histogram>,
+    /// Whether any event that matches stands for more than itself.
+    sampled: bool,
+}
+
+impl Default for Counts {
+    /// Not counted: then nobody claims that everything was kept.
+    fn default() -> Self {
+        Self { matched: None, total: None, durations: None, sampled: true }
+    }
 }
 
 /// A transaction of its own: when it takes too long the page must not suffer.
@@ -126,7 +143,7 @@ async fn read_counts(
     let mut sql = QueryBuilder::new(
         "select case when is_match and duration_us is not null
                 then round(duration_us::numeric, 3 - floor(log(greatest(duration_us, 1)::double precision))::int)::bigint end,
-            is_match, sum(weight)::double precision
+            is_match, sum(weight)::double precision, bool_or(weight <> 1)
         from (select duration_us, weight, coalesce(true",
     );
     push_matches(&mut sql, query);
@@ -135,17 +152,19 @@ async fn read_counts(
     sql.push(") seen group by 1, 2");
     let rows = sql.build().fetch_all(&mut *transaction).await?;
     transaction.commit().await?;
-    let (mut matched, mut total, mut durations) = (0.0, 0.0, Histogram::new());
+    let (mut matched, mut total, mut durations, mut sampled) = (0.0, 0.0, Histogram::new(), false);
     for row in &rows {
         let (duration_us, is_match): (Option<i64>, bool) = (row.try_get(0)?, row.try_get(1)?);
         let weight: f64 = row.try_get(2)?;
         total += weight;
         matched += if is_match { weight } else { 0.0 };
+        sampled |= is_match && row.try_get::<bool, _>(3)?;
         if let Some(us) = duration_us {
             durations.record_n(us.unsigned_abs(), weight.round() as u64);
         }
     }
-    Ok(Counts { matched: Some(matched.round() as u64), total: Some(total.round() as u64), durations: Some(durations) })
+    let (matched, total) = (Some(matched.round() as u64), Some(total.round() as u64));
+    Ok(Counts { matched, total, durations: Some(durations), sampled })
 }
 
 /// Why there is no page.
@@ -176,25 +195,25 @@ impl SearchError {
 struct Page {
     events: Vec<Value>,
     next: Option<Place>,
-    sampled: bool,
+    /// Events of the range that ended earlier were counted and are not kept any more.
+    kept_from_ms: Option<i64>,
 }
 
 impl Page {
     fn push(&mut self, row: &PgRow, project: ProjectId) -> Result<Place, sqlx::Error> {
         let place = Place::of(row)?;
         let weight: f32 = row.try_get("weight")?;
-        self.sampled |= weight != 1.0;
         self.events.push(event(row, place, weight, project)?);
         Ok(place)
     }
+}
 
-    fn into_json(self) -> Value {
-        json!({
-            "events": self.events,
-            "next_cursor": self.next.map(|place| place.to_string()),
-            "sampled": self.sampled,
-        })
-    }
+/// Where the next page goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Cursor {
+    place: Place,
+    /// As the first page found it.
+    sampled: bool,
 }
 
 /// Where an event lies in the order of the answer; total, because the last three are unique.
@@ -225,25 +244,36 @@ impl Place {
             index: row.try_get("event_index")?,
         })
     }
+}
 
+impl Cursor {
     fn parse(text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let text = str::from_utf8(&bytes).ok()?;
         let mut parts = text.split('.');
-        let place = Self {
+        let place = Place {
             ts_us: parts.next()?.parse().ok()?,
             partition: parts.next()?.parse().ok()?,
             offset: parts.next()?.parse().ok()?,
             index: parts.next()?.parse().ok()?,
         };
+        let sampled = match parts.next() {
+            None => false,
+            Some(SAMPLED) => true,
+            Some(_) => return None,
+        };
         let in_range = (0..=YEAR_9999_US).contains(&place.ts_us);
-        (parts.next().is_none() && in_range).then_some(place)
+        (parts.next().is_none() && in_range).then_some(Self { place, sampled })
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for Cursor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = format!("{}.{}.{}.{}", self.ts_us, self.partition, self.offset, self.index);
+        let Place { ts_us, partition, offset, index } = self.place;
+        let mut text = format!("{ts_us}.{partition}.{offset}.{index}");
+        if self.sampled {
+            text = format!("{text}.{SAMPLED}");
+        }
         f.write_str(&URL_SAFE_NO_PAD.encode(text))
     }
 }
@@ -332,6 +362,8 @@ fn hex(bytes: Option<Vec<u8>>) -> Option<String> {
 const COUNT_TIME_MAX: Duration = Duration::from_secs(3);
 const SLICE_US_MIN: i64 = 30_000_000;
 const SLICE_US_MAX: i64 = 86_400_000_000;
+/// Last part of a cursor.
+const SAMPLED: &str = "s";
 const YEAR_9999_US: i64 = 253_402_300_799_000_000;
 
 #[cfg(test)]
@@ -341,9 +373,12 @@ mod tests {
     #[test]
     fn a_cursor_reads_back_and_nonsense_is_refused() {
         let place = Place { ts_us: 1_795_183_203_123_456, partition: 3, offset: 99, index: 7 };
-        assert_eq!(Place::parse(&place.to_string()), Some(place));
+        for sampled in [false, true] {
+            let cursor = Cursor { place, sampled };
+            assert_eq!(Cursor::parse(&cursor.to_string()), Some(cursor));
+        }
         for nonsense in ["", "abc", "MS4yLjM", "MS4yLjMuNC41", "LTEuMC4wLjA"] {
-            assert_eq!(Place::parse(nonsense), None, "{nonsense}");
+            assert_eq!(Cursor::parse(nonsense), None, "{nonsense}");
         }
     }
 }

@@ -7,6 +7,8 @@
 //!
 //! ```text
 //! sums    steps of half an hour, read whole once a minute, their newest minute every time; and what is usual
+//! usual   of the hour before without the trouble in it
+//! held    what is usual while something is found: as it was before
 //! causes  only of what is wrong: the route, host or version with most of the excess, and the release before it
 //! covered by which alert; and what only an alert has found
 //! ```
@@ -15,7 +17,11 @@ mod causes;
 
 mod covered;
 
+mod held;
+
 mod sums;
+
+mod usual;
 
 use std::sync::Arc;
 
@@ -29,12 +35,12 @@ use std::time::Duration;
 
 use self::causes::{After, Causes, Place};
 use self::covered::Alert;
+use self::held::Held;
 use self::sums::{Service, ServiceKey, Sums, UsualKind, UsualWindow};
 use crate::alerts;
 use crate::answer::Answers;
 use crate::error::ApiError;
 use crate::labels::Filters;
-use crate::names;
 use crate::query::{BUCKET_S, FindingsQuery};
 use crate::verdict::{self, Kind, Scope, Verdict};
 use crate::words;
@@ -63,6 +69,7 @@ struct Known {
     report: Option<Arc<Report>>,
     sums: Option<Sums>,
     causes: causes::Remembered,
+    held: Held,
 }
 
 /// All there is to say at one moment.
@@ -120,12 +127,16 @@ impl Findings {
         let to_s = (at_ms - STRAGGLERS_MS).div_euclid(BUCKET_S * 1000) * BUCKET_S;
         let sums = match known.sums.take() {
             Some(sums) if sums.can_go_on(to_s) => sums.go_on(&self.answers, project, &filters, to_s).await?,
-            _ => Sums::of_the_present(&self.answers, project, &filters, to_s).await?,
+            _ => {
+                known.held = std::mem::take(&mut known.held).until(to_s);
+                Sums::of_the_present(&self.answers, project, &filters, to_s, &known.held).await?
+            }
         };
         let scope = Scope { step_s: BUCKET_S, judged: JUDGED_STEPS, remembered: REMEMBERED_STEPS };
         let mut findings = judge_all(&sums, scope);
         self.cover(project, &sums, scope, Some(at_ms), &mut findings).await;
         self.causes.explain(project, &sums, &mut findings, &mut known.causes).await;
+        known.held.hold(&sums, &findings);
         let report = Arc::new(Report::new(at_ms, to_s - JUDGED_STEPS as i64 * BUCKET_S, &sums, findings));
         known.sums = Some(sums);
         known.report = Some(Arc::clone(&report));
@@ -223,6 +234,11 @@ fn sort(findings: &mut [Finding]) {
 }
 
 impl Finding {
+    /// Nothing but an alert says so.
+    fn is_alone(&self) -> bool {
+        self.alert.as_ref().is_some_and(|alert| alert.is_alone)
+    }
+
     fn per_second(&self) -> f64 {
         let seconds = (self.verdict.until_s - self.verdict.since_s).max(1);
         self.verdict.affected as f64 / seconds as f64
@@ -264,10 +280,19 @@ impl Finding {
                 Kind::Silent => format!("{over} of silence"),
             };
         }
-        if let Some(Alert { name, is_alone: true, .. }) = &self.alert {
-            return format!("the alert “{}” fires", names::isolated(name));
-        }
         let (value, usual) = (self.value(), self.usual_value().unwrap_or_default());
+        // Which alert is said elsewhere; that this is unusual is not what it said.
+        if let Some(Alert { is_alone: true, seen, .. }) = &self.alert {
+            return match (seen, kind, value) {
+                (_, Kind::Silent, _) => format!("no requests for {lasted}"),
+                (Some(seen), _, _) => seen.clone(),
+                (None, Kind::Failing, value) => {
+                    format!("{} of requests fail", words::share(value.unwrap_or_default()))
+                }
+                (None, Kind::Slower, Some(p99_ms)) => format!("p99 is {}", words::latency(p99_ms)),
+                (None, Kind::Slower, None) => "slower than its limit".to_owned(),
+            };
+        }
         match (kind, value) {
             (Kind::Failing, value) => {
                 format!("{} of requests fail, usually {}", words::share(value.unwrap_or_default()), words::share(usual))

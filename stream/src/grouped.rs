@@ -21,8 +21,11 @@ use crate::labels::{Dimension, Filters, GroupBy, GroupKey, Labels, Source};
 use crate::metrics;
 use crate::query::{BUCKET_S, Window};
 
+mod seen;
+
 mod sums;
 
+pub use seen::Seen;
 pub use sums::Sums;
 
 /// A question about the rollups.
@@ -48,9 +51,16 @@ impl Question {
 
     /// Whether nothing below a service is asked for: then its versions, added up, know as much as its series.
     pub fn is_of_whole_services(&self) -> bool {
-        let asks = |dimension| self.filters.mentions(dimension) || self.group_by.has(dimension);
-        let below = [Dimension::Route, Dimension::Method, Dimension::Status, Dimension::Version, Dimension::Host];
-        !self.statuses && !below.into_iter().any(asks)
+        !self.statuses && self.filters_whole_services() && self.groups_whole_services()
+    }
+
+    /// Whether of each service and environment either everything takes part or nothing.
+    pub fn filters_whole_services(&self) -> bool {
+        !BELOW_A_SERVICE.into_iter().any(|dimension| self.filters.mentions(dimension))
+    }
+
+    fn groups_whole_services(&self) -> bool {
+        !BELOW_A_SERVICE.into_iter().any(|dimension| self.group_by.has(dimension))
     }
 }
 
@@ -88,8 +98,8 @@ pub struct Group {
     pub key: GroupKey,
     /// By first second of the step; only steps with requests.
     pub steps: BTreeMap<i64, Figures>,
-    /// When its newest request ended, as exactly as is known: to the second while live, else to the bucket.
-    pub last_seen_ms: i64,
+    /// When its newest request of the window ended.
+    pub last_seen: Seen,
     /// When its first request ever ended, and its last: known of versions and hosts.
     pub seen_ms: Option<(i64, i64)>,
 }
@@ -106,7 +116,7 @@ impl Group {
         for (at, figures) in other.steps {
             self.steps.entry(at).or_default().merge(&figures);
         }
-        self.last_seen_ms = self.last_seen_ms.max(other.last_seen_ms);
+        self.last_seen = self.last_seen.or(other.last_seen);
         if let Some((first_ms, last_ms)) = other.seen_ms {
             self.learn_seen(first_ms, last_ms);
         }
@@ -156,7 +166,7 @@ pub struct Grouped {
     by_key: HashMap<GroupKey, usize>,
     by_series: HashMap<Vec<u8>, Option<usize>>,
     envs: BTreeSet<String>,
-    newest_event_ms: Option<i64>,
+    newest: Seen,
     origin: Origin,
     bytes: usize,
     bytes_max: usize,
@@ -233,7 +243,7 @@ impl Grouped {
             by_key: HashMap::default(),
             by_series: HashMap::default(),
             envs: BTreeSet::new(),
-            newest_event_ms: None,
+            newest: Seen::NEVER,
             origin: Origin::default(),
             bytes: 0,
             bytes_max,
@@ -260,16 +270,15 @@ impl Grouped {
             return group;
         }
         self.bytes += 2 * key.memory_bytes() + size_of::<Group>();
-        self.groups.push(Group { key: key.clone(), steps: BTreeMap::new(), last_seen_ms: i64::MIN, seen_ms: None });
+        self.groups.push(Group { key: key.clone(), steps: BTreeMap::new(), last_seen: Seen::NEVER, seen_ms: None });
         self.by_key.insert(key.clone(), self.groups.len() - 1);
         self.groups.len() - 1
     }
 
-    /// Adds a stored row. `now_ms` caps "last seen": its last ten seconds may not be over yet.
-    pub fn add_piece(&mut self, group: usize, status: u16, piece: Piece<'_>, now_ms: i64) -> Result<(), PourError> {
+    /// Adds a stored row.
+    pub fn add_piece(&mut self, group: usize, status: u16, piece: Piece<'_>) -> Result<(), PourError> {
         let Some(step) = self.question.window.step_of(piece.bucket_s) else { return Ok(()) };
-        let seen_ms = ((piece.last_s + BUCKET_S) * 1000 - 1).min(now_ms);
-        let cell = self.cell(group, step, seen_ms);
+        let cell = self.cell(group, step, Seen::within(piece.last_s, BUCKET_S));
         let before = cell.memory_bytes();
         cell.add(status, piece.count, piece.errors, &Default::default());
         if let Some((bytes, totals)) = piece.latency {
@@ -282,7 +291,7 @@ impl Grouped {
     /// Adds a kept event of a series that passes the filters, which stands for `weight` of them.
     pub fn add_kept(&mut self, group: usize, kept: &Kept) -> Result<(), PourError> {
         let Some(step) = self.question.window.step_of(bucket_of(kept.ended_ms.div_euclid(1000))) else { return Ok(()) };
-        let cell = self.cell(group, step, kept.ended_ms);
+        let cell = self.cell(group, step, Seen::at(kept.ended_ms));
         let before = cell.memory_bytes();
         cell.add(kept.status, kept.weight, if kept.error { kept.weight } else { 0 }, &Default::default());
         if let Some(duration_us) = kept.duration_us {
@@ -321,12 +330,12 @@ impl Grouped {
     /// Adds what a live frame says about the question.
     pub fn add_frame(&mut self, frame: &LiveFrame) -> Result<(), PourError> {
         for cell in cells_of(frame, self.question.project) {
-            self.add_cell(cell, frame.newest_received_ms)?;
+            self.add_cell(cell)?;
         }
         Ok(())
     }
 
-    fn add_cell(&mut self, cell: &LiveCell, newest_received_ms: i64) -> Result<(), PourError> {
+    fn add_cell(&mut self, cell: &LiveCell) -> Result<(), PourError> {
         let Ok(series) = SeriesKey::parse(&cell.series).and_then(|key| key.decode()) else {
             metrics::live_cell_unreadable();
             return Ok(());
@@ -344,17 +353,22 @@ impl Grouped {
         };
         let Some(group) = group else { return Ok(()) };
         let Some(step) = self.question.window.step_of(bucket_of(cell.slot_s)) else { return Ok(()) };
-        let figures = self.cell(group, step, seen_ms(cell, newest_received_ms));
+        // No finer than it will be known once it is stored: it must not go back with a flush.
+        let seen = match self.learns_newest() {
+            true => seen_at(cell),
+            false => Seen::within(bucket_of(cell.slot_s), BUCKET_S),
+        };
+        let figures = self.cell(group, step, seen);
         let before = figures.memory_bytes();
         figures.add(labels.status, cell.count, cell.errors, &cell.histogram);
         let grown = figures.memory_bytes().saturating_sub(before);
         self.grow(grown)
     }
 
-    fn cell(&mut self, group: usize, step: i64, seen_ms: i64) -> &mut Figures {
-        self.newest_event_ms = self.newest_event_ms.max(Some(seen_ms));
+    fn cell(&mut self, group: usize, step: i64, seen: Seen) -> &mut Figures {
+        self.newest = self.newest.or(seen);
         let group = &mut self.groups[group];
-        group.last_seen_ms = group.last_seen_ms.max(seen_ms);
+        group.last_seen = group.last_seen.or(seen);
         let figures = group.steps.entry(step).or_default();
         self.bytes += if figures.count == 0 { figures.memory_bytes() + 32 } else { 0 };
         figures
@@ -381,8 +395,34 @@ impl Grouped {
     }
 
     /// When the newest counted request ended.
-    pub fn newest_event_ms(&self) -> Option<i64> {
-        self.newest_event_ms
+    pub fn newest(&self) -> Seen {
+        self.newest
+    }
+
+    /// Whether [`Grouped::learn_newest`] has something to say about the groups.
+    fn learns_newest(&self) -> bool {
+        self.question.filters_whole_services() && self.question.groups_whole_services()
+    }
+
+    /// When the newest request of each environment and service ended, of all of them, whatever the window: says to the millisecond
+    /// what stored rows say to ten seconds. Nothing to learn where only a part of a service takes part.
+    pub fn learn_newest<'a>(&mut self, newest: impl IntoIterator<Item = (&'a str, &'a str, i64)>) {
+        let (mut by_group, mut of_all) = (HashMap::<usize, i64>::default(), None);
+        for (env, service, newest_ms) in newest {
+            let labels = Labels { env, service, route: "", method: "", status: 0, version: "", host: "" };
+            if !self.question.filters.matches(&labels) {
+                continue;
+            }
+            of_all = of_all.max(Some(newest_ms));
+            if self.learns_newest()
+                && let Some(&group) = self.by_key.get(&self.question.group_by.key_of(&labels))
+            {
+                let of_group = by_group.entry(group).or_insert(newest_ms);
+                *of_group = newest_ms.max(*of_group);
+            }
+        }
+        of_all.into_iter().for_each(|newest_ms| self.newest.settle(newest_ms));
+        by_group.into_iter().for_each(|(group, newest_ms)| self.groups[group].last_seen.settle(newest_ms));
     }
 
     /// Groups with requests, most requests first. Beyond `groups_max`, the smallest are one group `(other)`; its
@@ -400,7 +440,7 @@ impl Grouped {
         let mut groups: Vec<Group> = groups.into_iter().map(|(_, group)| group).collect();
         if groups.len() > groups_max {
             let other_key = self.question.group_by.other_key();
-            let mut other = Group { key: other_key, steps: BTreeMap::new(), last_seen_ms: i64::MIN, seen_ms: None };
+            let mut other = Group { key: other_key, steps: BTreeMap::new(), last_seen: Seen::NEVER, seen_ms: None };
             groups.split_off(groups_max - 1).into_iter().for_each(|group| other.absorb(group));
             // The rollup has a budget of its own and may have sent a group of the same name.
             match groups.iter_mut().find(|group| group.key.is_other()) {
@@ -424,10 +464,14 @@ pub fn bucket_of(second: i64) -> i64 {
     second.div_euclid(BUCKET_S) * BUCKET_S
 }
 
-/// When the newest request of a cell ended: within its second, and not after it was received.
-pub fn seen_ms(cell: &LiveCell, newest_received_ms: i64) -> i64 {
-    (cell.slot_s * 1000 + 999).min(newest_received_ms.max(cell.slot_s * 1000))
+/// When the newest request of a cell ended: within its second.
+pub fn seen_at(cell: &LiveCell) -> Seen {
+    Seen::within(cell.slot_s, 1)
 }
+
+/// What a service has more than one of.
+const BELOW_A_SERVICE: [Dimension; 5] =
+    [Dimension::Route, Dimension::Method, Dimension::Status, Dimension::Version, Dimension::Host];
 
 #[cfg(test)]
 mod tests;

@@ -165,6 +165,9 @@ pub async fn read(
             let mut reading = Reading { connection: &mut snapshot, tables, series, ids, horizons, now_ms };
             closed.begin(&cursors);
             pour_pieces(&mut reading, grouped, &parts, limits.rows_max, closed).await?;
+            if question.filters_whole_services() {
+                learn_newest(&mut snapshot, grouped).await?;
+            }
         }
     }
     snapshot.commit().await?;
@@ -336,6 +339,30 @@ async fn matching_facets(
         }
     }
     Ok(facets)
+}
+
+/// When the newest event of each service ended: every event is in exactly one version of its service.
+async fn learn_newest(connection: &mut PgConnection, grouped: &mut Grouped) -> Result<(), sqlx::Error> {
+    if grouped.newest().known_ms().is_none() {
+        return Ok(());
+    }
+    let Question { project, filters, .. } = grouped.question();
+    let rows = sqlx::query(
+        "select f.env, f.service, max(s.last_ms) from facet f join facet_seen s using (facet_id)
+        where f.project_id = $1 and f.kind = 'version'
+            and (cardinality($2::text[]) = 0 or f.env = any ($2))
+            and (cardinality($3::text[]) = 0 or f.service = any ($3))
+        group by 1, 2",
+    )
+    .bind(signed(project.0))
+    .bind(filters.env.clone())
+    .bind(filters.service.clone())
+    .fetch_all(connection)
+    .await?;
+    let newest = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)));
+    let newest: Vec<(&str, &str, i64)> = newest.collect::<Result<_, sqlx::Error>>()?;
+    grouped.learn_newest(newest);
+    Ok(())
 }
 
 /// Since when each level is complete.
@@ -651,7 +678,7 @@ async fn pour_statement(
         }
         let id: i64 = row.try_get(1)?;
         let Some(&(group, status)) = reading.series.get(&id) else { continue };
-        grouped.add_piece(group, status, piece_of(&row)?, reading.now_ms)?;
+        grouped.add_piece(group, status, piece_of(&row)?)?;
     }
     Ok(Some(seen))
 }

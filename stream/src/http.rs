@@ -41,7 +41,7 @@ use crate::query::{
 };
 use crate::session::{self, Gate};
 use crate::{
-    assets, books, cardinality, compare, differs, events, heatmap, keys, live, metrics, openapi, query, receipts,
+    assets, body, books, cardinality, compare, differs, events, heatmap, keys, live, metrics, openapi, query, receipts,
     rejects, releases, suggest, test_event, tickets,
 };
 
@@ -290,7 +290,7 @@ async fn receipt(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let viewer = service.gate().viewer(&headers).await?;
-    Parameters::of(&uri)?.only(&[])?;
+    Parameters::none(&uri)?;
     let Path(text) = path.map_err(|_| {
         ApiError::new(
             StatusCode::BAD_REQUEST,
@@ -363,7 +363,7 @@ async fn cardinality_of_routes(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let viewer = service.gate().viewer_of_project(&headers).await?;
-    Parameters::of(&uri)?.only(&[])?;
+    Parameters::none(&uri)?;
     let (pool, time_max) = (service.parts.pool.clone(), service.parts.limits.search_time_max);
     in_turn(&service, async move { cardinality::list(&pool, viewer.project, time_max).await }).await
 }
@@ -406,13 +406,8 @@ pub(crate) fn body_of<T: DeserializeOwned>(
     body: Result<Bytes, BytesRejection>,
     wanted: &'static str,
 ) -> Result<T, ApiError> {
-    let body = body.map_err(|rejected| match rejected.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "a body here is smaller than 4 KiB")
-        }
-        _ => ApiError::new(StatusCode::BAD_REQUEST, "invalid_body", "the body could not be read"),
-    })?;
-    serde_json::from_slice(&body).map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", wanted))
+    serde_json::from_slice(&body::bytes(body)?)
+        .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", wanted))
 }
 
 async fn elsewhere(method: Method, uri: Uri, headers: HeaderMap) -> Response {

@@ -12,17 +12,17 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use peep_chassis::ExposeSecret;
 use peep_chassis::keys::{self, NewKey, Origin, RecordsError, Scope, UsedKey, format};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::body::{self, Fields};
 use crate::error::ApiError;
-use crate::http::{Service, body_of};
+use crate::http::Service;
 use crate::query::Parameters;
 
 /// `GET /v1/keys`
 pub async fn list(State(service): State<Service>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
     let viewer = service.gate().manager(&headers).await?;
-    Parameters::of(&uri)?.only(&[])?;
+    Parameters::none(&uri)?;
     let pool = service.pool().clone();
     crate::http::in_turn(&service, async move {
         let rows = keys::list_used(&pool, viewer.project.0).await.map_err(refuse)?;
@@ -47,14 +47,29 @@ fn row(key: &UsedKey) -> Value {
     })
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Wanted {
     name: Option<String>,
-    scope: String,
+    scope: Scope,
     env: Option<String>,
-    #[serde(default)]
-    origins: Vec<String>,
+    origins: Vec<Origin>,
+}
+
+impl Wanted {
+    fn read(mut fields: Fields) -> Result<Self, ApiError> {
+        let (name, scope, env) = (fields.text("name")?, fields.text("scope")?, fields.text("env")?);
+        let origins = fields.texts("origins")?.unwrap_or_default();
+        fields.end()?;
+        let scope = match scope.as_deref().unwrap_or_default().parse() {
+            Ok(scope @ (Scope::Ingest | Scope::Read)) => scope,
+            _ => {
+                let why = "write `ingest` or `read`; admin keys are made with `peep key create`";
+                return Err(body::invalid("scope", why));
+            }
+        };
+        let origin = |text: &String| text.parse().map_err(|error| body::invalid("origins", &format!("{error}")));
+        let origins = origins.iter().map(origin).collect::<Result<_, _>>()?;
+        Ok(Self { name, scope, env, origins })
+    }
 }
 
 /// `POST /v1/keys`
@@ -64,17 +79,9 @@ pub async fn create(
     uri: Uri,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
-    let viewer = service.gate().manager(&headers).await?;
-    Parameters::of(&uri)?.only(&[])?;
-    let Wanted { name, scope, env, origins } = body_of(body, WANTED)?;
-    let scope = match scope.parse() {
-        Ok(scope @ (Scope::Ingest | Scope::Read)) => scope,
-        _ => return Err(invalid("`scope`: write `ingest` or `read`; admin keys are made with `peep key create`")),
-    };
-    let origin = |text: &String| -> Result<Origin, ApiError> {
-        text.parse().map_err(|error| invalid(format!("`origins`: {error}")))
-    };
-    let origins: Vec<Origin> = origins.iter().map(origin).collect::<Result<_, _>>()?;
+    let viewer = service.gate().changer(&headers).await?;
+    Parameters::none(&uri)?;
+    let Wanted { name, scope, env, origins } = Wanted::read(Fields::of(body, WANTED, body::invalid)?)?;
     let pool = service.pool().clone();
     // A task of its own: a key that was made and whose maker has left is at least in the list.
     let made = tokio::spawn(async move {
@@ -95,8 +102,8 @@ pub async fn revoke(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let viewer = service.gate().manager(&headers).await?;
-    Parameters::of(&uri)?.only(&[])?;
+    let viewer = service.gate().changer(&headers).await?;
+    Parameters::none(&uri)?;
     let not_found = || ApiError::new(StatusCode::NOT_FOUND, "key_not_found", "this project has no key of that id");
     let Ok(Path(id)) = id else { return Err(not_found()) };
     let id: u64 = id.parse().map_err(|_| not_found())?;
@@ -112,12 +119,8 @@ pub async fn revoke(
 fn refuse(error: RecordsError) -> ApiError {
     match error {
         RecordsError::Database(error) => ApiError::of_database(&error),
-        other => invalid(other.to_string()),
+        other => ApiError::new(StatusCode::BAD_REQUEST, "invalid_body", other.to_string()),
     }
-}
-
-fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> ApiError {
-    ApiError::new(StatusCode::BAD_REQUEST, "invalid_body", message)
 }
 
 const WANTED: &str =

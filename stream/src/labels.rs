@@ -66,6 +66,9 @@ pub enum Dimension {
 impl Dimension {
     /// All, as a message lists them.
     pub const NAMES: &'static str = "env, service, route, method, status, version, host";
+
+    /// Those of live views.
+    pub const NAMES_LIVE: &'static str = "env, service, route, method, status";
     /// The same as values.
     pub const ALL: [Dimension; 7] =
         [Self::Env, Self::Service, Self::Route, Self::Method, Self::Status, Self::Version, Self::Host];

@@ -26,6 +26,7 @@
 //! - [`prometheus`]: the same counts for a scraper;
 //! - [`openapi`]: all of it, described for programs;
 //! - [`assets`]: the dashboard;
+//! - [`body`]: what was sent, field by field;
 //! - [`error`], [`metrics`]: what is said when something is wrong, and what the service says about itself.
 //!
 //! Next station: `dashboard/lib/live/source`.
@@ -133,6 +134,8 @@ pub mod prometheus;
 pub mod openapi;
 
 pub mod assets;
+
+pub mod body;
 
 pub mod error;
 

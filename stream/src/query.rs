@@ -62,10 +62,14 @@ impl Window {
         inside.then(|| self.from_s + (second - self.from_s).div_euclid(self.step_s) * self.step_s)
     }
 
-    /// Seconds of it that have passed: what a rate divides by, so that an open last step does not look like a dip.
-    pub fn elapsed_s(&self, now_ms: i64) -> f64 {
-        let end_ms = (self.to_s * 1000).min(now_ms).max(self.from_s * 1000 + 1);
-        (end_ms - self.from_s * 1000) as f64 / 1000.0
+    /// Seconds of it that have passed: what a rate divides by, so that an open last step does not look like a dip. All of them when
+    /// it lies in the future, or when its newest event does by more than clocks differ.
+    pub fn elapsed_s(&self, now_ms: i64, newest_ms: Option<i64>) -> f64 {
+        let (from_ms, to_ms) = (self.from_s * 1000, self.to_s * 1000);
+        let newest_ms = newest_ms.unwrap_or(now_ms);
+        let is_ahead = now_ms <= from_ms || newest_ms > now_ms + CLOCKS_DIFFER_MS;
+        let end_ms = if is_ahead { to_ms } else { to_ms.min(now_ms.max(newest_ms)) };
+        (end_ms - from_ms).max(ELAPSED_MS_MIN) as f64 / 1000.0
     }
 }
 
@@ -319,7 +323,8 @@ impl LiveQuery {
             "since",
             "ticket",
         ])?;
-        let group_by = group_by(parameters)?.unwrap_or_else(|| GroupBy::new([Dimension::Service]));
+        let group_by = group_by_any_of(parameters, Dimension::NAMES_LIVE)?;
+        let group_by = group_by.unwrap_or_else(|| GroupBy::new([Dimension::Service]));
         if group_by.has(Dimension::Version) || group_by.has(Dimension::Host) {
             let why = "versions and hosts are counted with each flush and not live; ask `/v1/series`";
             return Err(ApiError::invalid_parameter("group_by", why));
@@ -577,11 +582,16 @@ fn status_filter(text: &str) -> Option<StatusFilter> {
 }
 
 fn group_by(parameters: &Parameters) -> Result<Option<GroupBy>, ApiError> {
+    group_by_any_of(parameters, Dimension::NAMES)
+}
+
+/// `names` are those to advise.
+fn group_by_any_of(parameters: &Parameters, names: &str) -> Result<Option<GroupBy>, ApiError> {
     let Some(text) = parameters.one("group_by")? else { return Ok(None) };
     if text.is_empty() {
         return Ok(Some(GroupBy::default()));
     }
-    let expected = || format!("write any of {}, separated by commas", Dimension::NAMES);
+    let expected = || format!("write any of {names}, separated by commas");
     let dimension = |name: &str| Dimension::from_name(name).ok_or_else(|| invalid("group_by", name, &expected()));
     let dimensions: Vec<Dimension> = text.split(',').map(dimension).collect::<Result<_, _>>()?;
     Ok(Some(GroupBy::new(dimensions)))
@@ -647,6 +657,10 @@ pub fn show_span(seconds: i64) -> String {
     }
 }
 
+/// A newest event that is further ahead is meant to be.
+const CLOCKS_DIFFER_MS: i64 = 10_000;
+/// A rate over less says nothing.
+const ELAPSED_MS_MIN: i64 = 1_000;
 const RANGE_DEFAULT_MS: i64 = 15 * 60_000;
 const FRESHNESS_RANGE_DEFAULT_MS: i64 = 86_400_000;
 const EVENTS_RANGE_DEFAULT_MS: i64 = 24 * 3_600_000;

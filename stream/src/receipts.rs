@@ -10,7 +10,9 @@
 //!
 //! A request that outgrew one record has the receipt of its last one; the others lie before it in the same partition.
 //!
-//! A receipt is no secret and no proof: it must name the asker's project, and says nothing about anybody else's events.
+//! A receipt is no secret and no proof: it must name the asker's project, and says nothing about anybody else's events. So the
+//! record itself is asked whose it is, or, when the log does not hold it any more, the books of its flush: where these have events
+//! of several projects, nobody can tell, and it is answered so (410).
 //!
 //! Receipts carry offsets of the log. When a log was replaced, an offset may exist in both; the newest wins.
 
@@ -137,6 +139,9 @@ struct Flush {
     records_unreadable: i64,
     rolled_up: i64,
     flushed_ms: i64,
+    accepted: i64,
+    /// When the log took its last record.
+    appended_ms: i64,
 }
 
 async fn find(
@@ -157,8 +162,15 @@ async fn find(
         snapshot.commit().await.map_err(database)?;
         return Ok(Fate::Pending { ahead: None, blocked });
     }
+    let mut is_anothers = false;
     for number in (newest.saturating_sub(GENERATIONS_MAX)..=newest).rev() {
         let place = position(number, receipt.offset);
+        // What the log holds is of the newest generation.
+        let owner = if number == newest { owner(events, receipt).await } else { Owner::Gone };
+        if owner == Owner::Another {
+            is_anothers = true;
+            continue;
+        }
         if place >= next {
             if in_log(events, receipt).await != InLog::Beyond {
                 snapshot.commit().await.map_err(database)?;
@@ -167,7 +179,7 @@ async fn find(
             continue;
         }
         if let Some(flush) = flush_of(&mut snapshot, receipt, place, now_ms).await.map_err(database)? {
-            let fate = settle(&mut snapshot, events, receipt, place, &flush).await?;
+            let fate = settle(&mut snapshot, events, receipt, place, &flush, owner).await?;
             snapshot.commit().await.map_err(database)?;
             return Ok(fate);
         }
@@ -178,7 +190,7 @@ async fn find(
     }
     snapshot.commit().await.map_err(database)?;
     // Beyond the end of every log there was, or of a time whose books are gone.
-    Err(if position(newest, receipt.offset) >= next { not_found() } else { expired() })
+    Err(if is_anothers || position(newest, receipt.offset) >= next { not_found() } else { expired() })
 }
 
 struct Cursor {
@@ -219,6 +231,48 @@ async fn in_log(events: Option<&Arc<dyn Log>>, receipt: &Receipt) -> InLog {
     }
 }
 
+/// Whose batch lies where a receipt says, as far as the log can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Ours,
+    /// Another project's, or a batch that was cut otherwise.
+    Another,
+    /// The log does not hold the record (any more), or it cannot be read.
+    Gone,
+    /// The log does not answer.
+    Unknown,
+}
+
+async fn owner(events: Option<&Arc<dyn Log>>, receipt: &Receipt) -> Owner {
+    let Some(log) = events else { return Owner::Gone };
+    if in_log(events, receipt).await != InLog::Kept {
+        return Owner::Gone;
+    }
+    let read = async {
+        let mut reader = log.reader(Partition(receipt.partition), Offset(receipt.offset)).await.ok()?;
+        reader.next(1, LOG_TIME_MAX).await.ok()
+    };
+    let records = tokio::time::timeout(LOG_TIME_MAX, read).await.ok().flatten().unwrap_or_default();
+    let Some(found) = records.first() else { return Owner::Unknown };
+    match record::open(&found.payload) {
+        Ok(opened) if found.offset.0 == receipt.offset => {
+            if opened.batches().any(|batch| is_meant(&batch, receipt)) {
+                Owner::Ours
+            } else {
+                Owner::Another
+            }
+        }
+        _ => Owner::Gone,
+    }
+}
+
+/// Whether a batch of a record is the one of a receipt.
+fn is_meant(batch: &record::Batch<'_>, receipt: &Receipt) -> bool {
+    let indices = batch.first_event..=batch.first_event.saturating_add(batch.header.event_count);
+    let last = receipt.share.map_or(0, |share| share.first_event.saturating_add(share.events));
+    batch.header.project == receipt.project && indices.contains(receipt.indices().start()) && last <= *indices.end()
+}
+
 /// The flush that took a record: mostly a recent one, and the books have a partition for each of hundreds of days.
 async fn flush_of(
     connection: &mut PgConnection,
@@ -229,7 +283,8 @@ async fn flush_of(
     for since_ms in [now_ms - RECENT_MS, 0] {
         let row = sqlx::query(
             "select from_offset, to_offset, dead_lettered, duplicate, records_unreadable, rolled_up,
-                floor(extract(epoch from recorded_at) * 1000)::bigint
+                floor(extract(epoch from recorded_at) * 1000)::bigint, accepted,
+                floor(extract(epoch from appended_at) * 1000)::bigint
             from ledger
             where log_partition = $1 and to_offset > $2 and appended_at >= to_timestamp($3::double precision / 1000)
             order by to_offset limit 1",
@@ -248,6 +303,8 @@ async fn flush_of(
             records_unreadable: row.try_get(4)?,
             rolled_up: row.try_get(5)?,
             flushed_ms: row.try_get(6)?,
+            accepted: row.try_get(7)?,
+            appended_ms: row.try_get(8)?,
         };
         if flush.from <= place {
             return Ok(Some(flush));
@@ -262,6 +319,7 @@ async fn settle(
     receipt: &Receipt,
     place: u64,
     flush: &Flush,
+    owner: Owner,
 ) -> Result<Fate, ApiError> {
     let database = |error: sqlx::Error| ApiError::of_database(&error);
     let flushed_ms = flush.flushed_ms;
@@ -273,6 +331,10 @@ async fn settle(
     let exceptions = flush.dead_lettered > 0 || flush.records_unreadable > 0;
     let letters = if exceptions { letters(connection, receipt, place).await.map_err(database)?? } else { Vec::new() };
     if letters.is_empty() {
+        if owner != Owner::Ours {
+            let accepted = accepted(connection, receipt, flush).await.map_err(database)?;
+            accepted.show_ours(flush, owner)?;
+        }
         let is_shown = all_exceptions_are_kept(connection, receipt, flush).await.map_err(database)?;
         return if is_shown { Ok(Fate::Applied { flushed_ms, letters }) } else { Err(expired()) };
     }
@@ -282,6 +344,49 @@ async fn settle(
         Some(false) => Fate::DeadLettered { flushed_ms, counted: "none", letters },
         None => Fate::DeadLettered { flushed_ms, counted: "unknown", letters },
     })
+}
+
+/// Events of a flush, by whom they were of.
+struct Accepted {
+    ours: i64,
+    /// Of peep's own probes, which have no receipts.
+    nobodys: i64,
+}
+
+/// What the books say of the flush; they go by minutes of the log and not by records. Those of a flush lie between the end of the
+/// one before and its own, as far as the log's clock did not step back.
+async fn accepted(connection: &mut PgConnection, receipt: &Receipt, flush: &Flush) -> Result<Accepted, sqlx::Error> {
+    let row = sqlx::query(
+        "select coalesce(sum(accepted) filter (where project_id = $1), 0)::bigint,
+            coalesce(sum(accepted) filter (where project_id = 0), 0)::bigint
+        from ledger_project
+        where project_id in ($1, 0) and log_partition = $2 and to_offset = $3
+            and minute >= coalesce(
+                (select max(appended_at) from ledger where log_partition = $2 and to_offset = $4
+                    and appended_at <= to_timestamp($5::double precision / 1000) + interval '1 hour'),
+                to_timestamp($5::double precision / 1000) - interval '30 days') - interval '1 hour'
+            and minute <= to_timestamp($5::double precision / 1000) + interval '1 hour'",
+    )
+    .bind(receipt.project.0.cast_signed())
+    .bind(receipt.partition.cast_signed())
+    .bind(flush.to.cast_signed())
+    .bind(flush.from.cast_signed())
+    .bind(flush.appended_ms as f64)
+    .fetch_one(connection)
+    .await?;
+    Ok(Accepted { ours: row.try_get(0)?, nobodys: row.try_get(1)? })
+}
+
+impl Accepted {
+    /// An error unless every record of the flush that somebody may have a receipt of is ours.
+    fn show_ours(&self, flush: &Flush, owner: Owner) -> Result<(), ApiError> {
+        match (self.ours, owner) {
+            (0, _) => Err(not_found()),
+            (ours, _) if ours + self.nobodys == flush.accepted => Ok(()),
+            (_, Owner::Unknown) => Err(log_silent()),
+            _ => Err(expired()),
+        }
+    }
 }
 
 /// The inner error: the record is somebody else's.
@@ -397,11 +502,8 @@ async fn in_the_log<T>(
         let records = reader.next(1, LOG_TIME_MAX).await.ok()?;
         let found = records.first().filter(|record| record.offset.0 == receipt.offset)?;
         let opened = record::open(&found.payload).ok()?;
-        let batch = opened.batches().find(|batch| {
-            let last = batch.first_event + batch.header.event_count;
-            (batch.first_event..=last).contains(receipt.indices().start())
-        })?;
-        (batch.header.project == receipt.project).then(|| of(&batch, found.appended_ms))
+        let batch = opened.batches().find(|batch| is_meant(batch, receipt))?;
+        Some(of(&batch, found.appended_ms))
     };
     tokio::time::timeout(LOG_TIME_MAX, read).await.ok().flatten()
 }
@@ -458,9 +560,16 @@ fn not_found() -> ApiError {
 }
 
 fn expired() -> ApiError {
-    let message = "this was settled long ago, and what happened to single batches of that time is no longer kept; \
-                   `/v1/reconcile` has the sums";
+    let message = "this was settled long ago, and what happened to single batches of that time, or whose they were, is no \
+                   longer kept; `/v1/reconcile` has the sums";
     ApiError::new(axum::http::StatusCode::GONE, "receipt_expired", message)
+}
+
+fn log_silent() -> ApiError {
+    let message =
+        "the log does not answer at the moment, and without it nobody can tell whose record this is; try again";
+    let error = ApiError::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "log_unavailable", message);
+    ApiError { retry_after_s: Some(2), ..error }
 }
 
 /// Reasons that set a record aside as a whole.

@@ -150,6 +150,18 @@ pub fn advice(reason: &str) -> Option<&'static str> {
     })
 }
 
+/// Those of the rollup.
+pub const REASONS: [&str; 8] = [
+    "checksum",
+    "malformed",
+    "invalid_series",
+    "invalid_duration",
+    "too_old",
+    "in_future",
+    "dedup_window_exceeded",
+    "identity_conflict",
+];
+
 /// Where a letter lies in the order of the answer; total, because the last three are the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place {
@@ -202,6 +214,11 @@ const YEAR_9999_US: i64 = 253_402_300_799_000_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_reason_has_advice() {
+        assert!(REASONS.into_iter().all(|reason| advice(reason).is_some()));
+    }
 
     #[test]
     fn a_cursor_reads_back_and_nonsense_is_refused() {

@@ -60,7 +60,7 @@ impl NotExact {
 pub async fn pour(connection: &mut PgConnection, grouped: &mut Grouped, rows_max: u64) -> Result<(), HistoryError> {
     let question = grouped.question().clone();
     let (from_ms, to_ms) = (question.window.from_s * 1000, question.window.to_s * 1000);
-    refuse_gone(connection, question.project, from_ms).await?;
+    refuse_gone(connection, question.project, from_ms, to_ms).await?;
     let mut query = QueryBuilder::new(
         "select (extract(epoch from ts) * 1000)::bigint as ts_ms, env, service, route, method, coalesce(status, 0)::smallint as status,
             coalesce(version, '') as version, coalesce(host, '') as host, duration_us,
@@ -88,11 +88,32 @@ pub async fn pour(connection: &mut PgConnection, grouped: &mut Grouped, rows_max
 }
 
 /// Refuses ranges that began when there was more than is kept now.
-pub async fn refuse_gone(connection: &mut PgConnection, project: ProjectId, from_ms: i64) -> Result<(), HistoryError> {
+pub async fn refuse_gone(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    from_ms: i64,
+    to_ms: i64,
+) -> Result<(), HistoryError> {
+    match gone_until(connection, project, from_ms, to_ms).await? {
+        Some(since_ms) => Err(NotExact::Gone { since_ms }.into()),
+        None => Ok(()),
+    }
+}
+
+/// Since when events are kept, when some of the range were counted that are not kept any more. Unix milliseconds.
+pub async fn gone_until(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    from_ms: i64,
+    to_ms: i64,
+) -> Result<Option<i64>, sqlx::Error> {
     let oldest = "select (extract(epoch from min(starts)) * 1000)::bigint from time_partition_list('raw_event')
         where state = 'attached'";
     let since_ms: Option<i64> = sqlx::query_scalar(oldest).fetch_one(&mut *connection).await?;
-    let Some(since_ms) = since_ms.filter(|since_ms| *since_ms > from_ms) else { return Ok(()) };
+    let since_ms = since_ms.unwrap_or(to_ms);
+    if since_ms <= from_ms {
+        return Ok(None);
+    }
     // Before the first event there is nothing that could be gone.
     let sql = "select exists (
                 select from rollup_10s where project_id = $1 and bucket >= to_timestamp($2) and bucket < to_timestamp($3))
@@ -103,10 +124,10 @@ pub async fn refuse_gone(connection: &mut PgConnection, project: ProjectId, from
     let was_more: bool = sqlx::query_scalar(sql)
         .bind(project.0.cast_signed())
         .bind(seconds(from_ms))
-        .bind(seconds(since_ms))
+        .bind(seconds(since_ms.min(to_ms)))
         .fetch_one(connection)
         .await?;
-    if was_more { Err(NotExact::Gone { since_ms }.into()) } else { Ok(()) }
+    Ok(was_more.then_some(since_ms))
 }
 
 fn seconds(ms: i64) -> f64 {

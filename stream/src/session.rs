@@ -14,7 +14,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN, SET_COOKIE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use peep_chassis::ExposeSecret;
 use peep_chassis::clock::Clock;
@@ -27,6 +27,7 @@ use serde_json::json;
 use crate::error::ApiError;
 use crate::http::{Service, body_of};
 use crate::labels::Filters;
+use crate::query::Parameters;
 use crate::standing::Standings;
 use crate::tickets::Tickets;
 
@@ -155,17 +156,41 @@ impl Gate {
         }
     }
 
-    /// Somebody who may change what belongs to a project: an admin key, or a session that a login link or an admin key opened. A
-    /// browser's request must come from our own pages.
+    /// Somebody who may change what belongs to a project: an admin key, or a session that a login link or an admin key opened.
     pub async fn manager(&self, headers: &HeaderMap) -> Result<Viewer, ApiError> {
         self.check_origin(headers)?;
-        let viewer = self.viewer_of_project(headers).await?;
-        if viewer.may_manage {
-            return Ok(viewer);
+        let viewer = self.viewer(headers).await?;
+        if !viewer.may_manage {
+            let message = "this takes an admin key, or a session opened with a login link (`peep login-link`); a read key \
+                           only reads";
+            return Err(ApiError::forbidden(message));
         }
-        let message =
-            "this takes an admin key, or a session opened with a login link (`peep login-link`); a read key only reads";
-        Err(ApiError::forbidden(message))
+        match &viewer.env {
+            None => Ok(viewer),
+            Some(env) => Err(ApiError::forbidden(format!(
+                "this key is bound to the environment `{env}`, and this is about the whole project; use an admin key that is \
+                 bound to no environment"
+            ))),
+        }
+    }
+
+    /// The same, who is about to do it: a browser's request must come from our own pages.
+    pub async fn changer(&self, headers: &HeaderMap) -> Result<Viewer, ApiError> {
+        self.check_page(headers)?;
+        self.manager(headers).await
+    }
+
+    /// With a cookie a browser asks, and every browser says where the page of a change came from. Whoever brings a key is no browser.
+    pub(crate) fn check_page(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+        self.check_origin(headers)?;
+        let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+        let says_where = headers.contains_key(ORIGIN) && site != Some(b"cross-site");
+        if says_where || headers.contains_key(AUTHORIZATION) || cookie(headers).is_none() {
+            return Ok(());
+        }
+        let message = "a session's cookie only counts on a page of this service, and this request does not say that it comes \
+                       from one; a program sends `Authorization: Bearer <key>`";
+        Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", message))
     }
 
     /// A request that only reads but is no GET: a browser's must come from our own pages.
@@ -353,33 +378,39 @@ struct SignIn {
 pub async fn sign_in(
     State(service): State<Service>,
     headers: HeaderMap,
+    uri: Uri,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let gate = service.gate();
     gate.check_origin(&headers)?;
+    Parameters::none(&uri)?;
     let sign_in: SignIn = body_of(body, "send JSON: either {\"token\": \"…\"} or {\"key\": \"…\"}")?;
     let OpenedSession { secret, session } = gate.open(sign_in).await?;
     let age_s = (session.expires_ms - gate.clock.now_ms()).max(0) / 1000;
     let cookie = gate.cookie_header(secret.expose_secret(), age_s);
-    let body = json!({"project": session.project_name, "expires_ms": session.expires_ms});
+    let (project, may_manage) = (&session.project_name, session.may_manage);
+    let body = json!({"project": project, "expires_ms": session.expires_ms, "may_manage": may_manage});
     Ok(([(SET_COOKIE, cookie)], Json(body)).into_response())
 }
 
 /// `GET /v1/session`
-pub async fn who_am_i(State(service): State<Service>, headers: HeaderMap) -> Result<Response, ApiError> {
+pub async fn who_am_i(State(service): State<Service>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
     let viewer = service.gate().viewer(&headers).await?;
+    Parameters::none(&uri)?;
     let expires_ms = match viewer.credential {
         Credential::Session { expires_ms, .. } => Some(expires_ms),
         Credential::Key { .. } => None,
     };
-    Ok(Json(json!({"project": viewer.project_name, "expires_ms": expires_ms})).into_response())
+    let body = json!({"project": viewer.project_name, "expires_ms": expires_ms, "may_manage": viewer.may_manage});
+    Ok(Json(body).into_response())
 }
 
 /// `DELETE /v1/session`
-pub async fn sign_out(State(service): State<Service>, headers: HeaderMap) -> Result<Response, ApiError> {
+pub async fn sign_out(State(service): State<Service>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
     let gate = service.gate();
-    gate.check_origin(&headers)?;
+    gate.check_page(&headers)?;
     let viewer = gate.viewer(&headers).await?;
+    Parameters::none(&uri)?;
     if viewer.is_session() {
         gate.sessions.end(viewer.secret()).await.map_err(|cause| {
             tracing::warn!(%cause, "a session cannot be ended");

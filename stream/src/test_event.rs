@@ -19,19 +19,26 @@ use peep_wire::partition::partition_of;
 use peep_wire::receipt::Receipt;
 use peep_wire::record::RecordBuilder;
 use peep_wire::{KeyId, ProjectId};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use crate::body::{self, Fields};
 use crate::error::ApiError;
-use crate::http::{Service, body_of};
+use crate::http::Service;
 use crate::query::Parameters;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Wanted {
     service: String,
     env: Option<String>,
+}
+
+impl Wanted {
+    fn read(mut fields: Fields) -> Result<Self, ApiError> {
+        let (service, env) = (fields.text("service")?, fields.text("env")?);
+        let service = service.ok_or_else(|| fields.missing("service", "write the name of a service"));
+        fields.end()?;
+        Ok(Self { service: service?, env })
+    }
 }
 
 /// `POST /v1/test-event`
@@ -42,9 +49,9 @@ pub async fn send(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let began = Instant::now();
-    let viewer = service.gate().manager(&headers).await?;
-    Parameters::of(&uri)?.only(&[])?;
-    let Wanted { service: name, env } = body_of(body, WANTED)?;
+    let viewer = service.gate().changer(&headers).await?;
+    Parameters::none(&uri)?;
+    let Wanted { service: name, env } = Wanted::read(Fields::of(body, WANTED, body::invalid)?)?;
     let log = service.events().ok_or_else(log_unavailable)?;
     let event = event(&name, env.as_deref(), service.now_ms(), began.elapsed());
     let record = record(&event, viewer.project, viewer.key(), service.now_ms())?;

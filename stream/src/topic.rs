@@ -25,7 +25,7 @@ use peep_wire::record::SeriesKey;
 use crate::columns::Drawn;
 use crate::figures::Figures;
 use crate::freshness::Freshness;
-use crate::grouped::{Grouped, bucket_of, cells_of, seen_ms};
+use crate::grouped::{Grouped, bucket_of, cells_of, seen_at};
 use crate::history::Cursors;
 use crate::labels::{GroupKey, Labels};
 use crate::query::{LiveQuery, Window};
@@ -98,17 +98,21 @@ impl Topic {
             total: Group::new(GroupKey::everything()),
             gone: VecDeque::new(),
             told_from: 1,
-            newest_event_ms: answer.newest_event_ms(),
+            newest_event_ms: None,
             envs: answer.envs().clone(),
             freshness: Freshness::default(),
             query,
         };
+        let newest_event_ms = answer.newest().known_ms();
         for group in answer.into_groups(groups_max) {
             let id = topic.group(group.key);
             for (at, figures) in group.steps {
-                topic.add(id, at, group.last_seen_ms, |sum| sum.merge(&figures));
+                topic.add(id, at, group.last_seen.from_ms, |sum| sum.merge(&figures));
             }
         }
+        // Of everything it may be known more exactly than of any group.
+        topic.newest_event_ms = newest_event_ms;
+        topic.total.last_seen_ms = newest_event_ms.unwrap_or(i64::MIN);
         topic.version = 1;
         topic.changed = false;
         topic
@@ -143,13 +147,13 @@ impl Topic {
     pub fn advance<'f>(&mut self, frames: impl IntoIterator<Item = &'f LiveFrame>, positions: Cursors) {
         for frame in frames {
             for cell in cells_of(frame, self.project) {
-                self.add_cell(cell, frame.newest_received_ms);
+                self.add_cell(cell);
             }
         }
         self.positions = positions;
     }
 
-    fn add_cell(&mut self, cell: &LiveCell, newest_received_ms: i64) {
+    fn add_cell(&mut self, cell: &LiveCell) {
         let Ok(series) = SeriesKey::parse(&cell.series).and_then(|key| key.decode()) else {
             crate::metrics::live_cell_unreadable();
             return;
@@ -160,7 +164,7 @@ impl Topic {
         if slot < self.window.from_s {
             return;
         }
-        let seen_ms = seen_ms(cell, newest_received_ms);
+        let seen_ms = seen_at(cell).from_ms;
         self.add(id, slot, seen_ms, |figures| figures.add(labels.status, cell.count, cell.errors, &cell.histogram));
     }
 

@@ -13,6 +13,8 @@
 //!
 //! *Since* is the first step from which at least 80 % of the steps hold, to the last that does. To hold, a step must be bad
 //! by itself; one without requests tells nothing. What was bad and then was not for six steps with requests is *recovered*.
+//! Where few requests come, a step may be free of errors by chance while all goes on: then so many steps count together that at least
+//! three bad requests are to be expected in them, and it takes three such groups without to be over.
 
 /// Sums of one step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -103,7 +105,7 @@ pub struct Verdict {
     pub kind: Kind,
     /// First second of the first bad step.
     pub since_s: i64,
-    /// It may have begun earlier: the first step that is known is bad already.
+    /// It may have begun earlier: the first step that is known is bad already, or so few are known before that they may be good by chance.
     pub is_open: bool,
     /// First second after it, `None` while it lasts.
     pub recovered_s: Option<i64>,
@@ -159,19 +161,22 @@ fn bad_requests(kind: Kind, steps: &[Step], usual: &Usual, scope: Scope) -> Opti
     let last = marks.last_bad(steps.len())?;
     let judged = |end: usize| sum(&steps[end.saturating_sub(scope.judged)..end]);
     let now = judged(steps.len());
-    if applies(kind, &now, usual) && marks.good_after(last) < GOOD_STEPS {
+    let lasts = applies(kind, &now, usual);
+    let good_min = marks.good_min(lasts);
+    if lasts && marks.good_after(last) < good_min {
         // Scattered over the judged steps: then it is as old as the first of them that is bad.
         let from = steps.len().saturating_sub(scope.judged);
         let first = marks.begin(last).or_else(|| (from..=last).find(|&at| marks.is_bad(at)))?;
-        return Some(verdict(kind, steps, scope, first, None, steps.len(), now));
+        return Some(verdict(kind, steps, scope, (first, marks.is_open(first)), None, steps.len(), now));
     }
     // The newest time at which the rule held and after which it got well.
     let oldest = steps.len().saturating_sub(scope.remembered);
-    let mut ends = (oldest..=last).rev().filter(|&end| marks.is_bad(end) && marks.good_after(end) >= GOOD_STEPS);
+    let mut ends = (oldest..=last).rev().filter(|&end| marks.is_bad(end) && marks.good_after(end) >= good_min);
     ends.find_map(|end| {
         let sums = judged(end + 1);
         let first = marks.begin(end).filter(|first| end + 1 - first >= BAD_STEPS)?;
-        applies(kind, &sums, usual).then(|| verdict(kind, steps, scope, first, Some(end + 1), end + 1, sums))
+        let begin = (first, marks.is_open(first));
+        applies(kind, &sums, usual).then(|| verdict(kind, steps, scope, begin, Some(end + 1), end + 1, sums))
     })
 }
 
@@ -179,7 +184,7 @@ fn verdict(
     kind: Kind,
     steps: &[Step],
     scope: Scope,
-    first: usize,
+    (first, is_open): (usize, bool),
     recovered: Option<usize>,
     end: usize,
     judged: Step,
@@ -190,7 +195,7 @@ fn verdict(
     Verdict {
         kind,
         since_s: steps[first].at_s,
-        is_open: first == 0,
+        is_open,
         recovered_s: recovered.map(end_of),
         judged,
         affected,
@@ -234,18 +239,24 @@ fn silence(steps: &[Step], usual: &Usual, scope: Scope) -> Option<Verdict> {
         if end - first >= needed {
             let recovered = (end < steps.len()).then_some(end);
             let judged = sum(&steps[end.saturating_sub(scope.judged)..end]);
-            return Some(verdict(Kind::Silent, steps, scope, first, recovered, end, judged));
+            return Some(verdict(Kind::Silent, steps, scope, (first, first == 0), recovered, end, judged));
         }
         end = first.checked_sub(1)?;
     }
     None
 }
 
-/// Whether each step is bad by itself; `None`: without requests there is nothing to tell.
+/// Whether each step is bad by itself; `None`: without requests there is nothing to tell. Indices are those of steps, also where
+/// several count together.
 struct Marks {
     marks: Vec<Option<bool>>,
-    /// Bad, and told, before each step.
+    /// Bad, and told, before each group.
     sums: Vec<(usize, usize)>,
+    /// Which group each step is in.
+    group_of: Vec<usize>,
+    groups: Vec<Option<bool>>,
+    /// Steps that count together.
+    width: usize,
 }
 
 impl Marks {
@@ -258,28 +269,57 @@ impl Marks {
             _ => (step.timed > 0).then(|| step.slow > 0 && share(step.slow, step.timed) >= SLOWER_SHARE_MIN),
         };
         let marks: Vec<Option<bool>> = steps.iter().map(mark).collect();
+        let width = width(kind, steps);
+        // Groups lie still while steps come and go.
+        let step_s = steps.get(1).map_or(1, |step| (step.at_s - steps[0].at_s).max(1));
+        let number = |step: &Step| step.at_s.div_euclid(step_s * width as i64);
+        let (mut group_of, mut groups) = (Vec::with_capacity(steps.len()), Vec::new());
+        for together in steps.chunk_by(|left, right| number(left) == number(right)) {
+            group_of.resize(group_of.len() + together.len(), groups.len());
+            groups.push(mark(&sum(together)));
+        }
         let mut sums = vec![(0, 0)];
-        for mark in &marks {
+        for mark in &groups {
             let (bad, told) = sums[sums.len() - 1];
             sums.push((bad + usize::from(*mark == Some(true)), told + usize::from(mark.is_some())));
         }
-        Self { marks, sums }
+        Self { marks, sums, group_of, groups, width }
     }
 
+    /// Bad itself, in a group that is.
     fn is_bad(&self, at: usize) -> bool {
-        self.marks[at] == Some(true)
+        self.marks[at] == Some(true) && self.groups[self.group_of[at]] == Some(true)
+    }
+
+    /// Too little is known before that step to say that all was well. A service that did not send before began with it.
+    fn is_open(&self, first: usize) -> bool {
+        let group = self.group_of[first];
+        let sent_before = self.groups[..group].first().is_none_or(Option::is_some);
+        sent_before && group < self.good_min(true)
     }
 
     fn last_bad(&self, end: usize) -> Option<usize> {
         (0..end).rev().find(|&at| self.is_bad(at))
     }
 
-    /// Steps with requests after that one, up to the next that is bad.
-    fn good_after(&self, at: usize) -> usize {
-        self.marks[at + 1..].iter().take_while(|mark| **mark != Some(true)).filter(|mark| mark.is_some()).count()
+    /// How many steps count as that many groups.
+    fn groups_in(&self, steps: usize) -> usize {
+        steps.div_ceil(self.width)
     }
 
-    /// Of the steps with requests in `[from, to)`, whether at least 80 % are bad.
+    /// Groups without after which it is over. When the rule does not hold any more, nothing speaks against it.
+    fn good_min(&self, lasts: bool) -> usize {
+        let all_well = self.groups_in(GOOD_STEPS);
+        if lasts { all_well.max(GOOD_GROUPS) } else { all_well }
+    }
+
+    /// Groups with requests after that step's, up to the next that is bad.
+    fn good_after(&self, at: usize) -> usize {
+        let later = &self.groups[self.group_of[at] + 1..];
+        later.iter().take_while(|mark| **mark != Some(true)).filter(|mark| mark.is_some()).count()
+    }
+
+    /// Of the groups with requests in `[from, to)`, whether at least 80 % are bad.
     fn mostly_bad(&self, from: usize, to: usize) -> bool {
         let ((bad_from, told_from), (bad_to, told_to)) = (self.sums[from], self.sums[to]);
         let (bad, told) = (bad_to - bad_from, told_to - told_from);
@@ -289,9 +329,32 @@ impl Marks {
     /// The first step from which on most are bad up to `last`. Its own first minute must be bad too: a single bad step long
     /// before is not when it began.
     fn begin(&self, last: usize) -> Option<usize> {
-        let first_minute = |at: usize| (at + BEGIN_STEPS).min(last + 1);
-        (0..=last).find(|&at| self.is_bad(at) && self.mostly_bad(at, last + 1) && self.mostly_bad(at, first_minute(at)))
+        let end = self.group_of[last] + 1;
+        let first_minute = |group: usize| (group + self.groups_in(BEGIN_STEPS)).min(end);
+        (0..=last).find(|&at| {
+            let group = self.group_of[at];
+            self.is_bad(at) && self.mostly_bad(group, end) && self.mostly_bad(group, first_minute(group))
+        })
     }
+}
+
+/// How many steps count together: by the five minutes with most bad requests.
+fn width(kind: Kind, steps: &[Step]) -> usize {
+    let bad = |step: &Step| if kind == Kind::Failing { step.errors } else { step.slow };
+    let told = |step: &Step| u64::from(if kind == Kind::Failing { step.count > 0 } else { step.timed > 0 });
+    let (mut now, mut most) = ((0, 0), (0, 0));
+    for (at, step) in steps.iter().enumerate() {
+        now = (now.0 + bad(step), now.1 + told(step));
+        if let Some(old) = at.checked_sub(WIDTH_STEPS).map(|at| &steps[at]) {
+            now = (now.0 - bad(old), now.1 - told(old));
+        }
+        // The larger share, crosswise.
+        if most.1 == 0 || now.0 * most.1 > most.0 * now.1 {
+            most = now;
+        }
+    }
+    let is_enough = |width: &usize| *width as u64 * most.0 >= EXPECTED_MIN * most.1;
+    WIDTHS.into_iter().find(is_enough).unwrap_or(WIDTHS[WIDTHS.len() - 1])
 }
 
 fn sum(steps: &[Step]) -> Step {
@@ -321,6 +384,13 @@ const SILENT_RATE_MIN: f64 = 1.0;
 const SILENT_S: i64 = 60;
 /// Steps with requests and nothing wrong after which something is over.
 const GOOD_STEPS: usize = 6;
+/// Where steps count together, at least so many groups.
+const GOOD_GROUPS: usize = 3;
+/// How many steps may count together.
+const WIDTHS: [usize; 5] = [1, 2, 3, 6, 12];
+/// Bad requests that a group should have while it lasts: 5 % have none.
+const EXPECTED_MIN: u64 = 3;
+const WIDTH_STEPS: usize = 30;
 /// What lasted shorter is not told once it is over.
 const BAD_STEPS: usize = 3;
 /// Steps at the beginning that must be mostly bad.

@@ -7,7 +7,6 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::deliver;
@@ -15,6 +14,7 @@ use super::preview;
 use super::rule::{self, Draft, ReceiverDraft, Rule};
 use super::store::{self, Firing, Kept};
 use super::webhook::WebhookError;
+use crate::body::Fields;
 use crate::error::ApiError;
 use crate::http::Service;
 use crate::query::{FiringsQuery, Parameters};
@@ -32,7 +32,7 @@ pub fn paths() -> Router<Service> {
 
 async fn list(State(service): State<Service>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
     let viewer = service.gate().viewer(&headers).await?;
-    Parameters::of(&uri)?.only(&[])?;
+    Parameters::none(&uri)?;
     let kept = store::rules(service.pool(), Some(viewer.project)).await.map_err(failed)?;
     // Of another environment's rules not even the names.
     let seen = |kept: &&Kept| viewer.env.as_ref().is_none_or(|env| kept.rule.env.as_ref() == Some(env));
@@ -41,14 +41,21 @@ async fn list(State(service): State<Service>, headers: HeaderMap, uri: Uri) -> R
     Ok(Json(json!({"rules": rules, "firing": firing})).into_response())
 }
 
-async fn one(State(service): State<Service>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, ApiError> {
+async fn one(
+    State(service): State<Service>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, ApiError> {
     let viewer = service.gate().viewer_of_project(&headers).await?;
+    Parameters::none(&uri)?;
     let kept = find(&service, viewer.project, &id).await?;
     Ok(Json(to_json(&kept)).into_response())
 }
 
-async fn presets(State(service): State<Service>, headers: HeaderMap) -> Result<Response, ApiError> {
+async fn presets(State(service): State<Service>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
     service.gate().viewer(&headers).await?;
+    Parameters::none(&uri)?;
     Ok(Json(rule::presets()).into_response())
 }
 
@@ -71,10 +78,13 @@ async fn firings(State(service): State<Service>, headers: HeaderMap, uri: Uri) -
 async fn add(
     State(service): State<Service>,
     headers: HeaderMap,
+    uri: Uri,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
-    let viewer = service.gate().manager(&headers).await?;
-    let rule = read::<Draft>(body)?.checked(None)?;
+    let viewer = service.gate().changer(&headers).await?;
+    Parameters::none(&uri)?;
+    let rule = Draft::read(fields(body)?)?.checked(None)?;
+    deliverable(&service, &rule, None)?;
     let id = store::add(service.pool(), viewer.project, &rule, RULES_MAX).await.map_err(failed)?;
     let id = id.ok_or_else(|| {
         let message = format!("a project has at most {RULES_MAX} alert rules; delete one first");
@@ -89,11 +99,14 @@ async fn change(
     State(service): State<Service>,
     Path(id): Path<String>,
     headers: HeaderMap,
+    uri: Uri,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
-    let viewer = service.gate().manager(&headers).await?;
+    let viewer = service.gate().changer(&headers).await?;
+    Parameters::none(&uri)?;
     let known = find(&service, viewer.project, &id).await?;
-    let rule = read::<Draft>(body)?.checked(Some(&known.rule))?;
+    let rule = Draft::read(fields(body)?)?.checked(Some(&known.rule))?;
+    deliverable(&service, &rule, Some(&known.rule))?;
     if !store::change(service.pool(), viewer.project, known.id, &rule).await.map_err(failed)? {
         return Err(unknown());
     }
@@ -105,8 +118,10 @@ async fn remove(
     State(service): State<Service>,
     Path(id): Path<String>,
     headers: HeaderMap,
+    uri: Uri,
 ) -> Result<Response, ApiError> {
-    let viewer = service.gate().manager(&headers).await?;
+    let viewer = service.gate().changer(&headers).await?;
+    Parameters::none(&uri)?;
     let id = number(&id)?;
     if !store::remove(service.pool(), viewer.project, id).await.map_err(failed)? {
         return Err(unknown());
@@ -115,13 +130,27 @@ async fn remove(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+/// A rule that could never tell anybody is not taken. An address that it has already may stay: other fields can be changed then.
+fn deliverable(service: &Service, rule: &Rule, known: Option<&Rule>) -> Result<(), ApiError> {
+    let url_of = |rule: &Rule| rule.receiver.as_ref().map(|receiver| receiver.url.clone());
+    let url = url_of(rule).filter(|url| known.and_then(url_of).as_ref() != Some(url));
+    match url.and_then(|url| service.webhooks().refuses(&url)) {
+        Some(why) => {
+            Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "webhook_refused", format!("`receiver.url`: {why}")))
+        }
+        None => Ok(()),
+    }
+}
+
 async fn try_out(
     State(service): State<Service>,
     headers: HeaderMap,
+    uri: Uri,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let viewer = service.gate().viewer_from_our_pages(&headers).await?;
-    let mut rule: Rule = read::<Draft>(body)?.checked_without_receiver()?;
+    Parameters::none(&uri)?;
+    let mut rule: Rule = Draft::read(fields(body)?)?.checked_without_receiver()?;
     if let Some(env) = &viewer.env {
         if rule.env.as_ref().is_some_and(|asked| asked != env) {
             return Err(ApiError::forbidden(format!("this key only reads the environment `{env}`")));
@@ -134,20 +163,30 @@ async fn try_out(
 }
 
 /// The receiver of a rule that exists is named by the rule: its address is not known to the page.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct TestDraft {
     receiver: ReceiverDraft,
     id: Option<String>,
 }
 
+impl TestDraft {
+    fn read(mut body: Fields) -> Result<Self, ApiError> {
+        let (receiver, id) = (ReceiverDraft::read(&mut body)?, body.text("id")?);
+        let receiver =
+            receiver.ok_or_else(|| body.missing("receiver", r#"write {"kind": "webhook", "url": "https://…"}"#));
+        body.end()?;
+        Ok(Self { receiver: receiver?, id })
+    }
+}
+
 async fn test(
     State(service): State<Service>,
     headers: HeaderMap,
+    uri: Uri,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
-    let viewer = service.gate().manager(&headers).await?;
-    let TestDraft { receiver, id } = read(body)?;
+    let viewer = service.gate().changer(&headers).await?;
+    Parameters::none(&uri)?;
+    let TestDraft { receiver, id } = TestDraft::read(fields(body)?)?;
     let known = match &id {
         Some(id) => Some(find(&service, viewer.project, id).await?),
         None => None,
@@ -202,15 +241,9 @@ fn failed(error: sqlx::Error) -> ApiError {
     ApiError::of_database(&error)
 }
 
-fn read<T: for<'de> Deserialize<'de>>(body: Result<Bytes, BytesRejection>) -> Result<T, ApiError> {
-    let body = body.map_err(|rejected| match rejected.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "a rule is smaller than 4 KiB")
-        }
-        _ => ApiError::new(StatusCode::BAD_REQUEST, "invalid_body", "the body could not be read"),
-    })?;
-    serde_json::from_slice(&body)
-        .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", format!("this is no rule: {error}")))
+fn fields(body: Result<Bytes, BytesRejection>) -> Result<Fields, ApiError> {
+    let wanted = "send JSON: one object, such as {\"kind\": \"silence\", \"target\": {\"for_s\": 120}} for a rule";
+    Fields::of(body, wanted, rule::invalid)
 }
 
 /// Each is looked at every few seconds.

@@ -18,8 +18,18 @@ use crate::grouped::Group;
 use crate::labels::{Dimension, Filters, GroupBy};
 use crate::query::{Asked, BUCKET_S};
 
-/// Services of the last day: name, requests, and when it was last seen.
-type Day = Vec<(String, u64, i64)>;
+/// A service in the last day, or week.
+#[derive(Debug)]
+struct Heard {
+    service: String,
+    count: u64,
+    last_ms: i64,
+    /// Requests while there were any: from the first to the last.
+    per_second: f64,
+}
+
+/// Services of the last day.
+type Day = Vec<Heard>;
 
 /// What was seen of one rule lately, so that slow windows are not read with every look.
 #[derive(Debug, Default)]
@@ -127,24 +137,44 @@ impl Asker<'_> {
         let look_back_ms = if self.rule.service.is_some() { 7 * DAY_MS } else { DAY_MS };
         let fresh = memory.day.as_ref().is_some_and(|(at_ms, _)| self.now_ms - at_ms < DAY_KEPT_MS);
         if !fresh {
-            let groups = self.groups(self.now_ms - look_back_ms, self.now_ms).await?;
-            let heard = groups.iter().map(|group| (self.name_of(group), group.total().count, group.last_seen_ms));
-            memory.day = Some((self.now_ms, heard.collect()));
+            memory.day = Some((self.now_ms, self.heard(look_back_ms).await?));
         }
         // A bucket more than the rule's time, so that "last seen" of the short window is enough.
         let lately = self.groups(self.now_ms - (for_s + 2 * BUCKET_S) * 1000, self.now_ms).await?;
         let lately: BTreeMap<String, i64> =
-            lately.iter().map(|group| (self.name_of(group), group.last_seen_ms)).collect();
+            lately.iter().map(|group| (self.name_of(group), group.last_seen.to_ms)).collect();
         let usually_min = if self.rule.service.is_some() { f64::MIN_POSITIVE } else { measure::USUALLY_MIN };
         let (_, day) = memory.day.as_ref().expect("just read");
-        let seen = day.iter().map(|(service, count, last_ms)| {
+        let seen = day.iter().map(|Heard { service, count, last_ms, per_second }| {
             let last_ms = lately.get(service).copied().unwrap_or(*last_ms);
             let silent_s = (self.now_ms - last_ms).max(0) / 1000;
             let usually = *count as f64 * (for_s * 1000) as f64 / look_back_ms as f64;
-            measure::silence(service, for_s, Some(silent_s), usually, usually_min)
+            measure::silence(service, for_s, Some(silent_s), usually, *per_second, usually_min)
         });
-        let nothing = || measure::silence(&self.whom(), for_s, None, 0.0, usually_min);
+        let nothing = || measure::silence(&self.whom(), for_s, None, 0.0, 0.0, usually_min);
         Ok(measure::worst(seen.collect()).unwrap_or_else(nothing))
+    }
+
+    /// What was heard of every service, in hours; of those that are new, in minutes.
+    async fn heard(&self, look_back_ms: i64) -> Result<Day, ApiError> {
+        let hours = self.groups_in_steps(self.now_ms - look_back_ms, self.now_ms, HOUR_S).await?;
+        let young_from_s = self.now_ms.div_euclid(1000) - YOUNG_S;
+        let first_s = |group: &Group| group.steps.keys().next().copied().unwrap_or(i64::MAX);
+        let minutes = if hours.iter().any(|group| first_s(group) >= young_from_s) {
+            self.groups_in_steps(young_from_s * 1000, self.now_ms, MINUTE_S).await?
+        } else {
+            Vec::new()
+        };
+        let of_young: BTreeMap<String, i64> =
+            minutes.iter().map(|group| (self.name_of(group), first_s(group))).collect();
+        let heard = |group: &Group| {
+            let (service, count, last_ms) = (self.name_of(group), group.total().count, group.last_seen.to_ms);
+            let hour_s = first_s(group);
+            let began_s = if hour_s >= young_from_s { of_young.get(&service).copied() } else { None };
+            let span_s = (last_ms / 1000 - began_s.unwrap_or(hour_s)).max(MINUTE_S);
+            Heard { service, count, last_ms, per_second: count as f64 / span_s as f64 }
+        };
+        Ok(hours.iter().map(heard).collect())
     }
 
     async fn counted(&self, window_s: i64) -> Result<Vec<(String, Counted)>, ApiError> {
@@ -167,11 +197,19 @@ impl Asker<'_> {
     }
 
     async fn groups(&self, from_ms: i64, to_ms: i64) -> Result<Vec<Group>, ApiError> {
+        self.groups_of(Asked::whole(from_ms, to_ms)).await
+    }
+
+    async fn groups_in_steps(&self, from_ms: i64, to_ms: i64, step_s: i64) -> Result<Vec<Group>, ApiError> {
+        self.groups_of(Asked::in_steps(from_ms, to_ms, step_s)).await
+    }
+
+    async fn groups_of(&self, asked: Asked) -> Result<Vec<Group>, ApiError> {
         let group_by = match self.rule.service {
             Some(_) => GroupBy::default(),
             None => GroupBy::new([Dimension::Service]),
         };
-        let answer = self.answers.ask(self.project, Asked::whole(from_ms, to_ms), filters(self.rule), group_by).await?;
+        let answer = self.answers.ask(self.project, asked, filters(self.rule), group_by).await?;
         Ok(answer.into_groups(GROUPS_MAX))
     }
 
@@ -196,6 +234,10 @@ pub fn filters(rule: &Rule) -> Filters {
 /// Of the short window of a pair.
 const LOOKS_PER_WINDOW: i64 = 20;
 const DAY_MS: i64 = 86_400_000;
+const HOUR_S: i64 = 3600;
+const MINUTE_S: i64 = 60;
+/// A service that was first heard of so lately is looked at in minutes: an hour of which it was there for a part would say too little.
+const YOUNG_S: i64 = 3 * HOUR_S;
 const USUAL_KEPT_MS: i64 = 600_000;
 const DAY_KEPT_MS: i64 = 300_000;
 /// Services of one rule.

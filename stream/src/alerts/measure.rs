@@ -16,7 +16,7 @@
 
 use super::rule::{LatencyLimit, percent, quantile_name, show_ms, show_seconds};
 use crate::figures::Figures;
-use crate::names;
+use crate::{names, words};
 
 /// What was seen.
 #[derive(Debug, Clone, PartialEq)]
@@ -168,17 +168,26 @@ pub fn latency(
     Seen { breached, value: Some(value), burn: None, sentence, window_s }
 }
 
-/// How long there was nothing. `usually`: requests that so long a time usually has.
-pub fn silence(service: &str, for_s: i64, silent_s: Option<i64>, usually: f64, usually_min: f64) -> Seen {
+/// How long there was nothing. `usually`: requests that the rule's time has on average over all that was looked at, which decides
+/// whether they are missed; `per_second`: how many came while any did, which is what is told.
+pub fn silence(
+    service: &str,
+    for_s: i64,
+    silent_s: Option<i64>,
+    usually: f64,
+    per_second: f64,
+    usually_min: f64,
+) -> Seen {
     let service = names::isolated(service);
     let breached = silent_s.is_some_and(|silent_s| silent_s >= for_s) && usually >= usually_min;
     let sentence = match silent_s {
         None => format!("{service}: no requests in the last day"),
         Some(silent_s) if silent_s >= for_s => {
+            let shown_s = round_down(silent_s);
             format!(
                 "{service}: no requests for {}, usually {} in that time",
-                show_seconds(round_down(silent_s)),
-                one_digit(usually)
+                show_seconds(shown_s),
+                requests(per_second * shown_s as f64)
             )
         }
         Some(_) => format!("{service}: requests arrive"),
@@ -208,6 +217,11 @@ pub fn worst(seen: Vec<Seen>) -> Option<Seen> {
 fn one_digit(number: f64) -> String {
     let text = format!("{number:.1}");
     text.strip_suffix(".0").unwrap_or(&text).to_owned()
+}
+
+/// Tenths matter where few are expected.
+fn requests(number: f64) -> String {
+    if number < 10.0 { one_digit(number) } else { words::grouped(number.round() as u64) }
 }
 
 /// To whole minutes, when there are several.
@@ -272,7 +286,7 @@ mod tests {
             error_budget(name, 0.999, 30, PAIRS[0], counted(1000, 20), counted(10_000, 150)),
             error_budget_kept(name, 0.999, counted(1000, 0), 300),
             latency(name, 0.99, LatencyLimit::Ms(500.0), 300, Some(812.0), None),
-            silence(name, 120, Some(185), 50.0, USUALLY_MIN),
+            silence(name, 120, Some(185), 50.0, 0.5, USUALLY_MIN),
         ] {
             assert!(seen.sentence.starts_with("\u{2068}\u{5d0}\u{5d1}\u{2069}: "), "{:?}", seen.sentence);
         }
@@ -280,12 +294,18 @@ mod tests {
 
     #[test]
     fn silence_is_something_only_where_there_is_usually_something() {
-        let seen = |silent_s, usually| silence("shop", 120, silent_s, usually, USUALLY_MIN);
+        let seen = |silent_s, usually| silence("shop", 120, silent_s, usually, 1.9, USUALLY_MIN);
         assert!(seen(Some(120), 50.0).breached);
         assert!(!seen(Some(119), 50.0).breached);
         assert!(!seen(Some(3000), 1.0).breached, "a job that runs once an hour");
         assert!(!seen(None, 0.0).breached, "it was never heard of");
-        assert_eq!(seen(Some(185), 50.0).sentence, "shop: no requests for 3 minutes, usually 50 in that time");
+        // What is usual is counted for the time that the sentence names, at the rate there was while requests came.
+        for (silent_s, sentence) in [
+            (185, "shop: no requests for 3 minutes, usually 342 in that time"),
+            (1400, "shop: no requests for 23 minutes, usually 2,622 in that time"),
+        ] {
+            assert_eq!(seen(Some(silent_s), 50.0).sentence, sentence);
+        }
     }
 
     #[test]

@@ -110,7 +110,7 @@ fn conditions(rule: &Rule, steps: &BTreeMap<i64, Figures>, ends: &[i64], step_s:
                 }
                 let usually = day.at(end_s).count as f64 * for_s as f64 / 86_400.0;
                 let silent_s = last_s.map(|last_s| end_s - last_s);
-                measure::silence("", for_s, silent_s, usually, usually_min).breached
+                measure::silence("", for_s, silent_s, usually, 0.0, usually_min).breached
             };
             ends.iter().map(|end_s| at_end(*end_s)).collect()
         }

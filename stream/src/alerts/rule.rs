@@ -5,12 +5,12 @@
 //! stranger needs to write into somebody's channel. Does not: touch the database or the network.
 
 use axum::http::StatusCode;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use peep_wire::limits;
 use serde_json::{Value, json};
 
 use super::machine::Patience;
 use super::webhook::Target as WebhookTarget;
+use crate::body::Fields;
 use crate::error::ApiError;
 
 /// What is watched and who is told.
@@ -91,53 +91,39 @@ impl Receiver {
     }
 }
 
-/// The body of a request that makes or changes a rule. What the service itself says about a rule may be sent along and is ignored.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The body of a request that makes or changes a rule.
 pub struct Draft {
     name: Option<String>,
     service: Option<String>,
     env: Option<String>,
-    kind: Option<String>,
-    target: Option<Value>,
+    target: Target,
     for_s: Option<i64>,
     keep_firing_s: Option<i64>,
     enabled: Option<bool>,
     receiver: Option<ReceiverDraft>,
-    #[serde(rename = "id")]
-    _id: Option<IgnoredAny>,
-    #[serde(rename = "state")]
-    _state: Option<IgnoredAny>,
-    #[serde(rename = "since_ms")]
-    _since_ms: Option<IgnoredAny>,
-    #[serde(rename = "sentence")]
-    _sentence: Option<IgnoredAny>,
-    #[serde(rename = "value")]
-    _value: Option<IgnoredAny>,
-    #[serde(rename = "burn")]
-    _burn: Option<IgnoredAny>,
-    #[serde(rename = "window")]
-    _window: Option<IgnoredAny>,
-    #[serde(rename = "evaluated_ms")]
-    _evaluated_ms: Option<IgnoredAny>,
 }
 
 /// Who is told, as it is written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ReceiverDraft {
-    kind: String,
+    kind: Option<String>,
     /// Left out when changing a rule: the one it has.
     url: Option<String>,
     secret: Option<String>,
-    #[serde(rename = "url_shown")]
-    _url_shown: Option<IgnoredAny>,
 }
 
 impl ReceiverDraft {
+    /// The field `receiver` of a body.
+    pub fn read(body: &mut Fields) -> Result<Option<Self>, ApiError> {
+        let Some(mut fields) = body.inner("receiver", "receiver.")? else { return Ok(None) };
+        let draft = Self { kind: fields.text("kind")?, url: fields.text("url")?, secret: fields.text("secret")? };
+        fields.ignore(&["url_shown"]);
+        fields.end()?;
+        Ok(Some(draft))
+    }
+
     /// Checked; what is left out is taken from `known`.
     pub fn checked(self, known: Option<&Receiver>) -> Result<Receiver, ApiError> {
-        if self.kind != "webhook" {
+        if self.kind.as_deref() != Some("webhook") {
             return Err(invalid("receiver.kind", "write `webhook`, the only kind there is"));
         }
         let url = match (self.url, known) {
@@ -156,29 +142,24 @@ impl ReceiverDraft {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ErrorBudgetTarget {
-    objective: f64,
-    period_days: Option<u32>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LatencyTarget {
-    quantile: f64,
-    limit_ms: Option<f64>,
-    times_usual: Option<f64>,
-    window_s: Option<i64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SilenceTarget {
-    for_s: i64,
-}
+/// Reads the fields of one kind.
+type ReadTarget = fn(&mut Fields) -> Result<Target, ApiError>;
 
 impl Draft {
+    /// What was written. What the service itself says about a rule may be sent along and is ignored.
+    pub fn read(mut body: Fields) -> Result<Self, ApiError> {
+        let kind = body.text("kind")?;
+        let target = body.inner("target", "target.")?;
+        let (name, service, env) = (body.text("name")?, body.text("service")?, body.text("env")?);
+        let (for_s, keep_firing_s) = (body.integer("for_s")?, body.integer("keep_firing_s")?);
+        let (enabled, receiver) = (body.flag("enabled")?, ReceiverDraft::read(&mut body)?);
+        body.ignore(&["id", "state", "since_ms", "sentence", "value", "burn", "window", "evaluated_ms"]);
+        body.end()?;
+        let kind = kind.ok_or_else(|| invalid("kind", &format!("is missing; {KINDS}")))?;
+        let target = Target::read(&kind, target)?;
+        Ok(Self { name, service, env, target, for_s, keep_firing_s, enabled, receiver })
+    }
+
     /// For questions about what it would have done: who is told does not matter yet.
     pub fn checked_without_receiver(self) -> Result<Rule, ApiError> {
         Self { receiver: None, ..self }.checked(None)
@@ -186,18 +167,11 @@ impl Draft {
 
     /// A rule; what is left out of the receiver is taken from `known`.
     pub fn checked(self, known: Option<&Rule>) -> Result<Rule, ApiError> {
-        let kind = self.kind.ok_or_else(|| invalid("kind", "is missing; write error_budget, latency or silence"))?;
-        let target = Target::read(&kind, self.target.unwrap_or(Value::Null))?;
+        let target = self.target;
         let name = self.name.filter(|name| !name.trim().is_empty()).unwrap_or_else(|| target.name());
         if name.chars().count() > 200 || name.chars().any(char::is_control) {
             return Err(invalid("name", "write at most 200 characters on one line"));
         }
-        let label = |name: &'static str, value: Option<String>| match value {
-            Some(value) if value.is_empty() || value.len() > 128 || value.contains('\0') => {
-                Err(invalid(name, "write 1 to 128 bytes, or leave it out for all"))
-            }
-            value => Ok(value),
-        };
         let patience = target.patience_default();
         let seconds = |name: &'static str, value: Option<i64>, default: i64| {
             let value = value.unwrap_or(default / 1000);
@@ -207,8 +181,8 @@ impl Draft {
         let known_receiver = known.and_then(|known| known.receiver.as_ref());
         Ok(Rule {
             name,
-            service: label("service", self.service)?,
-            env: label("env", self.env)?,
+            service: label("service", self.service, limits::SERVICE_BYTES_MAX)?,
+            env: label("env", self.env, limits::ENV_BYTES_MAX)?,
             target,
             for_s: seconds("for_s", self.for_s, patience.for_ms)?,
             keep_firing_s: seconds("keep_firing_s", self.keep_firing_s, patience.keep_firing_ms)?,
@@ -243,50 +217,61 @@ impl Rule {
 
 impl Target {
     /// Checked, from JSON.
-    pub fn read(kind: &str, target: Value) -> Result<Self, ApiError> {
-        match kind {
-            "error_budget" => {
-                let target: ErrorBudgetTarget = fields(target, r#"{"objective": 0.999, "period_days": 30}"#)?;
-                let period_days = target.period_days.unwrap_or(30);
-                if !(0.5..=0.99999).contains(&target.objective) {
-                    return Err(invalid(
-                        "target.objective",
-                        "write the share that should succeed, from 0.5 to 0.99999",
-                    ));
-                }
-                if !(7..=90).contains(&period_days) {
-                    return Err(invalid("target.period_days", "write days from 7 to 90"));
-                }
-                Ok(Self::ErrorBudget { objective: target.objective, period_days })
-            }
+    fn read(kind: &str, target: Option<Fields>) -> Result<Self, ApiError> {
+        let (read, example): (ReadTarget, _) = match kind {
+            "error_budget" => (Self::read_error_budget, r#"{"objective": 0.999, "period_days": 30}"#),
             "latency" => {
-                let example = r#"{"quantile": 0.99, "limit_ms": 500} or {"quantile": 0.99, "times_usual": 2}"#;
-                let target: LatencyTarget = fields(target, example)?;
-                if !(0.01..=0.9999).contains(&target.quantile) {
-                    return Err(invalid("target.quantile", "write a quantile from 0.01 to 0.9999"));
-                }
-                let limit = match (target.limit_ms, target.times_usual) {
-                    (Some(ms), None) if (0.001..=3_600_000.0).contains(&ms) => LatencyLimit::Ms(ms),
-                    (None, Some(times)) if (1.01..=1000.0).contains(&times) => LatencyLimit::TimesUsual(times),
-                    (Some(_), None) => return Err(invalid("target.limit_ms", "write milliseconds up to 3600000")),
-                    (None, Some(_)) => return Err(invalid("target.times_usual", "write a factor from 1.01 to 1000")),
-                    _ => return Err(invalid("target", "write either `limit_ms` or `times_usual`")),
-                };
-                let window_s = target.window_s.unwrap_or(300);
-                if !(30..=3600).contains(&window_s) || window_s % 10 != 0 {
-                    return Err(invalid("target.window_s", "write a multiple of 10 s from 30 to 3600"));
-                }
-                Ok(Self::Latency { quantile: target.quantile, limit, window_s })
+                (Self::read_latency, r#"{"quantile": 0.99, "limit_ms": 500} or {"quantile": 0.99, "times_usual": 2}"#)
             }
-            "silence" => {
-                let target: SilenceTarget = fields(target, r#"{"for_s": 120}"#)?;
-                if !(20..=86_400).contains(&target.for_s) {
-                    return Err(invalid("target.for_s", "write seconds from 20 to 86400"));
-                }
-                Ok(Self::Silence { for_s: target.for_s })
-            }
-            _ => Err(invalid("kind", "write error_budget, latency or silence")),
+            "silence" => (Self::read_silence, r#"{"for_s": 120}"#),
+            _ => return Err(invalid("kind", KINDS)),
+        };
+        let missing = || invalid("target", &format!("is missing; write for example {example}"));
+        let mut fields = target.ok_or_else(missing)?;
+        let target = read(&mut fields);
+        // A misspelt field is the reason for one that is missing.
+        fields.end()?;
+        target
+    }
+
+    fn read_error_budget(fields: &mut Fields) -> Result<Self, ApiError> {
+        let (objective, period_days) = (fields.number("objective")?, fields.integer("period_days")?.unwrap_or(30));
+        let objective = objective
+            .filter(|objective| (0.5..=0.99999).contains(objective))
+            .ok_or_else(|| invalid("target.objective", "write the share that should succeed, from 0.5 to 0.99999"))?;
+        let period_days = u32::try_from(period_days).ok().filter(|days| (7..=90).contains(days));
+        let period_days = period_days.ok_or_else(|| invalid("target.period_days", "write days from 7 to 90"))?;
+        Ok(Self::ErrorBudget { objective, period_days })
+    }
+
+    fn read_latency(fields: &mut Fields) -> Result<Self, ApiError> {
+        let (quantile, window_s) = (fields.number("quantile")?, fields.integer("window_s")?.unwrap_or(300));
+        let (limit_ms, times_usual) = (fields.number("limit_ms")?, fields.number("times_usual")?);
+        let quantile = quantile.filter(|quantile| (0.01..=0.9999).contains(quantile));
+        let quantile = quantile.ok_or_else(|| invalid("target.quantile", "write a quantile from 0.01 to 0.9999"))?;
+        let limit = match (limit_ms, times_usual) {
+            (Some(ms), None) if (0.001..=3_600_000.0).contains(&ms) => LatencyLimit::Ms(ms),
+            (None, Some(times)) if (1.01..=1000.0).contains(&times) => LatencyLimit::TimesUsual(times),
+            (Some(_), None) => return Err(invalid("target.limit_ms", "write milliseconds up to 3600000")),
+            (None, Some(_)) => return Err(invalid("target.times_usual", "write a factor from 1.01 to 1000")),
+            _ => return Err(invalid("target", "write either `limit_ms` or `times_usual`")),
+        };
+        if !(30..=3600).contains(&window_s) || window_s % 10 != 0 {
+            return Err(invalid("target.window_s", "write a multiple of 10 s from 30 to 3600"));
         }
+        Ok(Self::Latency { quantile, limit, window_s })
+    }
+
+    fn read_silence(fields: &mut Fields) -> Result<Self, ApiError> {
+        let for_s = fields.integer("for_s")?.filter(|for_s| (20..=86_400).contains(for_s));
+        let for_s = for_s.ok_or_else(|| invalid("target.for_s", "write seconds from 20 to 86400"))?;
+        Ok(Self::Silence { for_s })
+    }
+
+    /// As the database has it.
+    pub fn stored(kind: &str, target: Value) -> Result<Self, ApiError> {
+        let Value::Object(target) = target else { return Err(invalid("target", "is no object")) };
+        Self::read(kind, Some(Fields::of_object(target, "target.", invalid)))
     }
 
     /// As the API and the database call it.
@@ -363,8 +348,14 @@ fn seconds_of(ms: i64) -> i32 {
     i32::try_from(ms / 1000).unwrap_or(i32::MAX)
 }
 
-fn fields<T: for<'de> Deserialize<'de>>(target: Value, example: &str) -> Result<T, ApiError> {
-    serde_json::from_value(target).map_err(|error| invalid("target", &format!("{error}; write for example {example}")))
+/// One that an event may have: a rule about another would wait for ever.
+fn label(name: &str, value: Option<String>, bytes_max: usize) -> Result<Option<String>, ApiError> {
+    let Some(value) = value else { return Ok(None) };
+    if value.is_empty() || value.len() > bytes_max || !value.bytes().all(limits::is_name_byte) {
+        let why = format!("write 1 to {bytes_max} of A-Z a-z 0-9 . _ / -, or leave it out for all");
+        return Err(invalid(name, &why));
+    }
+    Ok(Some(value))
 }
 
 /// A field of a rule that cannot be used.
@@ -407,12 +398,19 @@ pub fn show_seconds(seconds: i64) -> String {
     }
 }
 
+const KINDS: &str = "write error_budget, latency or silence";
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn draft(json: Value) -> Result<Rule, ApiError> {
-        serde_json::from_value::<Draft>(json).expect("the fields are known").checked(None)
+        read(json)?.checked(None)
+    }
+
+    fn read(json: Value) -> Result<Draft, ApiError> {
+        let Value::Object(fields) = json else { panic!("no object") };
+        Draft::read(Fields::of_object(fields, "", invalid))
     }
 
     #[test]
@@ -447,6 +445,18 @@ mod tests {
             ),
             (json!({"kind": "silence", "target": {"for_s": 60}, "for_s": -1}), "`for_s`"),
             (json!({"kind": "silence", "target": {"for_s": 60}, "service": ""}), "`service`"),
+            (json!({"kind": "silence", "target": {"for_s": 60}, "service": "a b"}), "`service`"),
+            (json!({"kind": "silence", "target": {"for_s": 60}, "service": "a".repeat(129)}), "`service`"),
+            (json!({"kind": "silence", "target": {"for_s": 60}, "env": "a".repeat(65)}), "`env`"),
+            (json!({"kind": "silence", "target": {"for": 60}}), "`target.for`"),
+            (json!({"kind": "silence", "target": {"for_s": "60"}}), "`target.for_s`"),
+            (json!({"kind": "silence", "target": [60]}), "`target`"),
+            (
+                json!({"kind": "error_budget", "target": {"objective": 0.99, "period_days": 7.5}}),
+                "`target.period_days`",
+            ),
+            (json!({"kind": "silence", "target": {"for_s": 60}, "enabled": "yes"}), "`enabled`"),
+            (json!({"kind": "silence", "target": {"for_s": 60}, "sevice": "a"}), "`sevice`"),
             (json!({"kind": "silence", "target": {"for_s": 60}, "receiver": {"kind": "mail"}}), "`receiver.kind`"),
             (json!({"kind": "silence", "target": {"for_s": 60}, "receiver": {"kind": "webhook"}}), "`receiver.url`"),
         ];
@@ -466,7 +476,7 @@ mod tests {
         let shown = rule.to_json();
         assert_eq!(shown["receiver"], json!({"kind": "webhook", "url_shown": "https://hooks.example/…"}));
         assert!(!format!("{rule:?}").contains("secret"));
-        let again: Draft = serde_json::from_value(with(shown["receiver"].clone())).expect("what was shown is accepted");
+        let again = read(with(shown["receiver"].clone())).expect("what was shown is accepted");
         assert_eq!(again.checked(Some(&rule)).expect("valid").receiver, rule.receiver);
     }
 

@@ -191,13 +191,19 @@ pub struct Fired {
     pub began_ms: i64,
     /// `None`: it still does.
     pub ended_ms: Option<i64>,
+    /// What was seen: lately, while the condition is true, else when it began.
+    pub sentence: String,
+    /// Of an error budget: the share that should succeed, and of how many days.
+    pub budget: Option<(f64, u32)>,
 }
 
 /// What fired in a range, by whatever rule: those of one service first, the newest of them.
 pub async fn fired(pool: &PgPool, project: ProjectId, from_ms: i64, to_ms: i64) -> Result<Vec<Fired>, sqlx::Error> {
     let rows = sqlx::query(
         "select alert_rule_id, name, kind, service, env, (extract(epoch from began_at) * 1000)::bigint as began_ms,
-            (extract(epoch from ended_at) * 1000)::bigint as ended_ms
+            (extract(epoch from ended_at) * 1000)::bigint as ended_ms, target,
+            case when ended_at is null and state = 'firing' and quiet_since is null and r.sentence <> '' then r.sentence
+                else f.sentence end as seen
         from alert_firing f join alert_rule r using (alert_rule_id)
         where f.project_id = $1 and began_at < to_timestamp($3::double precision / 1000)
             and (ended_at is null or ended_at >= to_timestamp($2::double precision / 1000))
@@ -210,14 +216,21 @@ pub async fn fired(pool: &PgPool, project: ProjectId, from_ms: i64, to_ms: i64) 
     .fetch_all(pool)
     .await?;
     let fired = |row: &PgRow| {
+        let (kind, target): (String, Value) = (row.try_get("kind")?, row.try_get("target")?);
+        let budget = match Target::stored(&kind, target) {
+            Ok(Target::ErrorBudget { objective, period_days }) => Some((objective, period_days)),
+            _ => None,
+        };
         Ok(Fired {
             rule: row.try_get("alert_rule_id")?,
             name: row.try_get("name")?,
-            kind: row.try_get("kind")?,
+            kind,
             service: row.try_get("service")?,
             env: row.try_get("env")?,
             began_ms: row.try_get("began_ms")?,
             ended_ms: row.try_get("ended_ms")?,
+            sentence: row.try_get("seen")?,
+            budget,
         })
     };
     rows.iter().map(fired).collect()
@@ -440,7 +453,7 @@ const SELECT_RULES: &str = "select alert_rule_id, project_id, p.name as project_
 fn kept(row: &PgRow) -> Result<Kept, sqlx::Error> {
     let (kind, target): (String, Value) = (row.try_get("kind")?, row.try_get("target")?);
     // What was written was checked; only a newer version could have written something else.
-    let target = Target::read(&kind, target).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    let target = Target::stored(&kind, target).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
     let url: Option<String> = row.try_get("receiver_url")?;
     let secret = row.try_get("receiver_secret")?;
     let since_ms = row.try_get("since_ms")?;

@@ -9,7 +9,7 @@
 
 mod address;
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
@@ -185,19 +185,18 @@ impl Webhooks {
             return Ok(found);
         }
         // All of them: a name that means a public and a private address is not half good.
-        for address in &found {
-            if let Some(what) = address::forbidden(address.ip()) {
-                let named = if target.host == address.ip().to_string() {
-                    format!("{} is {what}", address.ip())
-                } else {
-                    format!("{} is {}, {what}", target.host, address.ip())
-                };
-                return Err(WebhookError::Refused(format!(
-                    "{named}. Alerts only go to public ones, or to hosts listed in PEEP_WEBHOOK_ALLOW"
-                )));
-            }
+        match found.iter().find_map(|address| refusal(target, address.ip())) {
+            Some(why) => Err(WebhookError::Refused(why)),
+            None => Ok(found),
         }
-        Ok(found)
+    }
+
+    /// Why nothing will ever be sent there, as far as the address itself says so. What a name means is only known when something is
+    /// sent: it may mean something else then.
+    pub fn refuses(&self, url: &str) -> Option<String> {
+        let target = Target::parse(url).ok()?;
+        let ip: IpAddr = target.host.parse().ok()?;
+        if self.allows(&target) { None } else { refusal(&target, ip) }
     }
 
     fn allows(&self, target: &Target) -> bool {
@@ -205,6 +204,17 @@ impl Webhooks {
         let in_brackets = [format!("[{}]", target.host), format!("[{}]:{}", target.host, target.port)];
         self.allowed.iter().any(|one| *one == target.host || *one == with_port || in_brackets.contains(one))
     }
+}
+
+/// What is said when one of the addresses is not a public one.
+fn refusal(target: &Target, ip: IpAddr) -> Option<String> {
+    let what = address::forbidden(ip)?;
+    let named = if target.host == ip.to_string() {
+        format!("{ip} is {what}")
+    } else {
+        format!("{} is {ip}, {what}", target.host)
+    };
+    Some(format!("{named}. Alerts only go to public ones, or to hosts listed in PEEP_WEBHOOK_ALLOW"))
 }
 
 /// Names mean what was checked, however often somebody asks.

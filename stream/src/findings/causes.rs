@@ -151,8 +151,11 @@ impl Causes {
         let to_s = until_s - until_s.rem_euclid(60);
         let coarse = self.steps(project, finding, (to_s - LOOK_BACK_S, to_s, 60)).await?;
         let usual = finding.usual;
-        let found = verdict::began_s(kind, &coarse, &usual).filter(|(since_s, _)| *since_s < known_s);
-        let Some((coarse_s, is_open)) = found else { return Ok(None) };
+        let Some((coarse_s, is_open)) = verdict::began_s(kind, &coarse, &usual) else { return Ok(None) };
+        if coarse_s >= known_s {
+            // Before the steps that are known all was well.
+            return Ok(Some(Began { since_s: known_s, is_open: false, affected_before: 0 }));
+        }
         let fine = self.steps(project, finding, (coarse_s - 60, coarse_s + 60, BUCKET_S)).await?;
         let since_s = match kind {
             Kind::Silent => fine.iter().rev().find(|step| step.count > 0).map(|step| step.at_s + BUCKET_S),
@@ -228,9 +231,9 @@ impl Causes {
     ) -> Result<(Option<Place>, Option<u16>), ApiError> {
         let until_s = finding.verdict.until_s;
         let from_s = since_s.max(until_s - PLACE_S).min(until_s - BUCKET_S);
-        let usual = sums.usual_window(finding.usual_kind);
+        let usual = sums.usual_window(&finding.key, finding.usual_kind);
         let now = self.routes(project, &finding.key, (from_s, until_s)).await?;
-        let then = self.routes(project, &finding.key, (usual.from_s, usual.to_s)).await?;
+        let then = self.routes(project, &finding.key, usual).await?;
         let routes = route_parts(finding.verdict.kind, &finding.usual, &now, &then);
         let (hosts, versions) = self.sampled(project, finding, from_s, until_s).await.unwrap_or_else(|error| {
             tracing::debug!(%error, "hosts and versions of a finding could not be read");

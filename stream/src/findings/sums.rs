@@ -1,13 +1,16 @@
 //! The figures that findings are judged by: steps of every service, and what is usual for each.
 //!
 //! What is usual is the same window of the day before when the service had at least 200 requests in it, else the hour
-//! before, when there is enough of that.
+//! before, when there is enough of that and without the trouble in it ([`super::usual`]). While something is found, it stays as it
+//! was before that ([`super::held`]).
 
 use std::collections::BTreeMap;
 
 use peep_wire::ProjectId;
 use peep_wire::histogram::{Histogram, Quantile};
 
+use super::held::Held;
+use super::usual::{self, Before, Slot};
 use crate::answer::Answers;
 use crate::error::ApiError;
 use crate::figures::Figures;
@@ -62,6 +65,8 @@ impl UsualWindow {
 #[derive(Debug, Default)]
 pub(super) struct Service {
     pub(super) usual: Option<(UsualKind, Usual)>,
+    /// What that was read from, where it is not what is shown for all.
+    window: Option<(i64, i64)>,
     /// By first second; steps without requests are left out.
     steps: BTreeMap<i64, Step>,
     /// Durations of the newest steps.
@@ -93,6 +98,10 @@ impl Service {
         merged.value_at(Quantile::P99).map(|us| us as f64 / 1000.0)
     }
 
+    fn measure(&mut self, kind: UsualKind, usual: Usual, window: (i64, i64)) {
+        (self.usual, self.window) = (Some((kind, usual)), Some(window));
+    }
+
     fn set(&mut self, at_s: i64, figures: Figures) {
         let usual = self.usual.as_ref().map(|(_, usual)| usual);
         self.steps.insert(at_s, step(at_s, &figures, usual));
@@ -107,12 +116,13 @@ impl Sums {
         project: ProjectId,
         filters: &Filters,
         to_s: i64,
+        held: &Held,
     ) -> Result<Self, ApiError> {
-        let judged_from_s = to_s - JUDGED_S;
-        let whole = Self::read(answers, project, filters, (judged_from_s, to_s), to_s - KNOWN_S, BUCKET_S).await;
+        let judged = (to_s - JUDGED_S, to_s);
+        let whole = Self::read(answers, project, filters, judged, to_s - KNOWN_S, BUCKET_S, Some(held)).await;
         let mut sums = match whole {
             Err(error) if error.code == TOO_WIDE => {
-                Self::read(answers, project, filters, (judged_from_s, to_s), judged_from_s, BUCKET_S).await?
+                Self::read(answers, project, filters, judged, judged.0, BUCKET_S, Some(held)).await?
             }
             whole => whole?,
         };
@@ -129,11 +139,11 @@ impl Sums {
         to_s: i64,
     ) -> Result<Self, ApiError> {
         let step_s = STEPS_S.into_iter().find(|step_s| (to_s - from_s) / step_s <= PAST_STEPS_MAX).unwrap_or(300);
-        let fine = Self::read(answers, project, filters, (from_s, to_s), from_s, step_s).await;
+        let fine = Self::read(answers, project, filters, (from_s, to_s), from_s, step_s, None).await;
         match fine {
             // Of that age, or that wide, only coarser.
             Err(error) if [TOO_WIDE, TOO_FINE].contains(&error.code) && step_s < 300 => {
-                Self::read(answers, project, filters, (from_s, to_s), from_s, 300).await
+                Self::read(answers, project, filters, (from_s, to_s), from_s, 300, None).await
             }
             fine => fine,
         }
@@ -170,6 +180,7 @@ impl Sums {
         Ok(self)
     }
 
+    /// `held`: of the present.
     async fn read(
         answers: &Answers,
         project: ProjectId,
@@ -177,18 +188,20 @@ impl Sums {
         judged: (i64, i64),
         from_s: i64,
         step_s: i64,
+        held: Option<&Held>,
     ) -> Result<Self, ApiError> {
         let asked = Asked::between_in_steps(from_s, judged.1, step_s);
         let (window, steps) = groups(answers, project, filters, asked).await?;
         let yesterday = Self::usual(answers, project, filters, (judged.0 - DAY_S, judged.1 - DAY_S)).await?;
         let enough = |key: &ServiceKey| yesterday.1.get(key).is_some_and(|usual| usual.count >= YESTERDAY_COUNT_MIN);
         let all_known = steps.keys().all(enough);
-        let hour_asked = (judged.0 - 3600, judged.0);
+        let hour_asked = (judged.0 - HOUR_S, judged.0);
         // A service that has been silent for long is in neither the steps nor the hour.
         let hour = if all_known && !steps.is_empty() {
-            (hour_asked, BTreeMap::new())
+            BTreeMap::new()
         } else {
-            Self::usual(answers, project, filters, hour_asked).await?
+            let known = |key: &ServiceKey| enough(key) || held.is_some_and(|held| held.knows(key));
+            Self::hour_before(answers, project, filters, judged, held.is_some_and(Held::is_new), known).await?
         };
         let window_of = |kind, (from_s, to_s): (i64, i64)| UsualWindow { kind, from_s, to_s };
         let mut sums = Self {
@@ -197,16 +210,27 @@ impl Sums {
             step_s: window.step_s,
             whole_s: window.to_s,
             yesterday: window_of(UsualKind::Yesterday, yesterday.0),
-            hour_before: window_of(UsualKind::HourBefore, hour.0),
+            hour_before: window_of(UsualKind::HourBefore, hour_asked),
             services: BTreeMap::new(),
         };
-        for (key, usual) in hour.1 {
-            let is_enough = usual.count >= HOUR_COUNT_MIN;
-            sums.services.entry(key).or_default().usual = is_enough.then_some((UsualKind::HourBefore, usual));
+        for (key, before) in hour {
+            let service = sums.services.entry(key).or_default();
+            if before.usual.count >= HOUR_COUNT_MIN {
+                service.measure(UsualKind::HourBefore, before.usual, before.window);
+            }
         }
         for (key, usual) in yesterday.1 {
             if usual.count >= YESTERDAY_COUNT_MIN {
-                sums.services.entry(key).or_default().usual = Some((UsualKind::Yesterday, usual));
+                sums.services.entry(key).or_default().measure(UsualKind::Yesterday, usual, yesterday.0);
+            }
+        }
+        for (key, one) in held.into_iter().flat_map(Held::iter) {
+            let service = sums.services.entry(key.clone()).or_default();
+            // Yesterday is as good as what is held, as long as it was before all this.
+            let is_fresh = service.usual.is_some_and(|(kind, _)| kind == UsualKind::Yesterday)
+                && service.window.is_some_and(|(_, to_s)| to_s <= one.since_s);
+            if !is_fresh {
+                service.measure(one.kind, one.usual, one.window);
             }
         }
         for (key, group) in steps {
@@ -214,6 +238,73 @@ impl Sums {
             group.steps.into_iter().for_each(|(at_s, figures)| service.set(at_s, figures));
         }
         Ok(sums)
+    }
+
+    /// What every service did in the hour before while all was well. `is_new`: nothing is known of earlier findings, so trouble that
+    /// is older than an hour is looked for a day back, in whole hours, for those that nothing else is `known` of.
+    async fn hour_before(
+        answers: &Answers,
+        project: ProjectId,
+        filters: &Filters,
+        judged: (i64, i64),
+        is_new: bool,
+        known: impl Fn(&ServiceKey) -> bool,
+    ) -> Result<BTreeMap<ServiceKey, Before>, ApiError> {
+        let from_s = judged.0 - HOUR_S;
+        // What is judged as a whole may be a day: then only what was before it counts.
+        let to_s = if judged.1 - judged.0 > JUDGED_S { judged.0 } else { judged.1 };
+        let minutes = Self::slots(answers, project, filters, (from_s, to_s), SLOT_S).await?;
+        let Some((window, mut minutes)) = minutes else {
+            let (window, sums) = Self::usual(answers, project, filters, (from_s, judged.0)).await?;
+            let before = |usual| Before { usual, window, trouble_s: None };
+            return Ok(sums.into_iter().map(|(key, usual)| (key, before(usual))).collect());
+        };
+        let hours = if is_new {
+            Self::slots(answers, project, filters, (judged.1 - DAY_S, judged.1), HOUR_S).await?
+        } else {
+            None
+        };
+        let mut found = BTreeMap::new();
+        if let Some((hours_window, hours)) = hours {
+            for (key, hours) in hours.into_iter().filter(|(key, _)| !known(key)) {
+                if let Some(before) = usual::long_before(&without_holes(hours, hours_window), HOUR_S, from_s) {
+                    found.insert(key, before);
+                }
+            }
+        }
+        minutes.retain(|key, _| !known(key));
+        for (key, minutes) in minutes {
+            let Some(before) = usual::before(&without_holes(minutes, window), SLOT_S, judged.0) else { continue };
+            // What the minutes tell is nearer.
+            if before.trouble_s.is_some() && before.usual.count >= HOUR_COUNT_MIN || !found.contains_key(&key) {
+                found.insert(key, before);
+            }
+        }
+        Ok(found)
+    }
+
+    /// What every service did in that time, in steps. `None` when it cannot be told.
+    async fn slots(
+        answers: &Answers,
+        project: ProjectId,
+        filters: &Filters,
+        (from_s, to_s): (i64, i64),
+        step_s: i64,
+    ) -> Result<Option<SlotGroups>, ApiError> {
+        if from_s < 0 {
+            return Ok(None);
+        }
+        let (window, groups) =
+            match groups(answers, project, filters, Asked::between_in_steps(from_s, to_s, step_s)).await {
+                Err(error) if [TOO_WIDE, TOO_FINE].contains(&error.code) => return Ok(None),
+                answered => answered?,
+            };
+        let slot = |(at_s, figures): (i64, Figures)| {
+            let Figures { count, errors, latency, .. } = figures;
+            Slot { at_s, count, errors, latency }
+        };
+        let slots = |(key, group): (ServiceKey, Group)| (key, group.steps.into_iter().map(slot).collect());
+        Ok(Some((window, groups.into_iter().map(slots).collect())))
     }
 
     /// What every service did in that time. What is not kept any more is unknown.
@@ -259,12 +350,13 @@ impl Sums {
         if of(UsualKind::Yesterday) >= of(UsualKind::HourBefore).max(1) { self.yesterday } else { self.hour_before }
     }
 
-    /// The window of that kind.
-    pub(super) fn usual_window(&self, kind: UsualKind) -> UsualWindow {
-        match kind {
-            UsualKind::Yesterday => self.yesterday,
-            UsualKind::HourBefore => self.hour_before,
-        }
+    /// What a service is measured against.
+    pub(super) fn usual_window(&self, key: &ServiceKey, kind: UsualKind) -> (i64, i64) {
+        let own = self.services.get(key).and_then(|service| service.window);
+        own.unwrap_or_else(|| {
+            let shown = if kind == UsualKind::Yesterday { self.yesterday } else { self.hour_before };
+            (shown.from_s, shown.to_s)
+        })
     }
 
     /// Lets go of what is not looked at any more.
@@ -293,6 +385,15 @@ pub(super) fn step(at_s: i64, figures: &Figures, usual: Option<&Usual>) -> Step 
     Step { at_s, count: *count, errors: *errors, timed: latency.count(), slow, very_slow }
 }
 
+/// Steps of every service, those without requests left out.
+type SlotGroups = (crate::query::Window, BTreeMap<ServiceKey, Vec<Slot>>);
+
+fn without_holes(slots: Vec<Slot>, window: crate::query::Window) -> Vec<Slot> {
+    let mut slots = slots.into_iter().peekable();
+    let at = |at_s: i64| slots.next_if(|slot| slot.at_s == at_s).unwrap_or(Slot { at_s, ..Slot::default() });
+    (window.from_s..window.to_s).step_by(usize::try_from(window.step_s).unwrap_or(1)).map(at).collect()
+}
+
 type ServiceGroups = (crate::query::Window, BTreeMap<ServiceKey, Group>);
 
 async fn groups(
@@ -315,6 +416,9 @@ async fn groups(
 const OTHER: &str = "(other)";
 const SERVICES_MAX: usize = 5000;
 const DAY_S: i64 = 86_400;
+const HOUR_S: i64 = 3600;
+/// Trouble in the hour before is dated so closely.
+const SLOT_S: i64 = 60;
 /// "Now".
 const JUDGED_S: i64 = 300;
 /// A quarter of an hour for what is over, and as much for when it began.

@@ -32,6 +32,8 @@ fn fired(rule: i64, kind: &str, service: Option<&str>, began_s: i64, ended_s: Op
         env: None,
         began_ms: began_s * 1000,
         ended_ms: ended_s.map(|at_s| at_s * 1000),
+        sentence: String::new(),
+        budget: None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use foldhash::HashMap;
 
-use super::{Group, Grouped, PourError, Share};
+use super::{Group, Grouped, PourError, Seen, Share};
 use crate::figures::Figures;
 use crate::labels::GroupKey;
 
@@ -15,7 +15,7 @@ pub struct Sums(Vec<GroupSum>);
 #[derive(Debug)]
 struct GroupSum {
     key: GroupKey,
-    last_seen_ms: i64,
+    last_seen: Seen,
     figures: Figures,
 }
 
@@ -36,7 +36,7 @@ impl Grouped {
         let of = |group: &Group| Group {
             key: group.key.clone(),
             steps: BTreeMap::new(),
-            last_seen_ms: i64::MIN,
+            last_seen: Seen::NEVER,
             seen_ms: None,
         };
         Grouped {
@@ -45,7 +45,7 @@ impl Grouped {
             by_key: self.by_key.clone(),
             by_series: HashMap::default(),
             envs: Default::default(),
-            newest_event_ms: None,
+            newest: Seen::NEVER,
             origin: self.origin,
             bytes: self.bytes,
             bytes_max: self.bytes_max,
@@ -60,9 +60,9 @@ impl Grouped {
             for (_, mut figures) in std::mem::take(&mut group.steps) {
                 self.bytes = self.bytes.saturating_sub(figures.memory_bytes() + 32);
                 figures.latency.shrink_to_fit();
-                sums.push(GroupSum { key: group.key.clone(), last_seen_ms: group.last_seen_ms, figures });
+                sums.push(GroupSum { key: group.key.clone(), last_seen: group.last_seen, figures });
             }
-            group.last_seen_ms = i64::MIN;
+            group.last_seen = Seen::NEVER;
         }
         Sums(sums)
     }
@@ -72,7 +72,7 @@ impl Grouped {
         let Some(step) = self.question.window.step_of(from_s) else { return Ok(()) };
         for sum in &sums.0 {
             let group = self.group_with(&sum.key);
-            let figures = self.cell(group, step, sum.last_seen_ms);
+            let figures = self.cell(group, step, sum.last_seen);
             let before = figures.memory_bytes();
             figures.merge(&sum.figures);
             let grown = figures.memory_bytes().saturating_sub(before);

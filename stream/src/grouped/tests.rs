@@ -41,13 +41,50 @@ fn rows_and_cells_of_one_step_add_up() {
     let group = grouped.group_of(&labels).expect("no filters");
     let (bytes, totals) = encoded(&[10, 30]);
     let piece = Piece { bucket_s: 1020, last_s: 1020, count: 3, errors: 1, latency: Some((&bytes, totals)) };
-    grouped.add_piece(group, 200, piece, 2_000_000).expect("fits");
+    grouped.add_piece(group, 200, piece).expect("fits");
     grouped.add_frame(&frame(vec![cell(7, "/a", 1031, &[20]), cell(7, "/a", 1029, &[40])])).expect("fits");
     let groups = grouped.into_groups(10);
     assert_eq!(groups.len(), 1);
     let step = &groups[0].steps[&1020];
     assert_eq!((step.count, step.errors, step.latency.count(), step.latency.sum_us()), (5, 1, 4, 100));
-    assert_eq!(groups[0].last_seen_ms, 1_031_250, "not later than the newest receipt");
+    assert_eq!(groups[0].last_seen, Seen::within(1030, 10), "of a route as exactly as is stored");
+}
+
+#[test]
+fn services_are_last_seen_to_the_millisecond_once_they_are_stored_and_to_the_second_before() {
+    let mut grouped = Grouped::new(question(&[Dimension::Service]), 1 << 20);
+    let mut store = |service, bucket_s| {
+        let labels = Labels { env: "default", service, route: "", method: "", status: 0, version: "1", host: "" };
+        let group = grouped.group_of(&labels).expect("no filters");
+        let piece = Piece { bucket_s, last_s: bucket_s, count: 1, errors: 0, latency: None };
+        grouped.add_piece(group, 0, piece).expect("fits");
+    };
+    store("shop", 1020);
+    store("cart", 1010);
+    store("cart", 1030);
+    // The shop was also seen after the window, so nobody knows when it was in it.
+    let newest = [("default", "cart", 1_033_417), ("eu", "cart", 1_012_000), ("default", "shop", 1_990_000)];
+    grouped.learn_newest(newest);
+    let seen = |grouped: &Grouped| {
+        let seen = |group: &Group| (group.key.texts()[0].clone(), group.last_seen.from_ms);
+        let mut seen: Vec<_> = grouped.groups.iter().map(seen).collect();
+        seen.sort();
+        seen
+    };
+    assert_eq!(seen(&grouped), [("cart".to_owned(), 1_033_417), ("shop".to_owned(), 1_020_000)]);
+    grouped.add_frame(&frame(vec![cell(7, "/a", 1031, &[20])])).expect("fits");
+    assert_eq!(seen(&grouped)[1].1, 1_031_000);
+}
+
+#[test]
+fn what_was_last_seen_does_not_go_back_when_it_is_stored() {
+    let live = |group_by: &[Dimension]| {
+        let mut grouped = Grouped::new(question(group_by), 1 << 20);
+        grouped.add_frame(&frame(vec![cell(7, "/a", 1037, &[20])])).expect("fits");
+        grouped.newest().known_ms()
+    };
+    assert_eq!(live(&[Dimension::Route]), Some(1_030_000));
+    assert_eq!(live(&[Dimension::Service]), Some(1_037_000));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::{Parameters, Range, invalid, texts};
 use crate::error::ApiError;
+use crate::rejects::REASONS;
 
 /// `GET /v1/reconcile`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,13 +95,11 @@ impl RejectsQuery {
                 .ok_or_else(|| invalid("limit", text, &format!("write a number from 1 to {REJECTS_LIMIT_MAX}")))?,
         };
         let to_ms = to_ms(parameters, range)?;
-        Ok(Self {
-            from_ms: range.from_ms,
-            to_ms,
-            reasons: texts(parameters, "reason")?,
-            cursor: parameters.one("cursor")?.map(str::to_owned),
-            limit,
-        })
+        let reasons = texts(parameters, "reason")?;
+        if let Some(reason) = reasons.iter().find(|reason| !REASONS.contains(&reason.as_str())) {
+            return Err(invalid("reason", reason, &format!("write one of {}", REASONS.join(", "))));
+        }
+        Ok(Self { from_ms: range.from_ms, to_ms, reasons, cursor: parameters.one("cursor")?.map(str::to_owned), limit })
     }
 }
 
@@ -134,8 +133,10 @@ mod tests {
     fn rejects_take_reasons_and_a_bounded_page() {
         let query = RejectsQuery::parse(&parameters("reason=too_old&reason=checksum&limit=7"), NOW_MS).expect("valid");
         assert_eq!((query.reasons.len(), query.limit), (2, 7));
-        for query in ["limit=0", "limit=501", "reason="] {
+        for query in ["limit=0", "limit=501", "reason=", "reason=nope", "reason=too_old&reason=nope"] {
             assert!(RejectsQuery::parse(&parameters(query), NOW_MS).is_err(), "{query}");
         }
+        let error = RejectsQuery::parse(&parameters("reason=nope"), NOW_MS).expect_err("no reason");
+        assert!(error.message.contains("identity_conflict"), "{}", error.message);
     }
 }

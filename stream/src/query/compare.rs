@@ -42,6 +42,9 @@ impl CompareQuery {
             Some(text) => Side::parse(name, text, now_ms),
         };
         let (a, b) = (side("a")?, side("b")?);
+        for (name, side) in [("a", &a), ("b", &b)] {
+            side.check_against(name, &filters)?;
+        }
         if a == b {
             return Err(ApiError::invalid_parameter("b", "is the same as `a`; name something else to compare with"));
         }
@@ -73,6 +76,16 @@ impl Side {
             }
             _ => return Err(wrong()),
         })
+    }
+
+    /// An environment must be among those that the filters let pass.
+    fn check_against(&self, name: &'static str, filters: &Filters) -> Result<(), ApiError> {
+        let Self::Env(env) = self else { return Ok(()) };
+        let is_refused = filters.without.as_deref().is_some_and(|without| without.env.contains(env));
+        if (filters.env.is_empty() || filters.env.contains(env)) && !is_refused {
+            return Ok(());
+        }
+        Err(invalid(name, &format!("env:{env}"), "it contradicts `env`; leave `env` out, or name it there as well"))
     }
 
     /// As sentences call it.

@@ -26,8 +26,14 @@ impl Parameters {
     pub fn only(&self, known: &[&str]) -> Result<(), ApiError> {
         let Some((name, _)) = self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) else { return Ok(()) };
         let shown: String = name.chars().take(60).collect();
-        let message = format!("`{shown}` is not a parameter of this endpoint; it takes {}", known.join(", "));
+        let takes = if known.is_empty() { "no parameters".to_owned() } else { known.join(", ") };
+        let message = format!("`{shown}` is not a parameter of this endpoint; it takes {takes}");
         Err(ApiError::new(axum::http::StatusCode::BAD_REQUEST, "unknown_parameter", message))
+    }
+
+    /// Refuses all of them.
+    pub fn none(uri: &Uri) -> Result<(), ApiError> {
+        Self::of(uri)?.only(&[])
     }
 
     /// The value of a parameter that may be given once.

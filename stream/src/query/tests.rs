@@ -59,9 +59,18 @@ fn the_default_step_keeps_a_chart_below_360_points() {
 #[test]
 fn a_rate_divides_by_the_time_that_has_passed() {
     let window = Window { from_s: 1000, to_s: 1100, step_s: 10 };
-    assert_eq!(window.elapsed_s(1_050_000), 50.0);
-    assert_eq!(window.elapsed_s(9_000_000), 100.0);
-    assert!(window.elapsed_s(0) > 0.0);
+    assert_eq!(window.elapsed_s(1_050_000, None), 50.0);
+    assert_eq!(window.elapsed_s(1_050_000, Some(1_001_000)), 50.0);
+    assert_eq!(window.elapsed_s(9_000_000, Some(1_090_000)), 100.0);
+    assert_eq!(window.elapsed_s(1_000_001, None), 1.0, "of a moment no rate can be told");
+}
+
+#[test]
+fn a_rate_of_events_that_are_still_to_come_divides_by_the_whole_window() {
+    let window = Window { from_s: 1000, to_s: 1100, step_s: 10 };
+    assert_eq!(window.elapsed_s(0, Some(1_020_000)), 100.0, "all of it");
+    assert_eq!(window.elapsed_s(1_010_000, Some(1_050_000)), 100.0, "a part of it");
+    assert_eq!(window.elapsed_s(1_050_000, Some(1_050_250)), 50.25, "a clock that is a little ahead");
 }
 
 #[test]

@@ -186,7 +186,7 @@ fn meaning(reason: &str) -> Option<&'static str> {
     })
 }
 
-/// What to do about what ingest refused; the example names the event and the field.
+/// What to do about what ingest refused.
 fn fix(reason: &str) -> Option<&'static str> {
     Some(match reason {
         "invalid_json" | "invalid_utf8" => "send one JSON object, an array, or one object per line, in UTF-8",
@@ -201,7 +201,8 @@ fn fix(reason: &str) -> Option<&'static str> {
         "not_an_object" | "too_deep" | "invalid_attrs" => {
             "send an event as one object of plain values, and `attrs` flat"
         }
-        _ => "the example names the event and the field",
+        "no_valid_event" => "put at least one event into a request; a batch without any need not be sent",
+        _ => "read the example: it says what was refused, and why",
     })
 }
 
@@ -213,6 +214,13 @@ const EXAMPLE_BYTES_MAX: i32 = 1 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_advice_about_a_body_without_events_does_not_speak_of_one() {
+        for reason in ["no_valid_event", "client_gone"] {
+            assert!(!fix(reason).expect("always there").contains("names the event"), "{reason}");
+        }
+    }
 
     #[test]
     fn what_sounds_like_a_secret_is_not_shown() {

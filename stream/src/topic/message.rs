@@ -139,7 +139,7 @@ impl Serialize for Row<'_> {
             }
         }
         let figures: &Figures = &group.sum;
-        let elapsed_s = self.window.elapsed_s(self.now_ms);
+        let elapsed_s = self.window.elapsed_s(self.now_ms, None);
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("key", &group.key)?;
         map.serialize_entry("last_seen_ms", &(group.last_seen_ms != i64::MIN).then_some(group.last_seen_ms))?;

@@ -62,9 +62,37 @@ fn since_is_where_it_became_bad_and_not_a_blip_before() {
     assert_eq!(kinds(&interrupted, &USUAL), [(Kind::Failing, 1000, None)], "four in five hold");
     let sparse = steps(&[(100, 10, 0, 0), (20, 0, 0, 0), (20, 10, 5, 0)]);
     assert_eq!(judge(&sparse, &USUAL, SCOPE)[0].since_s, 1200, "a step without requests tells nothing");
+    let is_open = |runs: &[(usize, u64, u64, u64)]| judge(&steps(runs), &USUAL, SCOPE)[0].is_open;
+    assert!(is_open(&[(2, 1000, 1, 10), (50, 1000, 60, 10)]), "two good steps may be luck");
+    assert!(!is_open(&[(6, 1000, 1, 10), (50, 1000, 60, 10)]));
+    assert!(!is_open(&[(2, 0, 0, 0), (50, 1000, 60, 10)]), "it began with the service");
     let verdict = judge(&steps(&[(50, 1000, 60, 10)]), &USUAL, SCOPE)[0];
     assert!(verdict.is_open, "it was like this as far back as is known");
     assert_eq!((verdict.affected, verdict.judged.count), (3000, 30_000));
+}
+
+#[test]
+fn where_few_requests_come_chance_neither_moves_the_beginning_nor_ends_it() {
+    // Five requests a step, of which one in ten fails, by chance: the error comes in about four of ten steps.
+    let mut state = 7_u64;
+    let mut fails = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33).is_multiple_of(10)
+    };
+    let mut all = steps(&[(200, 5, 0, 0)]);
+    for step in &mut all[60..] {
+        step.errors = (0..5).filter(|_| fails()).count() as u64;
+    }
+    let began: Vec<i64> = (90..=200)
+        .map(|end| {
+            let found = kinds(&all[..end], &USUAL);
+            assert!(matches!(found[..], [(Kind::Failing, _, None)]), "at {end}: {found:?}");
+            found[0].1
+        })
+        .collect();
+    assert!(began.iter().all(|at_s| (600..=720).contains(at_s)), "{began:?}");
+    all.extend((200..230).map(|at| Step { at_s: at * 10, count: 5, timed: 5, ..Step::default() }));
+    assert!(matches!(kinds(&all, &USUAL)[..], [(Kind::Failing, 600..=720, Some(1900..=2000))]));
 }
 
 #[test]

@@ -61,7 +61,10 @@ async fn a_login_token_works_once_and_its_session_until_sign_out() {
     assert_eq!(world.anonymous().post_json("/v1/session", &body).await.status, 401, "once");
 
     let browser = world.anonymous().with_header("cookie", cookie.split(';').next().expect("a pair"));
-    assert_eq!(browser.get("/v1/session").await.json()["project"], "dev");
+    let browser = browser.with_header("origin", &world.url);
+    let who = browser.get("/v1/session").await.json();
+    assert_eq!((&who["project"], &who["may_manage"]), (&json!("dev"), &signed_in.json()["may_manage"]));
+    assert!(who["may_manage"].is_boolean(), "{who}");
     assert_eq!(browser.get("/v1/services").await.status, 200);
     assert_eq!(browser.delete("/v1/session").await.status, 204);
     assert_eq!(browser.get("/v1/services").await.status, 401);
@@ -102,6 +105,19 @@ async fn unknown_paths_and_wrong_methods_answer_as_json() {
     assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (405, Some("method_not_allowed")));
     let answer = world.reader().get("/v1/live").await;
     assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (426, Some("upgrade_required")));
+    assert_eq!((answer.header("upgrade"), answer.header("connection")), (Some("websocket"), Some("upgrade")));
+    assert_eq!(answer.header("sec-websocket-version"), Some("13"));
+    let answer = world.anonymous().get("/v1/services").await;
+    assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some("Bearer")));
+    for path in ["/v1/session", "/v1/openapi.json", "/v1/alerts/presets", "/v1/alerts/1", "/v1/cardinality"] {
+        let answer = world.reader().get(&format!("{path}?x=1")).await;
+        let error = answer.json()["error"].clone();
+        assert_eq!((answer.status, error["code"].as_str()), (400, Some("unknown_parameter")), "{path}");
+        assert!(
+            error["message"].as_str().is_some_and(|message| message.ends_with("it takes no parameters")),
+            "{error}"
+        );
+    }
     let answer = world.reader().with_header("x-request-id", "abc-1").get("/v1/nothing").await;
     assert_eq!(answer.json()["error"]["request_id"], "abc-1");
     world.stop().await;

@@ -158,7 +158,9 @@ async fn slowness_and_silence_fire_and_a_restart_changes_nothing() {
     assert!(firing["sentence"].as_str().is_some_and(|text| text.starts_with("shop: p95 is 900")), "{firing}");
     wait_for(&world, &silent["id"], "ok").await;
     world.clock.advance(Duration::from_secs(91));
-    wait_for(&world, &silent["id"], "firing").await;
+    let firing = wait_for(&world, &silent["id"], "firing").await;
+    // Two hundred in the minute in which any came.
+    assert_eq!(firing["sentence"], "shop: no requests for 2 minutes, usually 400 in that time", "{firing}");
     world.stop().await;
 }
 
@@ -203,7 +205,7 @@ async fn rules_are_changed_by_those_who_may_and_read_by_everybody() {
         let opened = world.anonymous().post_json("/v1/session", &body).await;
         let cookie =
             opened.header("set-cookie").and_then(|cookie| cookie.split(';').next()).expect("a cookie").to_owned();
-        world.anonymous().with_header("cookie", cookie)
+        world.anonymous().with_header("cookie", cookie).with_header("origin", &world.url)
     };
     let token = create_login_token(&world.pool, world.project, Duration::from_secs(60)).await.expect("a token");
     let by_link = session(json!({"token": token.expose_secret()})).await;
@@ -244,6 +246,13 @@ async fn a_test_shows_what_the_receiver_says_and_private_addresses_are_refused()
     let expected =
         "10.0.0.8 is a private address. Alerts only go to public ones, or to hosts listed in PEEP_WEBHOOK_ALLOW";
     assert_eq!(message.as_deref(), Some(expected));
+    // Neither may a rule have it, whoever tests it or not.
+    let rule = |url: &str| json!({"kind": "silence", "target": {"for_s": 120}, "service": "shop", "receiver": {"kind": "webhook", "url": url}});
+    make(&world, rule("https://hooks.example/x")).await;
+    let refused = admin(&world).post_json("/v1/alerts", &rule("http://10.0.0.8/x")).await;
+    assert_eq!((refused.status, refused.json()["error"]["code"].as_str()), (422, Some("webhook_refused")));
+    let message = refused.json()["error"]["message"].as_str().map(str::to_owned);
+    assert_eq!(message, Some(format!("`receiver.url`: {expected}")));
     let port_taken =
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).expect("bound");
     let failed = test(&format!("http://{port_taken}/")).await;

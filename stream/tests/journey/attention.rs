@@ -81,19 +81,21 @@ async fn a_finding_says_since_when_after_what_where_and_how_many() {
 
 impl World {
     /// As the evaluator writes it: the rule fires since then.
-    async fn fires(&self, name: &str, kind: &str, service: Option<&str>, began_s: i64) {
+    async fn fires(&self, name: &str, kind: &str, service: Option<&str>, began_s: i64, sentence: &str) {
         sqlx::query(
             "with rule as (
                 insert into alert_rule (project_id, name, service, kind, target, for_s, keep_firing_s, enabled, state, since)
-                values ($1, $2, $3, $4, '{}', 60, 60, true, 'firing', to_timestamp($5)) returning alert_rule_id)
+                values ($1, $2, $3, $4, '{\"objective\": 0.999, \"period_days\": 30}', 60, 60, true, 'firing', to_timestamp($5))
+                returning alert_rule_id)
             insert into alert_firing (alert_rule_id, project_id, began_at, sentence)
-            select alert_rule_id, $1, to_timestamp($5), 'seen' from rule",
+            select alert_rule_id, $1, to_timestamp($5), $6 from rule",
         )
         .bind(self.project.cast_signed())
         .bind(name)
         .bind(service)
         .bind(kind)
         .bind(began_s as f64)
+        .bind(sentence)
         .execute(&self.pool)
         .await
         .expect("let a rule fire");
@@ -104,10 +106,10 @@ impl World {
 async fn a_finding_names_the_alert_that_covers_it_and_an_alert_is_a_finding() {
     let world = World::with(&[("PEEP_STREAM_ALERT_INTERVAL", "0")]).await;
     world.with_incident().await;
-    world.fires("budget of all", "error_budget", None, END_S - 20).await;
-    world.fires("budget", "error_budget", Some("checkout"), END_S - 60).await;
-    world.fires("slow", "latency", Some("checkout"), END_S - 90).await;
-    world.fires("elsewhere", "silence", Some("search"), END_S - 90).await;
+    world.fires("budget of all", "error_budget", None, END_S - 20, "checkout: seen").await;
+    world.fires("budget", "error_budget", Some("checkout"), END_S - 60, "checkout: seen").await;
+    world.fires("slow", "latency", Some("checkout"), END_S - 90, "checkout: p99 is 812 ms over 5 minutes").await;
+    world.fires("elsewhere", "silence", Some("search"), END_S - 90, "search: seen").await;
     let answer = world.ask("/v1/findings").await;
     let told = |index: usize| {
         let finding = &answer["findings"][index];
@@ -119,8 +121,92 @@ async fn a_finding_names_the_alert_that_covers_it_and_an_alert_is_a_finding() {
         "{answer}"
     );
     // Nothing is slower than usual by the rules of findings; somebody has set a limit of their own.
-    assert_eq!(told(1), json!(["slower", "the alert “slow” fires", "slow", (END_S - 90) * 1000]));
+    assert_eq!(told(1), json!(["slower", "p99 is 812 ms over 5 minutes", "slow", (END_S - 90) * 1000]));
     assert_eq!(answer["findings"].as_array().map(Vec::len), Some(2), "nobody knows what is usual for search");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_rule_about_all_services_is_a_finding_of_each_that_it_fires_for() {
+    let world = World::with(&[("PEEP_STREAM_ALERT_INTERVAL", "0")]).await;
+    // These always fail as much: the rules of findings say nothing.
+    let of = |service: &str, status: u16| {
+        each(END_S - 4000, END_S, 5, |at_s| Event::new(service, at_s * 1000, 10_000).status(status))
+    };
+    let silent = each(END_S - 4000, END_S - 300, 5, |at_s| Event::new("cart", at_s * 1000, 10_000));
+    let events = [of("allbad", 500), of("allbad2", 500), of("fine", 200), silent].concat();
+    world.commit(0, 10, 1, &events).await;
+    let sentence = "allbad: 100 % of requests failed over 1 h, 99.9 % should succeed; and 1 more";
+    world.fires("budget of all", "error_budget", None, END_S - 60, sentence).await;
+    world.fires("heard", "silence", None, END_S - 60, "cart: no requests for 4 minutes, usually 48 in that time").await;
+    let answer = world.ask("/v1/findings").await;
+    let findings = answer["findings"].as_array().expect("findings");
+    let told: Vec<Value> = findings
+        .iter()
+        .map(|one| json!([one["service"], one["title"], one["alert"]["name"], one["since_ms"]]))
+        .collect();
+    let failed = "100 % of requests failed over 1 h, 99.9 % should succeed";
+    assert_eq!(
+        told,
+        [
+            json!(["allbad", failed, "budget of all", (END_S - 60) * 1000]),
+            json!(["allbad2", "100 % of requests fail", "budget of all", (END_S - 60) * 1000]),
+            json!(["cart", "no requests for 5 min", "heard", (END_S - 300) * 1000]),
+        ],
+        "{answer}"
+    );
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_incident_does_not_become_usual_however_long_it_lasts() {
+    let world = World::new().await;
+    // Nothing of yesterday. From 14:06:50 on one in ten fails.
+    let onset_s = END_S + 410;
+    let requests = |from_s: i64, to_s: i64, fails: bool| -> Vec<Event> {
+        let status = |at_s: i64| if fails && at_s % 20 == 0 { 500 } else { 200 };
+        each(from_s, to_s, 1, |at_s| request("/pay", "POST", status(at_s), at_s, 10_000))
+    };
+    let later = |at_s: i64| Duration::from_millis(u64::try_from(at_s * 1000 + 5000 - NOW_MS).expect("later"));
+    world.commit(0, 10, 1, &requests(END_S - 1800, onset_s, false)).await;
+    world.clock.advance(later(onset_s));
+    assert_eq!(world.ask("/v1/findings").await["findings"], json!([]));
+    let (mut to_s, mut offset) = (onset_s, 10);
+    for minutes in [6, 12, 22, 35, 50, 75, 100, 130] {
+        let until_s = onset_s + minutes * 60;
+        offset += 10;
+        world.commit(0, offset, 1, &requests(to_s, until_s, true)).await;
+        world.clock.advance(Duration::from_secs(u64::try_from(until_s - to_s).expect("later")));
+        to_s = until_s;
+        let answer = world.ask("/v1/findings").await;
+        let finding = &answer["findings"][0];
+        assert_eq!(finding["title"], "5.00 % of requests fail, usually 0 %", "{minutes}: {answer}");
+        let since_s = finding["since_ms"].as_i64().expect("a time") / 1000;
+        assert!((onset_s..onset_s + 30).contains(&since_s), "{minutes} minutes, since {}", since_s - onset_s);
+    }
+    // It gets well, and that is told.
+    offset += 10;
+    world.commit(0, offset, 1, &requests(to_s, to_s + 400, false)).await;
+    world.clock.advance(Duration::from_secs(400));
+    let answer = world.ask("/v1/findings").await;
+    let recovered_s = answer["findings"][0]["recovered_ms"].as_i64().expect("it is over") / 1000;
+    assert!((to_s - 30..=to_s).contains(&recovered_s), "{answer}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_incident_that_nobody_watched_is_measured_against_what_was_before_it() {
+    let world = World::new().await;
+    let fails = |at_s: i64| if at_s % 20 == 0 { 500 } else { 200 };
+    let of = |from_s, to_s, status: fn(i64) -> u16| {
+        each(from_s, to_s, 2, move |at_s| request("/pay", "POST", status(at_s), at_s, 10_000))
+    };
+    let events = [of(END_S - 5 * 3600, END_S - 9050, |_| 200), of(END_S - 9050, END_S, fails)].concat();
+    world.commit(0, 10, 1, &events).await;
+    let answer = world.ask("/v1/findings").await;
+    assert_eq!(answer["findings"][0]["title"], "10.0 % of requests fail, usually 0 %", "{answer}");
+    let since_s = answer["findings"][0]["since_ms"].as_i64().expect("a time") / 1000;
+    assert!((END_S - 9050..END_S - 9020).contains(&since_s), "{}", since_s - END_S);
     world.stop().await;
 }
 

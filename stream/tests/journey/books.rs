@@ -4,7 +4,7 @@ use bytes::Bytes;
 use peep_chassis::clock::Clock;
 use peep_log::{Log, Offset, Partition};
 use peep_wire::json::{Context, Decoder};
-use peep_wire::receipt::Receipt;
+use peep_wire::receipt::{Receipt, Share};
 use peep_wire::record::{RecordBuilder, parse};
 use peep_wire::{KeyId, ProjectId};
 use serde_json::{Value, json};
@@ -141,6 +141,34 @@ async fn a_receipt_that_is_not_ours_or_lies_beyond_the_log_is_not_found() {
         let answer = world.reader().get(&format!("/v1/receipts/{nonsense}")).await;
         assert_eq!((answer.status, &answer.json()["error"]["code"]), (400, &json!("invalid_receipt")), "{nonsense}");
     }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_made_up_receipt_of_another_projects_record_is_not_found() {
+    let world = World::new().await;
+    let theirs = world.project + 1000;
+    for project in [theirs, world.project, theirs, world.project] {
+        world.append(0, project, 5).await;
+    }
+    assert_eq!(world.receipt(0, 2).await, "receipt_not_found", "not even that it is pending");
+    world.book(0, 0, 2, [10, 0, 0]).await;
+    world.book(0, 2, 4, [10, 0, 0]).await;
+    let of = async |offset| {
+        let answer = world.receipt(0, offset).await;
+        answer["status"].as_str().or(answer.as_str()).unwrap_or_default().to_owned()
+    };
+    assert_eq!([of(0).await, of(1).await], ["receipt_not_found", "applied"]);
+    let share = Some(Share { first_event: 0xffff, events: 0xffff });
+    let receipt = Receipt { project: ProjectId(world.project), partition: 0, offset: 1, share };
+    assert_eq!(world.reader().get(&format!("/v1/receipts/{receipt}")).await.status, 404, "no such part of the record");
+    // Without the record only the books can tell: of a flush that had events of others, of none, and of nobody else.
+    world.events.truncate(Partition(0), Offset(4));
+    world.run("update ledger_project set accepted = 5, rolled_up = 5 where to_offset = 2").await;
+    assert_eq!([of(0).await, of(1).await], ["receipt_expired", "receipt_expired"]);
+    assert_eq!([of(2).await, of(3).await], ["applied", "applied"]);
+    world.run(&format!("update ledger_project set project_id = {theirs} where to_offset = 2")).await;
+    assert_eq!(of(1).await, "receipt_not_found");
     world.stop().await;
 }
 

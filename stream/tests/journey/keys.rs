@@ -11,16 +11,25 @@ use serde_json::{Value, json};
 use crate::world::World;
 
 impl World {
-    /// A browser that was signed in so.
+    /// A page of ours in a browser that was signed in so.
     async fn browser(&self, body: Value) -> Client {
+        self.cookie(body).await.with_header("origin", &self.url)
+    }
+
+    /// The same without saying where it comes from.
+    async fn cookie(&self, body: Value) -> Client {
         let signed_in = self.anonymous().post_json("/v1/session", &body).await;
         let cookie = signed_in.header("set-cookie").and_then(|cookie| cookie.split(';').next()).expect("a cookie");
         self.anonymous().with_header("cookie", cookie)
     }
 
     async fn manager(&self) -> Client {
+        self.browser(self.login().await).await
+    }
+
+    async fn login(&self) -> Value {
         let token = create_login_token(&self.pool, self.project, Duration::from_secs(60)).await.expect("a token");
-        self.browser(json!({"token": token.expose_secret()})).await
+        json!({"token": token.expose_secret()})
     }
 }
 
@@ -37,7 +46,7 @@ async fn a_key_is_made_shown_once_listed_and_revoked() {
     let listed = browser.get("/v1/keys").await;
     assert!(!listed.body.contains(secret.as_str().expect("text")), "the secret is in no list");
     let keys = listed.json()["keys"].clone();
-    assert_eq!(keys.as_array().map(Vec::len), Some(5), "those of the project and no others: {keys}");
+    assert_eq!(keys.as_array().map(Vec::len), Some(6), "those of the project and no others: {keys}");
     let one = &keys[0];
     assert_eq!((&one["id"], &one["name"], &one["scope"]), (&id, &json!("web shop"), &json!("ingest")));
     assert_eq!((&one["env"], &one["origins"]), (&json!("production"), &json!(["https://shop.example"])));
@@ -87,17 +96,63 @@ async fn only_who_may_manage_sees_and_changes_keys() {
     .await
     .expect("a key of another project");
     assert_eq!(admin_key.delete(&format!("/v1/keys/{other_project}")).await.status, 404);
-    for wrong in [
-        json!({}),
-        json!({"scope": "admin"}),
-        json!({"scope": "read", "origins": ["https://shop.example"]}),
-        json!({"scope": "ingest", "origins": ["shop"]}),
-        json!({"scope": "read", "env": "two words"}),
-        json!({"scope": "read", "name": ""}),
-        json!({"scope": "read", "colour": "red"}),
+    for (wrong, field) in [
+        (json!({}), "`scope`"),
+        (json!({"scope": "admin"}), "`scope`"),
+        (json!({"scope": 1}), "`scope`"),
+        (json!({"scope": "read", "origins": ["https://shop.example"]}), ""),
+        (json!({"scope": "ingest", "origins": ["shop"]}), "`origins`"),
+        (json!({"scope": "ingest", "origins": "https://shop.example"}), "`origins`"),
+        (json!({"scope": "read", "env": "two words"}), ""),
+        (json!({"scope": "read", "name": ""}), ""),
+        (json!({"scope": "read", "colour": "red"}), "`colour`"),
     ] {
-        assert_eq!(admin_key.post_json("/v1/keys", &wrong).await.status, 400, "{wrong}");
+        let answer = admin_key.post_json("/v1/keys", &wrong).await;
+        assert_eq!(answer.status, 400, "{wrong}");
+        let message = answer.json()["error"]["message"].clone();
+        assert!(message.as_str().is_some_and(|message| message.starts_with(field)), "{wrong}: {message}");
     }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_cookie_changes_nothing_unless_the_request_says_that_it_comes_from_a_page_of_ours() {
+    let world = World::new().await;
+    let silent = world.cookie(world.login().await).await;
+    let page = silent.with_header("origin", &world.url);
+    let made = page.post_json("/v1/keys", &json!({"scope": "read"})).await.json();
+    let key = format!("/v1/keys/{}", made["id"].as_str().expect("an id"));
+    let elsewhere = page.with_header("sec-fetch-site", "cross-site");
+    let rule = json!({"kind": "silence", "target": {"for_s": 120}});
+    for (name, client) in [("says nothing", silent), ("comes from elsewhere", elsewhere)] {
+        for answer in [
+            client.post_json("/v1/keys", &json!({"scope": "read"})).await,
+            client.delete(&key).await,
+            client.post_json("/v1/test-event", &json!({"service": "shop"})).await,
+            client.post_json("/v1/alerts", &rule).await,
+            client.delete("/v1/alerts/1").await,
+            client
+                .post_json("/v1/alerts/test", &json!({"receiver": {"kind": "webhook", "url": "http://a.example"}}))
+                .await,
+            client.delete("/v1/session").await,
+        ] {
+            let code = answer.json()["error"]["code"].clone();
+            assert_eq!((answer.status, code), (403, json!("foreign_origin")), "{name}: {}", answer.body);
+        }
+        assert_eq!(client.get("/v1/keys").await.status, 200, "{name}, and only reads");
+    }
+    assert_eq!(page.delete("/v1/session").await.status, 204);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_of_one_environment_is_told_which_key_may_make_keys() {
+    let world = World::new().await;
+    let bound = world.anonymous().with_key(&world.keys.staging_admin);
+    let answer = bound.post_json("/v1/keys", &json!({"scope": "read"})).await;
+    assert_eq!(answer.status, 403, "{}", answer.body);
+    let message = answer.json()["error"]["message"].clone();
+    assert!(message.as_str().is_some_and(|message| message.contains("use an admin key")), "{message}");
     world.stop().await;
 }
 
@@ -157,8 +212,9 @@ async fn a_test_event_is_in_the_log_for_those_who_may_make_keys() {
     for (body, status, code) in [
         (json!({"service": "no spaces here"}), 422, "no_valid_event"),
         (json!({"service": "shop", "env": "no spaces here"}), 422, "no_valid_event"),
-        (json!({"env": "production"}), 400, "invalid_json"),
-        (json!({"service": "shop", "duration_ms": 1}), 400, "invalid_json"),
+        (json!({"env": "production"}), 400, "invalid_body"),
+        (json!({"service": "shop", "duration_ms": 1}), 400, "invalid_body"),
+        (json!(["shop"]), 400, "invalid_json"),
     ] {
         let answer = admin.post_json("/v1/test-event", &body).await;
         assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (status, Some(code)), "{body}");

@@ -364,7 +364,8 @@ async fn a_revoked_session_stops_seeing() {
     let url = format!("{}/v1/live", world.url);
     let mut stream = EventStream::connect(&url, &[("cookie", &cookie)]).await.expect("accepted");
     assert!(stream.next(SOON).await.is_some());
-    assert_eq!(world.anonymous().with_header("cookie", &cookie).delete("/v1/session").await.status, 204);
+    let page = world.anonymous().with_header("cookie", &cookie).with_header("origin", &world.url);
+    assert_eq!(page.delete("/v1/session").await.status, 204);
     let ended = async { while stream.next(SOON).await.is_some() {} };
     tokio::time::timeout(Duration::from_secs(8), ended).await.expect("within seconds");
     world.stop().await;

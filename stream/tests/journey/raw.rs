@@ -4,7 +4,7 @@ use peep_wire::ProjectId;
 use peep_wire::receipt::Receipt;
 use serde_json::{Value, json};
 
-use crate::world::{NOW_MS, World, traffic};
+use crate::world::{Event, NOW_MS, World, traffic};
 
 /// `count` events, one every 700 ms back from now, some at the same instant.
 async fn with_events(count: i64) -> World {
@@ -104,6 +104,40 @@ async fn the_first_page_counts_by_weight_what_it_is_a_part_of() {
     let cursor = page["next_cursor"].as_str().expect("there is more");
     let next = world.ask(&format!("/v1/events?{range}&status=5xx&cursor={cursor}")).await;
     assert_eq!((&next["matched"], &next["duration_histogram"]), (&Value::Null, &Value::Null), "counted once");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_sample_is_called_so_on_every_page_whatever_is_on_it() {
+    let world = with_events(60).await;
+    sqlx::query("update raw_event set weight = 2 where log_offset = 45").execute(&world.pool).await.expect("weigh");
+    let range = "from=-1h&to=2026-11-20T15:00:00Z";
+    let mut path = format!("/v1/events?{range}&limit=20");
+    for page in 0..3 {
+        let answer = world.ask(&path).await;
+        assert_eq!((&answer["sampled"], &answer["kept_from_ms"]), (&json!(true), &Value::Null), "page {page}");
+        let cursor = answer["next_cursor"].as_str().unwrap_or_default();
+        path = format!("/v1/events?{range}&limit=20&cursor={cursor}");
+    }
+    assert_eq!(world.ask(&format!("/v1/events?{range}&status=unknown")).await["sampled"], true);
+    assert_eq!(world.ask(&format!("/v1/events?{range}&status=5xx")).await["sampled"], false, "that one has no status");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_search_says_since_when_events_are_kept_when_older_ones_were_counted() {
+    let world = with_events(60).await;
+    let kept_from_ms = NOW_MS / 3_600_000 * 3_600_000 - 3_600_000;
+    let search = async |range: &str| {
+        let answer = world.ask(&format!("/v1/events?{range}")).await;
+        (answer["sampled"].clone(), answer["kept_from_ms"].clone())
+    };
+    assert_eq!(search("from=-1d").await, (json!(false), Value::Null), "nothing is missing");
+    let event = Event { at_ms: NOW_MS - 4 * 3_600_000, ..traffic(1).remove(0) };
+    world.commit(0, 1, 1, &[event]).await;
+    assert_eq!(search("from=-1d").await, (json!(true), json!(kept_from_ms)));
+    assert_eq!(search("from=-1d&to=-3h").await, (json!(true), json!(kept_from_ms)), "it is all gone");
+    assert_eq!(search("from=-2h&to=-90m").await.1, Value::Null);
     world.stop().await;
 }
 

@@ -47,6 +47,8 @@ pub(crate) struct Keys {
     pub(crate) ingest: String,
     /// Reads the environment `staging` only.
     pub(crate) staging: String,
+    /// May do everything in `staging` only.
+    pub(crate) staging_admin: String,
     /// Reads another project.
     pub(crate) foreign: String,
     store: Arc<KeyStore>,
@@ -400,11 +402,12 @@ impl Keys {
             make("dev", None, Scope::Admin).await,
             make("dev", None, Scope::Ingest).await,
             make("dev", Some("staging"), Scope::Read).await,
+            make("dev", Some("staging"), Scope::Admin).await,
             make("other", None, Scope::Read).await,
         ];
         let store = KeyStore::fixed(keys.iter().map(|(secret, key)| (secret.as_str(), key.clone())));
-        let [read, admin, ingest, staging, foreign] = keys.map(|(secret, _)| secret);
-        Self { read, admin, ingest, staging, foreign, store }
+        let [read, admin, ingest, staging, staging_admin, foreign] = keys.map(|(secret, _)| secret);
+        Self { read, admin, ingest, staging, staging_admin, foreign, store }
     }
 }
 

@@ -12,7 +12,7 @@ struct Door {
 }
 
 impl Door {
-    fn open(address: impl Into<std::net::IpAddr>, answer: &'static str) -> Option<Self> {
+    fn open(address: impl Into<IpAddr>, answer: &'static str) -> Option<Self> {
         Self::at(SocketAddr::new(address.into(), 0), answer)
     }
 
@@ -246,4 +246,26 @@ fn the_signature_is_the_hmac_that_others_compute() {
     // printf '0.' | openssl dgst -sha256 -hmac key
     let signed = "v1=85841b4efc3cd7776c3c8f9b7cca9e281c550e5d19889d78e9e669c6337f000d";
     assert_eq!(signature("key", 0, ""), signed);
+}
+
+#[test]
+fn an_address_that_nothing_will_be_sent_to_is_refused_when_it_is_written() {
+    let webhooks = Webhooks::new(vec!["10.0.0.9:8080".into(), "[::1]".into()]);
+    let why = |url: &str| webhooks.refuses(url);
+    assert_eq!(
+        why("http://10.0.0.8/x").as_deref(),
+        Some("10.0.0.8 is a private address. Alerts only go to public ones, or to hosts listed in PEEP_WEBHOOK_ALLOW")
+    );
+    for refused in ["http://127.0.0.1:9000/", "https://169.254.169.254/", "http://[fe80::1]/", "http://10.0.0.9/"] {
+        assert!(why(refused).is_some(), "{refused}");
+    }
+    for allowed in [
+        "http://10.0.0.9:8080/x",
+        "http://[::1]:9000/",
+        "https://1.1.1.1/",
+        "https://hooks.example/",
+        "http://localhost/",
+    ] {
+        assert_eq!(why(allowed), None, "{allowed}");
+    }
 }
