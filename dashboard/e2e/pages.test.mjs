@@ -326,10 +326,11 @@ test('a key is created, shown once, copied, used, and revoked by typing its name
 });
 
 test('a read key looks, and is told why it may not make keys', async () => {
-  const { page, context } = await open(browser, '/settings/');
-  await page.getByText('a read key only reads').waitFor();
+  const { page, context, problems } = await open(browser, '/settings/');
+  await page.getByText('This session only reads').waitFor();
   await page.goto(`${stack.url}/connect/`);
   await page.getByText('This session may not make keys').waitFor();
+  assert.deepEqual(problems, [], 'what it may not is not tried');
   await context.close();
 });
 
