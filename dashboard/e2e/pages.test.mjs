@@ -264,6 +264,8 @@ test('a receipt and a trace id that are pasted into the palette lead to what the
   });
   const { receipt } = await answer.json();
   const { page, context, problems } = await open(browser, '/');
+  // Until then nobody listens to keys.
+  await page.locator('table [data-row]').first().waitFor();
   const paste = async (text) => {
     await page.keyboard.press('Control+k');
     await page.getByRole('combobox', { name: 'Search or jump' }).fill(text);
