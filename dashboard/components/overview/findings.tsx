@@ -15,7 +15,7 @@ import { moment } from '@/lib/format/time';
 import type { Finding, Where } from '@/lib/query/findings';
 import { findGaps, rates, shares } from '@/lib/series/gaps';
 import type { Column, Row } from '@/lib/series/types';
-import { findingWords, shortSpan, stateOfFinding } from '@/lib/series/verdict';
+import { findingWords, isOfAlert, shortSpan, stateOfFinding } from '@/lib/series/verdict';
 import { hrefOf } from '@/lib/view/url';
 
 const MOST = 5;
@@ -105,8 +105,8 @@ function Since({ finding }: { finding: Finding }) {
   if (sinceMs === null) return null;
   return (
     <>
-      since {at(sinceMs)}
-      {after === null ? (
+      {isOfAlert(finding) && 'the alert fires '}since {at(sinceMs)}
+      {isOfAlert(finding) ? null : after === null ? (
         ', no release near it'
       ) : (
         <>

@@ -27,6 +27,7 @@ import type { SummaryRow } from '@/lib/query/summary';
 import type { View } from '@/lib/series/types';
 import {
   findingSentence,
+  isOfAlert,
   partFails,
   type State,
   shortSpan,
@@ -276,9 +277,12 @@ function Evidence({ view: data, finding, narrowed, hosts }: EvidenceProps) {
     <p className="live-number mt-0.5 text-ink2">
       {sinceMs !== null && (
         <>
-          Since {moment(sinceMs, view.tz, Date.now(), true)}
+          {isOfAlert(finding) ? 'The alert fires since' : 'Since'}{' '}
+          {moment(sinceMs, view.tz, Date.now(), true)}
           {view.tz === 'utc' ? '' : ` ${zoneName(sinceMs, view.tz)}`}
-          {after === null ? (
+          {isOfAlert(finding) ? (
+            '. '
+          ) : after === null ? (
             ', no release near it. '
           ) : (
             <>

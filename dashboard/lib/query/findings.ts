@@ -23,8 +23,8 @@ export interface Finding {
   affected: number;
   perSecond: number;
   recoveredMs: number | null;
-  /** The alert that covers it. */
-  alert: { id: string; name: string } | null;
+  /** The alert that covers it; `alone` when nothing else has found it, so that it began when the alert fired. */
+  alert: { id: string; name: string; alone: boolean } | null;
 }
 
 export interface Findings {
@@ -56,7 +56,11 @@ function where(value: unknown, path: string): Where | null {
 function alertOf(value: unknown, path: string): Finding['alert'] {
   if (value === null || value === undefined) return null;
   const fields = object(value, path);
-  return { id: text(fields.id, `${path}.id`), name: text(fields.name, `${path}.name`) };
+  return {
+    id: text(fields.id, `${path}.id`),
+    name: text(fields.name, `${path}.name`),
+    alone: fields.alone === true,
+  };
 }
 
 function finding(value: unknown, path: string): Finding | null {

@@ -10,6 +10,7 @@ import {
   failingSince,
   findingSentence,
   isFailing,
+  isOfAlert,
   overviewSentence,
   partFails,
   recoveredAt,
@@ -142,6 +143,18 @@ describe('findings', () => {
     alert: null,
   };
   const plain = (item: Finding) => findingSentence(item).replaceAll('\u00a0', ' ');
+
+  it('of an alert alone are in its words, and begin when it fired', () => {
+    const seen = {
+      ...finding,
+      title: '2.1 % of requests failed over 1 h, 99.9 % should succeed',
+      alert: { id: '1', name: 'budget', alone: true },
+    };
+    expect([plain(seen), isOfAlert(seen)]).toEqual([seen.title, true]);
+    expect(isOfAlert({ ...seen, kind: 'silent' })).toBe(false);
+    const covered = { ...seen, alert: { ...seen.alert, alone: false } };
+    expect([plain(covered), isOfAlert(covered)]).toEqual(['4.21 % of requests fail, usually 0.12 %', false]);
+  });
 
   it('are written with our own numbers, and in the past once recovered', () => {
     expect(plain(finding)).toBe('4.21 % of requests fail, usually 0.12 %');

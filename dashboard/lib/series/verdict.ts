@@ -198,6 +198,8 @@ export function findingWords(finding: Finding): FindingWords {
   const usual = finding.usual === null ? '' : `, usually ${writeValue(finding.usual, finding.unit)}`;
   const number = writeValue(finding.value, finding.unit);
   const affected = write(count(finding.affected));
+  // What a rule saw is in its own words: it was not measured against what is usual.
+  if (finding.alert?.alone) return { before: finding.title, number: '', after: '' };
   if (finding.value !== null && finding.kind === 'failing' && finding.unit === 'share')
     return { before: '', number, after: ` of requests ${past ? 'failed' : 'fail'}${usual}` };
   if (finding.value !== null && finding.kind === 'slower' && finding.unit === 'ms')
@@ -211,6 +213,11 @@ export function findingWords(finding: Finding): FindingWords {
     };
   if (past && finding.kind === 'silent') return { before: 'no requests', number: '', after: usual };
   return { before: finding.title, number: '', after: '' };
+}
+
+/** Whether it is known only since when an alert fires, and not since when it is so. */
+export function isOfAlert(finding: Finding): boolean {
+  return finding.alert?.alone === true && finding.kind !== 'silent';
 }
 
 export function findingSentence(finding: Finding): string {

@@ -37,7 +37,7 @@ impl Alert {
     }
 
     pub(super) fn to_json(&self) -> Value {
-        json!({"id": self.id.to_string(), "name": self.name, "since_ms": self.since_ms})
+        json!({"id": self.id.to_string(), "name": self.name, "since_ms": self.since_ms, "alone": self.is_alone})
     }
 }
 

@@ -145,6 +145,7 @@ async fn a_rule_about_all_services_is_a_finding_of_each_that_it_fires_for() {
         .iter()
         .map(|one| json!([one["service"], one["title"], one["alert"]["name"], one["since_ms"]]))
         .collect();
+    assert!(findings.iter().all(|one| one["alert"]["alone"] == true), "{answer}");
     let failed = "100 % of requests failed over 1 h, 99.9 % should succeed";
     assert_eq!(
         told,
